@@ -1,0 +1,262 @@
+//! Data frames: tunnelled packets, whole ([`Data`]) or in pieces ([`Piece`]).
+//!
+//! A *parcel* is what crosses the link: an [`OffloadHeader`] and behind it one Ethernet frame as it stood at the port
+//! or at the symbol, which may be a TCP or UDP super-packet of up to 64 KiB. A parcel that does not fit one link frame
+//! is cut at any byte and put together at the far end.
+
+use crate::{DownTunnel, ParseError, UpTunnel, tlv};
+use bitflags::bitflags;
+use core::fmt;
+use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Longest parcel in bytes: offload header, Ethernet header with two VLAN tags, and the largest IP packet.
+pub const PARCEL_MAX: usize = size_of::<OffloadHeader>() + 14 + 8 + 65_535;
+
+/// A tunnel id as a data frame carries it: an [`UpTunnel`] from relay to control, a [`DownTunnel`] the other way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tunnel(pub u32);
+
+impl From<UpTunnel> for Tunnel {
+    fn from(tunnel: UpTunnel) -> Self {
+        Self(tunnel.0)
+    }
+}
+
+impl From<DownTunnel> for Tunnel {
+    fn from(tunnel: DownTunnel) -> Self {
+        Self(tunnel.0)
+    }
+}
+
+/// `struct virtio_net_hdr` (virtio 1.2, 5.1.6) in network byte order: what of checksum and segmentation is still to do.
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------+---------------+-------------------------------+
+/// |     flags     |   gso type    |         header length         |
+/// +---------------+---------------+-------------------------------+
+/// |           gso size            |        checksum start         |
+/// +-------------------------------+-------------------------------+
+/// |        checksum offset        |
+/// +-------------------------------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct OffloadHeader {
+    /// [`OffloadFlags`].
+    pub flags: u8,
+    /// [`GsoType`].
+    pub gso_type: u8,
+    /// Length in bytes of all headers up to and with the transport's; a hint.
+    pub header_length: U16,
+    /// Payload bytes of each segment to be made.
+    pub gso_size: U16,
+    /// Where the checksummed part begins, in bytes from the Ethernet header.
+    pub checksum_start: U16,
+    /// Where the checksum is put, in bytes from `checksum_start`.
+    pub checksum_offset: U16,
+}
+const _: () = assert!(size_of::<OffloadHeader>() == 10);
+
+impl OffloadHeader {
+    /// Checks the header against the frame behind it, so that no kernel is given a header that it would refuse, and
+    /// no peer makes it touch bytes outside the frame.
+    ///
+    /// # Errors
+    /// [`ParseError::Value`] with the field's name.
+    pub fn check(&self, frame_len: usize) -> Result<(), ParseError> {
+        let flags = OffloadFlags::from_bits_retain(self.flags);
+        if flags.contains(OffloadFlags::NEEDS_CHECKSUM) {
+            let start = usize::from(self.checksum_start.get());
+            let end = start.saturating_add(usize::from(self.checksum_offset.get())).saturating_add(2);
+            if end > frame_len {
+                return Err(ParseError::Value { field: "checksum start", value: start as u64 });
+            }
+        }
+        match GsoType(self.gso_type & !GsoType::ECN) {
+            GsoType::NONE => Ok(()),
+            GsoType::TCP4 | GsoType::TCP6 | GsoType::UDP_L4 => {
+                if self.gso_size.get() == 0 {
+                    return Err(ParseError::Value { field: "gso size", value: 0 });
+                }
+                if usize::from(self.header_length.get()) > frame_len {
+                    return Err(ParseError::Value {
+                        field: "header length",
+                        value: self.header_length.get().into(),
+                    });
+                }
+                Ok(())
+            }
+            GsoType(other) => Err(ParseError::Value { field: "gso type", value: other.into() }),
+        }
+    }
+}
+
+/// Bits of [`OffloadHeader::flags`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct OffloadFlags(u8);
+
+bitflags! {
+    impl OffloadFlags: u8 {
+        /// The transport checksum holds the pseudo-header's sum only and must be completed.
+        const NEEDS_CHECKSUM = 0x1;
+        /// The transport checksum has been verified.
+        const CHECKSUM_VALID = 0x2;
+        const _ = !0;
+    }
+}
+
+/// Values of [`OffloadHeader::gso_type`]. A number space that may grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GsoType(pub u8);
+
+impl GsoType {
+    /// One ordinary packet.
+    pub const NONE: Self = Self(0);
+    /// TCP over IPv4.
+    pub const TCP4: Self = Self(1);
+    /// TCP over IPv6.
+    pub const TCP6: Self = Self(4);
+    /// UDP, either version of IP.
+    pub const UDP_L4: Self = Self(5);
+    /// Bit in addition: the TCP segments carry ECN CWR.
+    pub const ECN: u8 = 0x80;
+}
+
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------------------------------------------------------+
+/// |                            tunnel                             |
+/// +---------------------------------------------------------------+
+/// |  parcel
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct DataHeader {
+    tunnel: U32,
+}
+const _: () = assert!(size_of::<DataHeader>() == 4);
+
+impl DataHeader {
+    /// A header for `tunnel`.
+    #[must_use]
+    pub fn new(tunnel: Tunnel) -> Self {
+        Self { tunnel: U32::new(tunnel.0) }
+    }
+}
+
+/// Body of `DATA`: one whole parcel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Data<'a> {
+    /// The tunnel.
+    pub tunnel: Tunnel,
+    /// The parcel, offload header first.
+    pub parcel: &'a [u8],
+}
+
+impl<'a> Data<'a> {
+    /// Parses the body.
+    ///
+    /// # Errors
+    /// [`ParseError::Truncated`].
+    pub fn parse(body: &'a [u8]) -> Result<Self, ParseError> {
+        let (header, parcel) = tlv::fixed::<DataHeader>(body)?;
+        Ok(Self { tunnel: Tunnel(header.tunnel.get()), parcel })
+    }
+}
+
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------------------------------------------------------+
+/// |                            tunnel                             |
+/// +---------------------------------------------------------------+
+/// |                            parcel                             |
+/// +-+-------------------------------------------------------------+
+/// |L|                          offset                             |
+/// +-+-------------------------------------------------------------+
+/// |  bytes of the parcel
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct PieceHeader {
+    tunnel: U32,
+    number: U32,
+    last_offset: U32,
+}
+const _: () = assert!(size_of::<PieceHeader>() == 12);
+
+impl PieceHeader {
+    const LAST: u32 = 1 << 31;
+
+    /// A header for a piece that begins at `offset` of parcel `number`.
+    #[must_use]
+    pub fn new(tunnel: Tunnel, number: u32, offset: u32, last: bool) -> Self {
+        let last = if last { Self::LAST } else { 0 };
+        Self {
+            tunnel: U32::new(tunnel.0),
+            number: U32::new(number),
+            last_offset: U32::new(offset & !Self::LAST | last),
+        }
+    }
+}
+
+/// Body of `PIECE`: a part of a parcel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// The tunnel.
+    pub tunnel: Tunnel,
+    /// Number of the parcel in its session and direction, counted up by the sender.
+    pub number: u32,
+    /// Place of the first byte in the parcel.
+    pub offset: usize,
+    /// Whether the parcel ends with this piece.
+    pub last: bool,
+    /// The bytes, at least one.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Piece<'a> {
+    /// Parses the body.
+    ///
+    /// # Errors
+    /// [`ParseError::Truncated`]; [`ParseError::Value`] if the piece is empty or ends beyond [`PARCEL_MAX`].
+    pub fn parse(body: &'a [u8]) -> Result<Self, ParseError> {
+        let (header, bytes) = tlv::fixed::<PieceHeader>(body)?;
+        let last_offset = header.last_offset.get();
+        let offset = (last_offset & !PieceHeader::LAST) as usize;
+        if bytes.is_empty() || offset.saturating_add(bytes.len()) > PARCEL_MAX {
+            return Err(ParseError::Value { field: "offset", value: offset as u64 });
+        }
+        Ok(Self {
+            tunnel: Tunnel(header.tunnel.get()),
+            number: header.number.get(),
+            offset,
+            last: last_offset & PieceHeader::LAST != 0,
+            bytes,
+        })
+    }
+}
+
+impl fmt::Display for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tunnel {} parcel of {} bytes", self.tunnel.0, self.parcel.len())
+    }
+}
+
+impl fmt::Display for Piece<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = if self.last { ", the last" } else { "" };
+        write!(
+            f,
+            "tunnel {} parcel {} bytes {}+{}{last}",
+            self.tunnel.0,
+            self.number,
+            self.offset,
+            self.bytes.len()
+        )
+    }
+}

@@ -1,0 +1,71 @@
+//! Counters of frames by kind and of drops by reason.
+
+use frames::DropReason;
+use frames::header::Kind;
+
+/// Frames and bytes received and sent by kind, and drops by reason.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    rx: [Traffic; Kind::ALL.len()],
+    tx: [Traffic; Kind::ALL.len()],
+    drops: [u64; DropReason::COUNT],
+}
+
+/// Frames and bytes (whole Ethernet frames, without preamble and FCS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            rx: [Traffic::default(); Kind::ALL.len()],
+            tx: [Traffic::default(); Kind::ALL.len()],
+            drops: [0; DropReason::COUNT],
+        }
+    }
+}
+
+impl Counters {
+    /// Counts a frame received.
+    pub fn rx(&mut self, kind: Kind, bytes: usize) {
+        count(&mut self.rx, kind, bytes);
+    }
+
+    /// Counts a frame sent.
+    pub fn tx(&mut self, kind: Kind, bytes: usize) {
+        count(&mut self.tx, kind, bytes);
+    }
+
+    /// Counts a drop.
+    pub fn drop(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Counts `times` drops.
+    pub fn drops(&mut self, reason: DropReason, times: u64) {
+        self.drops[reason as usize] += times;
+    }
+
+    /// How often a reason occurred.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Name of each kind with its traffic received and sent.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, Traffic, Traffic)> {
+        Kind::ALL.iter().zip(self.rx.iter().zip(&self.tx)).map(|((_, name), (rx, tx))| (*name, *rx, *tx))
+    }
+}
+
+fn count(table: &mut [Traffic], kind: Kind, bytes: usize) {
+    if let Some(index) = Kind::ALL.iter().position(|(known, _)| *known == kind) {
+        table[index].frames += 1;
+        table[index].bytes += bytes as u64;
+    }
+}
