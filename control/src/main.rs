@@ -1,2 +1,83 @@
-//! Daemon.
-fn main() {}
+//! `l2control`: the control daemon.
+//!
+//! A thin shell around `control-core`: it reads the configuration, opens what the kernel offers, and carries frames,
+//! looks and actions between the two.
+
+mod api;
+mod config;
+mod daemon;
+mod kernel_settings;
+mod link_interface;
+mod namespaces;
+mod rate_limit;
+mod ready;
+mod source;
+mod symbol_interface;
+mod symbols;
+
+use clap::Parser;
+use config::Settings;
+use core::error::Error;
+use l2link_os::config_file::ConfigError;
+use l2link_os::privileges::{self, Capability};
+use l2link_os::signals::Signals;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The control daemon: gives programs on this machine the network ports of relays.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", default_value = "/etc/l2link/control.toml")]
+    config: PathBuf,
+    /// Read the configuration, say whether it is right, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Exit code for a configuration that cannot be used.
+const BAD_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let bad_configuration = error.downcast_ref::<ConfigError>().is_some();
+            tell(error.as_ref());
+            if bad_configuration { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let settings = Settings::load(&arguments.config)?;
+    if arguments.check {
+        writeln!(std::io::stdout(), "{}: ok", arguments.config.display())?;
+        return Ok(());
+    }
+    privileges::require(&[Capability::NetAdmin, Capability::NetRaw, Capability::SysAdmin])?;
+    // Before any thread is started, so that all inherit the mask.
+    let signals = Signals::open()?;
+    daemon::Daemon::new(settings, signals)?.run()?;
+    Ok(())
+}
+
+/// Prints an error with its causes, unless the error has said them itself.
+fn tell(error: &dyn Error) {
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    // Nothing is left to be done if this fails, too.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

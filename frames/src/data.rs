@@ -4,7 +4,7 @@
 //! or at the symbol, which may be a TCP or UDP super-packet of up to 64 KiB. A parcel that does not fit one link frame
 //! is cut at any byte and put together at the far end.
 
-use crate::{DownTunnel, ParseError, UpTunnel, tlv};
+use crate::{BufferTooSmall, DownTunnel, ParseError, UpTunnel, tlv};
 use bitflags::bitflags;
 use core::fmt;
 use zerocopy::network_endian::{U16, U32};
@@ -29,6 +29,12 @@ impl From<DownTunnel> for Tunnel {
     }
 }
 
+impl fmt::Display for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tunnel {}", self.0)
+    }
+}
+
 /// `struct virtio_net_hdr` (virtio 1.2, 5.1.6) in network byte order: what of checksum and segmentation is still to do.
 ///
 /// ```text
@@ -42,7 +48,9 @@ impl From<DownTunnel> for Tunnel {
 /// |        checksum offset        |
 /// +-------------------------------+
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(C)]
 pub struct OffloadHeader {
     /// [`OffloadFlags`].
@@ -61,38 +69,66 @@ pub struct OffloadHeader {
 const _: () = assert!(size_of::<OffloadHeader>() == 10);
 
 impl OffloadHeader {
-    /// Checks the header against the frame behind it, so that no kernel is given a header that it would refuse, and
-    /// no peer makes it touch bytes outside the frame.
+    /// Checks the header against the frame behind it, so that no kernel is given a header that it would refuse
+    /// (`virtio_net_hdr_to_skb`, `tun_get_user`, `packet_snd`), and no peer makes it touch bytes outside the frame.
     ///
     /// # Errors
     /// [`ParseError::Value`] with the field's name.
     pub fn check(&self, frame_len: usize) -> Result<(), ParseError> {
+        let bad = |field, value: U16| Err(ParseError::Value { field, value: value.get().into() });
+        if usize::from(self.header_length.get()) > frame_len {
+            return bad("header length", self.header_length);
+        }
+        let needs_checksum =
+            OffloadFlags::from_bits_retain(self.flags).contains(OffloadFlags::NEEDS_CHECKSUM);
+        if needs_checksum && self.checksum_end() > frame_len {
+            return bad("checksum start", self.checksum_start);
+        }
+        let segmented_checksum_offset = match GsoType(self.gso_type & !GsoType::ECN) {
+            GsoType::NONE => return Ok(()),
+            GsoType::TCP4 | GsoType::TCP6 => TCP_CHECKSUM_OFFSET,
+            GsoType::UDP_L4 => UDP_CHECKSUM_OFFSET,
+            GsoType(other) => return Err(ParseError::Value { field: "gso type", value: other.into() }),
+        };
+        if matches!(self.gso_size.get(), 0 | GSO_BY_FRAGS) {
+            return bad("gso size", self.gso_size);
+        }
+        if needs_checksum && self.checksum_offset.get() != segmented_checksum_offset {
+            return bad("checksum offset", self.checksum_offset);
+        }
+        Ok(())
+    }
+
+    /// Bytes of the frame up to and with the checksum field.
+    fn checksum_end(&self) -> usize {
+        let start = usize::from(self.checksum_start.get());
+        start.saturating_add(usize::from(self.checksum_offset.get())).saturating_add(2)
+    }
+}
+
+impl fmt::Display for OffloadHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = OffloadFlags::from_bits_retain(self.flags);
         if flags.contains(OffloadFlags::NEEDS_CHECKSUM) {
-            let start = usize::from(self.checksum_start.get());
-            let end = start.saturating_add(usize::from(self.checksum_offset.get())).saturating_add(2);
-            if end > frame_len {
-                return Err(ParseError::Value { field: "checksum start", value: start as u64 });
-            }
+            write!(f, "checksum of {}.. at +{}", self.checksum_start, self.checksum_offset)?;
+        } else if flags.contains(OffloadFlags::CHECKSUM_VALID) {
+            f.write_str("checksum verified")?;
+        } else {
+            f.write_str("checksum as is")?;
         }
         match GsoType(self.gso_type & !GsoType::ECN) {
             GsoType::NONE => Ok(()),
-            GsoType::TCP4 | GsoType::TCP6 | GsoType::UDP_L4 => {
-                if self.gso_size.get() == 0 {
-                    return Err(ParseError::Value { field: "gso size", value: 0 });
-                }
-                if usize::from(self.header_length.get()) > frame_len {
-                    return Err(ParseError::Value {
-                        field: "header length",
-                        value: self.header_length.get().into(),
-                    });
-                }
-                Ok(())
-            }
-            GsoType(other) => Err(ParseError::Value { field: "gso type", value: other.into() }),
+            kind => write!(f, ", {kind} segments of {}", self.gso_size),
         }
     }
 }
+
+/// Place of the checksum in the TCP header (RFC 9293, 3.1).
+const TCP_CHECKSUM_OFFSET: u16 = 16;
+/// Place of the checksum in the UDP header (RFC 768).
+const UDP_CHECKSUM_OFFSET: u16 = 6;
+/// Linux's mark for a list of packets; refused from outside.
+const GSO_BY_FRAGS: u16 = 0xffff;
 
 /// Bits of [`OffloadHeader::flags`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -123,6 +159,18 @@ impl GsoType {
     pub const UDP_L4: Self = Self(5);
     /// Bit in addition: the TCP segments carry ECN CWR.
     pub const ECN: u8 = 0x80;
+}
+
+impl fmt::Display for GsoType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NONE => f.write_str("none"),
+            Self::TCP4 => f.write_str("tcp4"),
+            Self::TCP6 => f.write_str("tcp6"),
+            Self::UDP_L4 => f.write_str("udp"),
+            Self(other) => write!(f, "gso type {other}"),
+        }
+    }
 }
 
 /// ```text
@@ -166,6 +214,17 @@ impl<'a> Data<'a> {
         let (header, parcel) = tlv::fixed::<DataHeader>(body)?;
         Ok(Self { tunnel: Tunnel(header.tunnel.get()), parcel })
     }
+
+    /// Writes the body to the front of `buffer` and returns its length in bytes.
+    ///
+    /// # Errors
+    /// [`BufferTooSmall`].
+    pub fn emit(&self, buffer: &mut [u8]) -> Result<usize, BufferTooSmall> {
+        let mut writer = tlv::Writer::new(buffer);
+        writer.fixed(&DataHeader::new(self.tunnel))?;
+        writer.bytes(self.parcel)?;
+        Ok(writer.len())
+    }
 }
 
 /// ```text
@@ -174,12 +233,13 @@ impl<'a> Data<'a> {
 /// +---------------------------------------------------------------+
 /// |                            tunnel                             |
 /// +---------------------------------------------------------------+
-/// |                            parcel                             |
+/// |                            number                             |
 /// +-+-------------------------------------------------------------+
-/// |L|                          offset                             |
+/// |L|                           offset                            |
 /// +-+-------------------------------------------------------------+
 /// |  bytes of the parcel
 /// ```
+/// L: the parcel ends with this piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct PieceHeader {
@@ -239,24 +299,29 @@ impl<'a> Piece<'a> {
             bytes,
         })
     }
+
+    /// Writes the body to the front of `buffer` and returns its length in bytes.
+    ///
+    /// # Errors
+    /// [`BufferTooSmall`].
+    pub fn emit(&self, buffer: &mut [u8]) -> Result<usize, BufferTooSmall> {
+        let offset = u32::try_from(self.offset).unwrap_or(u32::MAX);
+        let mut writer = tlv::Writer::new(buffer);
+        writer.fixed(&PieceHeader::new(self.tunnel, self.number, offset, self.last))?;
+        writer.bytes(self.bytes)?;
+        Ok(writer.len())
+    }
 }
 
 impl fmt::Display for Data<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tunnel {} parcel of {} bytes", self.tunnel.0, self.parcel.len())
+        write!(f, "{} parcel of {} bytes", self.tunnel, self.parcel.len())
     }
 }
 
 impl fmt::Display for Piece<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = if self.last { ", the last" } else { "" };
-        write!(
-            f,
-            "tunnel {} parcel {} bytes {}+{}{last}",
-            self.tunnel.0,
-            self.number,
-            self.offset,
-            self.bytes.len()
-        )
+        write!(f, "{} parcel {} bytes {}+{}{last}", self.tunnel, self.number, self.offset, self.bytes.len())
     }
 }

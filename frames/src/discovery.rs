@@ -52,7 +52,9 @@ impl fmt::Display for Role {
 }
 
 /// Security mode of a device; fixed by configuration, never negotiated. A number space that may grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(transparent)]
 pub struct Mode(pub u8);
 
@@ -77,7 +79,9 @@ impl fmt::Display for Mode {
 }
 
 /// How data frames are protected. A number space that may grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(transparent)]
 pub struct Protection(pub u8);
 
@@ -183,6 +187,13 @@ impl<'a> Hello<'a> {
     }
 }
 
+impl fmt::Display for Hello<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, mode, data, control, boot, name } = self;
+        write!(f, "{role} {name} boot {boot} mode {mode} control {control} data {data}")
+    }
+}
+
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -227,11 +238,7 @@ impl<'a> Handshake<'a> {
         if wire.sender.get() == 0 {
             return Err(ParseError::Value { field: "sender", value: 0 });
         }
-        Ok(Self {
-            sender: SessionIndex(wire.sender.get()),
-            association: wire.association.get(),
-            noise,
-        })
+        Ok(Self { sender: SessionIndex(wire.sender.get()), association: wire.association.get(), noise })
     }
 
     /// Writes the body to the front of `buffer` and returns its length in bytes.
@@ -246,5 +253,12 @@ impl<'a> Handshake<'a> {
         })?;
         writer.bytes(self.noise)?;
         Ok(writer.len())
+    }
+}
+
+impl fmt::Display for Handshake<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sender, length) = (self.sender.0, self.noise.len());
+        write!(f, "sender {sender:#010x} association {:016x} noise of {length} bytes", self.association)
     }
 }

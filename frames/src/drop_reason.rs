@@ -27,7 +27,7 @@ macro_rules! drop_reasons {
             /// One sentence that says what happened.
             #[must_use]
             pub const fn explanation(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),*),)* }
+                match self { $(Self::$variant => concat!($($doc),*).trim_ascii(),)* }
             }
         }
     };

@@ -25,7 +25,7 @@ pub enum ParseError {
         /// What it holds.
         value: u64,
     },
-    /// A text is not UTF-8, is empty, or is longer than its limit.
+    /// A text is not UTF-8, is empty, is longer than its limit, or holds control characters.
     Text {
         /// The field's name in `PROTOCOL.md`.
         field: &'static str,

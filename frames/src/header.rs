@@ -19,13 +19,13 @@ pub const HEADERS_LEN: usize = size_of::<EthernetHeader>() + size_of::<LinkHeade
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 /// +-------------------------------+-------------------------------+
-/// |                      destination (48)                         |
+/// |                       destination (48)                        |
 /// |                               +-------------------------------+
-/// |                               |          source (48)          |
-/// +-------------------------------+                               |
+/// |                               |                               |
+/// +-------------------------------+          source (48)          |
 /// |                                                               |
 /// +-------------------------------+-------------------------------+
-/// |       EtherType (16)          |
+/// |           EtherType           |
 /// +-------------------------------+
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -113,6 +113,20 @@ bitflags! {
         /// A keyed-hash tag follows the body (discovery and handshake only).
         const GATED = 0x4;
         const _ = !0;
+    }
+}
+
+impl Flags {
+    /// Bytes of tag behind the body.
+    #[must_use]
+    pub fn tag_len(self) -> usize {
+        if self.intersects(Self::SEALED.union(Self::GATED)) { TAG_LEN } else { 0 }
+    }
+}
+
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        bitflags::parser::to_writer(self, f)
     }
 }
 
@@ -225,8 +239,7 @@ impl<'a> Frame<'a> {
     /// [`ParseError::Truncated`] if headers, body or tag are incomplete, [`ParseError::Version`] for a foreign version.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         let truncated = |need| ParseError::Truncated { need, have: bytes.len() };
-        let (ethernet, rest) =
-            EthernetHeader::ref_from_prefix(bytes).map_err(|_| truncated(HEADERS_LEN))?;
+        let (ethernet, rest) = EthernetHeader::ref_from_prefix(bytes).map_err(|_| truncated(HEADERS_LEN))?;
         let (header, rest) = LinkHeader::ref_from_prefix(rest).map_err(|_| truncated(HEADERS_LEN))?;
         if header.version() != VERSION {
             return Err(ParseError::Version(header.version()));
@@ -240,22 +253,15 @@ impl<'a> Frame<'a> {
     }
 }
 
-impl Flags {
-    /// Bytes of tag behind the body.
-    #[must_use]
-    pub fn tag_len(self) -> usize {
-        if self.intersects(Self::SEALED.union(Self::GATED)) { TAG_LEN } else { 0 }
-    }
-}
-
 impl fmt::Display for Frame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} > {} {} session {:#010x} counter {} length {}",
+            "{} > {} {} [{}] session {:#010x} counter {} length {}",
             self.ethernet.source,
             self.ethernet.destination,
             self.header.kind,
+            self.header.flags(),
             self.header.receiver.get(),
             self.header.counter.get(),
             self.header.length.get()

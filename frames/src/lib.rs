@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`header`] | Ethernet and link header: version, kind, length, session, counter |
+//! | [`body`] | the body of a frame of any kind, for traces and tools |
 //! | [`discovery`] | `HELLO` and the two handshake frames |
 //! | [`session`] | `KEEPALIVE`, `SEGMENT`, `ACK`, `CLOSE` |
 //! | [`data`] | `DATA` and `PIECE`: tunnelled packets with their offload header |
@@ -37,6 +38,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod body;
 pub mod data;
 pub mod discovery;
 pub mod drop_reason;

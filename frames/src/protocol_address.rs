@@ -56,7 +56,7 @@ pub enum Family {
 pub enum Local {
     /// Any address of the port, of these versions.
     Any(Family),
-    /// This one.
+    /// This one. An unspecified address arrives as [`Local::Any`] of its version, an IPv4-mapped one as IPv4.
     Address(IpAddr),
 }
 
@@ -110,9 +110,9 @@ impl ProtocolAddress {
     /// [`ParseError::Value`] for an unknown class or family, a family that contradicts its address, a zero local port
     /// of a listener, protocol 255, a protocol over 255.
     pub fn from_wire(wire: &ProtocolAddressWire) -> Result<Self, ParseError> {
-        let protocol = || match wire.protocol.get() {
-            value @ 0..=254 => Ok(value as u8),
-            value => Err(ParseError::Value { field: "protocol", value: value.into() }),
+        let protocol = || match wire.protocol.to_bytes() {
+            [0, protocol @ 0..=254] => Ok(protocol),
+            _ => Err(ParseError::Value { field: "protocol", value: wire.protocol.get().into() }),
         };
         match wire.class {
             CLASS_LISTENER => match wire.local_port.get() {
@@ -121,7 +121,8 @@ impl ProtocolAddress {
             },
             CLASS_FLOW => {
                 let (local, remote) = (address(wire.local), address(wire.remote));
-                if local.is_ipv4() != remote.is_ipv4() || local.is_ipv4() != (wire.family == Family::V4 as u8) {
+                if local.is_ipv4() != remote.is_ipv4() || local.is_ipv4() != (wire.family == Family::V4 as u8)
+                {
                     return Err(ParseError::Value { field: "family", value: wire.family.into() });
                 }
                 Ok(Self::Flow {
@@ -191,9 +192,10 @@ impl ProtocolAddressWire {
         if self.local == [0; 16] {
             return Ok(Local::Any(family));
         }
-        match (address(self.local), family) {
-            (address @ IpAddr::V4(_), Family::V4) | (address @ IpAddr::V6(_), Family::V6) => {
-                Ok(Local::Address(address))
+        let local = address(self.local);
+        match (local, family) {
+            (IpAddr::V4(_), Family::V4) | (IpAddr::V6(_), Family::V6) => {
+                Ok(if local.is_unspecified() { Local::Any(family) } else { Local::Address(local) })
             }
             _ => Err(bad()),
         }
@@ -203,6 +205,7 @@ impl ProtocolAddressWire {
         match local {
             Local::Any(family) => self.family = family as u8,
             Local::Address(address) => {
+                let address = address.to_canonical();
                 self.family = if address.is_ipv4() { Family::V4 as u8 } else { Family::V6 as u8 };
                 self.local = octets(address);
             }
@@ -280,7 +283,8 @@ impl fmt::Display for ProtocolAddress {
     }
 }
 
-struct Protocol(u8);
+/// An IP protocol by its name, if it has one.
+pub(crate) struct Protocol(pub(crate) u8);
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -291,7 +295,8 @@ impl fmt::Display for Protocol {
     }
 }
 
-struct Host(IpAddr);
+/// An address as it stands before a colon and a port.
+pub(crate) struct Host(pub(crate) IpAddr);
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -119,6 +119,13 @@ impl Keepalive {
     }
 }
 
+impl fmt::Display for Keepalive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, echo, held, interval } = self;
+        write!(f, "sent {sent} us, echo {echo} us held {held} us, interval {interval} us")
+    }
+}
+
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -184,6 +191,12 @@ impl<'a> Segment<'a> {
     }
 }
 
+impl fmt::Display for Segment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes {}+{}", self.stream, self.offset, self.bytes.len())
+    }
+}
+
 /// ```text
 ///  0                   1                   2                   3
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -196,7 +209,7 @@ impl<'a> Segment<'a> {
 /// |                             limit                             |
 /// |                                                               |
 /// +---------------------------------------------------------------+
-/// |  `count` ranges: start (64), end (64)
+/// |  `count` ranges (16 bytes each)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -210,6 +223,18 @@ struct AckWire {
 const _: () = assert!(size_of::<AckWire>() == 20);
 
 /// A stretch of a stream that arrived beyond a gap: offsets `start` up to and without `end`.
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------------------------------------------------------+
+/// |                             start                             |
+/// |                                                               |
+/// +---------------------------------------------------------------+
+/// |                              end                              |
+/// |                                                               |
+/// +---------------------------------------------------------------+
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct AckRange {
@@ -284,6 +309,13 @@ impl<'a> Ack<'a> {
     }
 }
 
+impl fmt::Display for Ack<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ack {} limit {}", self.stream, self.cumulative, self.limit)?;
+        self.ranges.iter().try_for_each(|range| write!(f, " {}..{}", range.start, range.end))
+    }
+}
+
 /// Why a peer ends a session. A number space that may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloseReason(pub u16);
@@ -293,6 +325,12 @@ impl CloseReason {
     pub const SHUTDOWN: Self = Self(1);
     /// The peer's name is in use by another live device with another boot id.
     pub const NAME_IN_USE: Self = Self(2);
+    /// A stream of the peer's breaks the definition of a message so that it cannot be followed any further.
+    pub const BAD_STREAM: Self = Self(3);
+
+    /// Every reason that this build knows, with its name in `PROTOCOL.md`.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::SHUTDOWN, "SHUTDOWN"), (Self::NAME_IN_USE, "NAME_IN_USE"), (Self::BAD_STREAM, "BAD_STREAM")];
 }
 
 impl fmt::Display for CloseReason {
@@ -300,6 +338,7 @@ impl fmt::Display for CloseReason {
         match *self {
             Self::SHUTDOWN => f.write_str("peer stopped"),
             Self::NAME_IN_USE => f.write_str("the name is in use by another live device"),
+            Self::BAD_STREAM => f.write_str("a message stream cannot be followed"),
             Self(other) => write!(f, "reason {other}"),
         }
     }
@@ -345,5 +384,11 @@ impl Close {
         let mut writer = tlv::Writer::new(buffer);
         writer.fixed(&CloseWire { reason: U16::new(self.reason.0), reserved: U16::ZERO })?;
         Ok(writer.len())
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
     }
 }

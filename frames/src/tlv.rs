@@ -1,13 +1,5 @@
 //! Type-length-value items, and the one place where fixed parts and texts are read and written.
 //!
-//! ```text
-//!  0                   1                   2                   3
-//!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
-//! +-------------------------------+-------------------------------+
-//! |             type              |            length             |
-//! +-------------------------------+-------------------------------+
-//! |  value, `length` bytes, no padding
-//! ```
 //! Types below 0x8000 are skipped when unknown; from 0x8000 on they must be understood, or the message is refused.
 
 use crate::{BufferTooSmall, ParseError};
@@ -20,9 +12,19 @@ pub const NAME: u16 = 0x0001;
 pub const ADDRESSES: u16 = 0x0002;
 /// Text for a human, UTF-8.
 pub const TEXT: u16 = 0x0003;
+/// Every type that this build knows, with its name in `PROTOCOL.md`.
+pub const ALL: [(u16, &str); 3] = [(NAME, "NAME"), (ADDRESSES, "ADDRESSES"), (TEXT, "TEXT")];
 /// First type that must be understood.
 pub const MANDATORY: u16 = 0x8000;
 
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +-------------------------------+-------------------------------+
+/// |             type              |            length             |
+/// +-------------------------------+-------------------------------+
+/// |  value, `length` bytes, no padding
+/// ```
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct TlvHeader {
@@ -87,11 +89,13 @@ pub fn skip(kind: u16) -> Result<(), ParseError> {
 ///
 /// # Errors
 /// [`ParseError::Truncated`].
-pub fn fixed<T: FromBytes + KnownLayout + Immutable + Unaligned>(bytes: &[u8]) -> Result<(&T, &[u8]), ParseError> {
+pub fn fixed<T: FromBytes + KnownLayout + Immutable + Unaligned>(
+    bytes: &[u8],
+) -> Result<(&T, &[u8]), ParseError> {
     T::ref_from_prefix(bytes).map_err(|_| ParseError::Truncated { need: size_of::<T>(), have: bytes.len() })
 }
 
-/// Reads a text of 1 to `max` bytes.
+/// Reads a text of 1 to `max` bytes without control characters, as it goes to logs and terminals.
 ///
 /// # Errors
 /// [`ParseError::Text`].
@@ -99,7 +103,10 @@ pub fn text<'a>(value: &'a [u8], field: &'static str, max: usize) -> Result<&'a 
     if value.is_empty() || value.len() > max {
         return Err(ParseError::Text { field });
     }
-    core::str::from_utf8(value).map_err(|_| ParseError::Text { field })
+    match core::str::from_utf8(value) {
+        Ok(text) if !text.contains(char::is_control) => Ok(text),
+        _ => Err(ParseError::Text { field }),
+    }
 }
 
 /// Appends to a caller's buffer.

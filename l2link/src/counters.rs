@@ -64,8 +64,37 @@ impl Counters {
 }
 
 fn count(table: &mut [Traffic], kind: Kind, bytes: usize) {
-    if let Some(index) = Kind::ALL.iter().position(|(known, _)| *known == kind) {
-        table[index].frames += 1;
-        table[index].bytes += bytes as u64;
+    if let Some(traffic) = table.get_mut(usize::from(ROW[usize::from(kind.0)])) {
+        traffic.frames += 1;
+        traffic.bytes += bytes as u64;
+    }
+}
+
+/// Place of each kind in [`Kind::ALL`]; beyond its end for unknown kinds.
+#[allow(clippy::cast_possible_truncation, reason = "there are fewer than 255 kinds")]
+const ROW: [u8; 256] = {
+    let mut row = [u8::MAX; 256];
+    let mut index = 0;
+    while index < Kind::ALL.len() {
+        row[Kind::ALL[index].0.0 as usize] = index as u8;
+        index += 1;
+    }
+    row
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_row_and_unknown_ones_none() {
+        let mut counters = Counters::default();
+        for kind in 0..=u8::MAX {
+            counters.rx(Kind(kind), usize::from(kind));
+        }
+        for (name, rx, _) in counters.kinds() {
+            let kind = Kind::ALL.iter().find(|(_, known)| *known == name).unwrap().0;
+            assert_eq!(rx, Traffic { frames: 1, bytes: kind.0.into() });
+        }
     }
 }

@@ -5,16 +5,39 @@
 //! that happened by [`Link::poll_event`]. Nothing here reads a clock, draws a random number or touches a socket.
 #![forbid(unsafe_code)]
 
+mod association;
+mod attempt;
 pub mod batch;
+mod bucket;
 pub mod config;
 pub mod counters;
+mod discovery;
 pub mod event;
+mod gate;
+mod handshake;
+mod interface;
 pub mod link;
+mod peer;
+mod random;
+mod reassembly;
+mod receive;
+mod refusal;
+mod replay;
+mod rtt;
+mod seal;
+pub mod service;
+mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod stream;
 pub mod time;
+mod timers;
+mod transmit;
 
 pub use batch::Batch;
 pub use config::{Config, Security};
 pub use counters::Counters;
 pub use event::{DownReason, Event, PeerId, PeerInfo, PeerState, ReceivedMessage};
 pub use link::{Link, Rx};
+pub use service::{Service, ServiceError, ServiceSet};
 pub use time::Time;

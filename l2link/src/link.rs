@@ -1,15 +1,58 @@
 //! [`Link`]: one device's end of the segment.
 
-use crate::{Batch, Config, Counters, Event, PeerId, PeerInfo, Time};
+use crate::attempt::Attempt;
+use crate::bucket::TokenBucket;
+use crate::discovery::HelloTimer;
+use crate::gate::{self, Gate};
+use crate::handshake::NoisePsk;
+use crate::interface::Interface;
+use crate::peer::{Life, Peer};
+use crate::random::Random;
+use crate::refusal::Refusals;
+use crate::session::SessionTable;
+use crate::{Config, Counters, Event, PeerId, PeerInfo, PeerState, Security, Time};
+use core::fmt;
 use frames::data::Tunnel;
-use frames::message::Message;
+use frames::discovery::{Hello, Mode, Protection, Role};
+use frames::header::Kind;
+use frames::message::{MESSAGE_MAX, Message};
 use frames::session::{CloseReason, Stream};
-use frames::{DropReason, Mac};
+use frames::{BootId, DropReason, Mac, SessionIndex};
+use std::collections::VecDeque;
 
 /// One device's end of the segment: peers, sessions, reliable streams, parcels.
-#[derive(Debug)]
 pub struct Link {
-    counters: Counters,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) boot: BootId,
+    pub(crate) mode: Mode,
+    pub(crate) control: Protection,
+    pub(crate) data: Protection,
+    pub(crate) keepalive: core::time::Duration,
+    pub(crate) missed: u32,
+    pub(crate) interface: Interface,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) noise_psk: NoisePsk,
+    pub(crate) random: Random,
+    pub(crate) sessions: SessionTable,
+    /// By [`PeerId`].
+    pub(crate) peers: Vec<Peer>,
+    /// Handshakes that this device began.
+    pub(crate) attempts: Vec<Attempt>,
+    /// Sessions that this device answered for and that are not confirmed yet, oldest first.
+    pub(crate) half_open: VecDeque<SessionIndex>,
+    pub(crate) handshakes: TokenBucket,
+    pub(crate) answers: TokenBucket,
+    pub(crate) refusals: Refusals,
+    pub(crate) hello: HelloTimer,
+    /// Discovery and handshake frames, and session frames of sessions that belong to no peer.
+    pub(crate) outbox: VecDeque<(Kind, Vec<u8>)>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) counters: Counters,
+    /// The peer whose frames and messages come first next time.
+    pub(crate) cursor: usize,
+    pub(crate) closed: bool,
+    scratch: Vec<u8>,
 }
 
 /// What became of a received frame.
@@ -33,100 +76,131 @@ pub enum Rx<'a> {
 
 impl Link {
     /// A link that begins to look for peers. `seed` must be unpredictable in production.
+    ///
+    /// The security mode decides what the configured protections can be: in mode `none` both are
+    /// [`Protection::CLEAR`], in the others session frames are at least [`Protection::SEALED`].
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32], now: Time) -> Self {
-        let _ = (config, seed, now);
-        todo!()
-    }
-
-    /// Takes a whole Ethernet frame that arrived on the link interface.
-    pub fn handle_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> Rx<'a> {
-        let _ = (frame, now);
-        todo!()
-    }
-
-    /// When [`Link::handle_timeout`] wants to be called next.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Time> {
-        todo!()
-    }
-
-    /// Lets time pass; harmless at any moment.
-    pub fn handle_timeout(&mut self, now: Time) {
-        let _ = now;
-        todo!()
-    }
-
-    /// Writes waiting session and discovery frames into `batch` until nothing waits or the batch is full. Returns
-    /// whether anything still waits.
-    pub fn poll_transmit(&mut self, batch: &mut Batch, now: Time) -> bool {
-        let _ = (batch, now);
-        todo!()
+        let (mode, psk) = match &config.security {
+            Security::None => (Mode::NONE, None),
+            Security::Psk(psk) => (Mode::PSK, Some(psk)),
+        };
+        let (control, data) = match (mode, config.control) {
+            (Mode::NONE, _) => (Protection::CLEAR, Protection::CLEAR),
+            (_, Protection::CLEAR) => (Protection::SEALED, config.data),
+            (_, control) => (control, config.data),
+        };
+        let mut link = Self {
+            name: config.name,
+            role: config.role,
+            boot: config.boot,
+            mode,
+            control,
+            data,
+            keepalive: config.keepalive,
+            missed: config.missed.max(1),
+            interface: Interface {
+                mac: config.mac,
+                ethertype: config.ethertype,
+                mtu: usable_mtu(config.mtu),
+            },
+            gate: psk.map(|psk| Gate::new(psk)),
+            noise_psk: psk.map(|psk| gate::noise_psk(psk)),
+            random: Random::new(&seed),
+            sessions: SessionTable::default(),
+            peers: Vec::new(),
+            attempts: Vec::new(),
+            half_open: VecDeque::new(),
+            handshakes: TokenBucket::new(HANDSHAKES_PER_SECOND, HANDSHAKES_AT_ONCE, now),
+            answers: TokenBucket::new(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE, now),
+            refusals: Refusals::new(now),
+            hello: HelloTimer::new(now),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+            cursor: 0,
+            closed: false,
+            scratch: vec![0; MESSAGE_MAX],
+        };
+        link.handle_timeout(now);
+        link
     }
 
     /// The next thing that happened. Taking messages gives their sender new credit.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        if self.events.is_empty() {
+            self.take_message();
+        }
+        self.events.pop_front()
     }
 
     /// Queues a message for reliable delivery in its stream; without a session it is dropped silently, as the owner
-    /// replays its tables on [`Event::PeerUp`].
+    /// replays its tables on [`Event::PeerUp`]. [`Link::poll_transmit`] sends it.
     pub fn send_message(&mut self, peer: PeerId, message: &Message<'_>) {
-        let _ = (peer, message);
-        todo!()
+        let Ok(length) = message.emit(&mut self.scratch) else {
+            log::error!(target: "link::stream", "a {} message is longer than a message may be", message.kind());
+            return;
+        };
+        let bytes = &self.scratch[..length];
+        if let Some(life) = self.peers.get_mut(peer.0 as usize).and_then(|peer| peer.life.as_mut()) {
+            life.streams.send_mut(message.stream()).push(bytes);
+        }
     }
 
     /// Bytes queued and not yet acknowledged in a stream; senders in bulk pause while it is large.
     #[must_use]
     pub fn backlog(&self, peer: PeerId, stream: Stream) -> usize {
-        let _ = (peer, stream);
-        todo!()
-    }
-
-    /// Writes a parcel into `batch` as one `DATA` frame or several `PIECE` frames. The batch must have room for
-    /// [`Link::parcel_frames_max`] frames.
-    ///
-    /// # Errors
-    /// [`DropReason::NoSession`], [`DropReason::TooLarge`]; counted here.
-    pub fn send_parcel(
-        &mut self,
-        peer: PeerId,
-        tunnel: Tunnel,
-        parcel: &[u8],
-        batch: &mut Batch,
-        now: Time,
-    ) -> Result<(), DropReason> {
-        let _ = (peer, tunnel, parcel, batch, now);
-        todo!()
+        self.life(peer).map_or(0, |life| life.streams.send(stream).backlog())
     }
 
     /// Most frames that one parcel can become.
     #[must_use]
     pub fn parcel_frames_max(&self) -> usize {
-        todo!()
+        frames::data::PARCEL_MAX.div_ceil(self.piece_max())
     }
 
     /// Longest frame that the link writes, Ethernet header included.
     #[must_use]
     pub fn frame_len_max(&self) -> usize {
-        todo!()
+        self.interface.frame_len_max()
     }
 
-    /// The link interface got another address or MTU; sessions go on.
+    /// The link interface got another address or MTU; sessions go on. Every peer is told at once, so that it follows.
     pub fn set_interface(&mut self, mac: Mac, mtu: u32) {
-        let _ = (mac, mtu);
-        todo!()
+        self.interface = Interface { mac, mtu: usable_mtu(mtu), ..self.interface };
+        for peer in &mut self.peers {
+            if let Some(life) = &mut peer.life {
+                life.keepalive_due = true;
+            }
+        }
+        self.hello.hurry();
     }
 
-    /// Ends all sessions in order: queues `CLOSE` frames for [`Link::poll_transmit`].
+    /// Ends all sessions in order: queues `CLOSE` frames for [`Link::poll_transmit`]. The link is mute and deaf from
+    /// then on.
     pub fn close(&mut self, reason: CloseReason, now: Time) {
-        let _ = (reason, now);
-        todo!()
+        for index in 0..self.peers.len() {
+            if self.peers[index].life.is_some() {
+                self.hang_up(index, reason, now);
+            }
+        }
+        self.closed = true;
     }
 
-    /// All peers that were ever heard, by name.
+    /// All peers that were ever heard, by name, with the devices that are refused at present.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        todo!()
+        let known = self.peers.iter().zip(0..).map(|(peer, id)| PeerInfo {
+            peer: PeerId(id),
+            name: peer.name.clone(),
+            role: self.role.opposite(),
+            mac: peer.mac,
+            state: if peer.life.is_some() { PeerState::Up } else { PeerState::Down },
+            since: peer.since,
+            rtt: peer.life.as_ref().and(peer.rtt.smoothed()),
+        });
+        let mut infos: Vec<_> = known.chain(self.refusals.infos()).collect();
+        infos.sort_by(|a, b| (&a.name, a.mac).cmp(&(&b.name, b.mac)));
+        infos
     }
 
     /// Counters since the start.
@@ -139,4 +213,55 @@ impl Link {
     pub fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
+
+    /// What this device says of itself.
+    pub(crate) fn own_hello(&self) -> Hello<'_> {
+        Hello {
+            role: self.role,
+            mode: self.mode,
+            data: self.data,
+            control: self.control,
+            boot: self.boot,
+            name: &self.name,
+        }
+    }
+
+    pub(crate) fn life(&self, peer: PeerId) -> Option<&Life> {
+        self.peers.get(peer.0 as usize)?.life.as_ref()
+    }
+
+    pub(crate) fn peer_named(&self, name: &str) -> Option<usize> {
+        self.peers.iter().position(|peer| peer.name == name)
+    }
+
+    /// Queues a frame that belongs to no peer; when there are too many, the oldest goes.
+    pub(crate) fn push_frame(&mut self, kind: Kind, frame: Vec<u8>) {
+        if self.outbox.len() == OUTBOX_MAX {
+            self.outbox.pop_front();
+        }
+        self.outbox.push_back((kind, frame));
+    }
 }
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let up = self.peers.iter().filter(|peer| peer.life.is_some()).count();
+        f.debug_struct("Link").field("name", &self.name).field("role", &self.role).field("up", &up).finish()
+    }
+}
+
+fn usable_mtu(mtu: u32) -> usize {
+    mtu.clamp(Config::MTU_MIN, MTU_MAX) as usize
+}
+
+/// Largest MTU that is used: the length field of a frame has 16 bits.
+const MTU_MAX: u32 = 65_535;
+/// Handshakes that this device takes part in. One costs some 100 µs on either side.
+const HANDSHAKES_PER_SECOND: u64 = 100;
+/// Enough for all controls of a segment after a relay's restart.
+const HANDSHAKES_AT_ONCE: u64 = 300;
+/// Hellos that this device sends in answer to others.
+const ANSWERS_PER_SECOND: u64 = 100;
+const ANSWERS_AT_ONCE: u64 = 300;
+/// Frames that wait in the outbox: one for each handshake that may be under way at once, and room for answers.
+const OUTBOX_MAX: usize = 256;

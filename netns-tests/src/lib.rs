@@ -1,1 +1,37 @@
-//! Fixtures.
+//! Fixtures for black-box tests of the built daemons: network namespaces, real programs, and nothing left behind.
+//!
+//! A test starts a [`Lab`], runs programs in its namespaces and asks the daemons through `l2ctl`:
+//!
+//! ```text
+//!  far ─────── client ── eth0 ═══ eth1 ── relay ── lan0 ═══ lan0 ── control ── symbol eth1
+//!  (optional)                     port             segment
+//! ```
+//!
+//! - [`Lab`] builds the namespaces and starts the daemons; [`address`] has every address that it uses.
+//! - [`Netns`] is one namespace; dropping it kills all that runs inside. [`sweep`] is why a test that is killed leaves nothing.
+//! - [`Process`] is a running program with its log; [`Daemon`] is one of ours with what `l2ctl` says about it.
+//! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
+//! - [`eventually`] waits for something to become true, never by sleeping blindly.
+//!
+//! When a test fails the daemons' logs and tables are printed. `L2LINK_PAUSE=1` stops a failing test before it cleans up and
+//! says how to enter its namespaces. Without root the tests say loudly that they are skipped.
+
+pub mod address;
+mod binary;
+pub mod config;
+mod daemon;
+mod download;
+mod lab;
+mod netns;
+mod process;
+pub mod program;
+pub mod sweep;
+mod wait;
+
+pub use binary::binary;
+pub use daemon::Daemon;
+pub use download::Download;
+pub use lab::{Lab, Layout, PSK};
+pub use netns::Netns;
+pub use process::{Finished, Process};
+pub use wait::{SOON, eventually, never};

@@ -1,1 +1,53 @@
-//! Decisions.
+//! The decisions of `l2control`, without IO.
+//!
+//! [`Control`] is the whole of it: it owns the [`l2link::Link`] and the tables of the patent. Inputs are its
+//! `handle_*` methods, outputs [`Control::poll_action`], [`Control::poll_transmit`] and [`Control::poll_timeout`].
+//! What programs have open comes in as plain data ([`seen`]); what is to be done to the kernel goes out as
+//! [`Action`]s.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`], [`exposure`] | what the operator wrote |
+//! | [`seen`] | what the shell saw in the kernel: sockets, connections, groups |
+//! | [`action`], [`report`], [`show`] | what goes out: to the shell, to `l2ctl monitor`, to `l2ctl show` |
+//! | `control` | [`Control`]: relays, messages, parcels |
+//! | `symbol` | a symbol and the stages of its life |
+//! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
+//! | `detection` | from open sockets to listener rules |
+//! | `flows`, `return_path` | from connections and first packets to flow rules |
+//! | `memberships` | multicast groups |
+//! | `looks` | when to look at the sockets again |
+#![forbid(unsafe_code)]
+
+pub mod action;
+pub mod attributes;
+pub mod config;
+mod control;
+mod detection;
+pub mod exposure;
+mod flow;
+mod flows;
+mod looks;
+mod memberships;
+mod messages;
+mod namespace;
+mod parcels;
+mod receive_table;
+mod relay;
+pub mod report;
+mod return_path;
+mod rule;
+#[cfg(test)]
+mod rules_property;
+pub mod seen;
+pub mod show;
+mod symbol;
+mod symbol_rules;
+
+pub use action::{Action, Failure};
+pub use attributes::Attributes;
+pub use config::{Config, SymbolConfig};
+pub use control::Control;
+pub use exposure::Exposure;
+pub use namespace::NamespaceId;
+pub use parcels::{LinkVerdict, SymbolVerdict};

@@ -1,7 +1,15 @@
 //! [`classify`]: from a frame to addresses, ports and kind, without copying.
 
-use crate::{Mac, ParseError};
+use super::datagram::{Datagram, Extent};
+use super::{arp, ipv4, ipv6};
+use crate::header::EthernetHeader;
+use crate::{Mac, ParseError, tlv};
 use core::net::{IpAddr, Ipv4Addr};
+
+/// Least EtherType; smaller values are lengths (IEEE 802.3, 3.2.6).
+const ETHERTYPE_MIN: u16 = 0x0600;
+/// Linux's `ETH_P_802_2`, which stands for frames with a length.
+const ETHERTYPE_802_2: u16 = 0x0004;
 
 /// What the headers of an Ethernet frame say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +63,7 @@ pub struct Ip {
     pub destination: IpAddr,
     /// Protocol of the transport: the last next-header value of IPv6.
     pub protocol: u8,
-    /// Present if the packet is a fragment, the first included.
+    /// Present if the packet is a fragment, the first included. An IPv6 atomic fragment (RFC 6946) is a whole packet.
     pub fragment: Option<Fragment>,
     /// What the transport header says; [`Transport::LaterFragment`] where there is none.
     pub transport: Transport,
@@ -125,12 +133,60 @@ pub struct IcmpInner {
     pub ports: Option<(u16, u16)>,
 }
 
-/// Reads the headers of an Ethernet frame (no offload header before it).
+/// What the fragments of one packet have in common (RFC 791, 2.3; RFC 8200, 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Identification field.
+    pub id: u32,
+    /// Protocol in IPv4. Zero in IPv6, where it does not count and [`Ip::protocol`] of a later fragment may differ
+    /// from the first one's.
+    pub protocol: u8,
+}
+
+impl Ip {
+    /// The key under which the fragments of one packet belong together; `None` for a whole packet.
+    #[must_use]
+    pub fn fragment_key(&self) -> Option<FragmentKey> {
+        self.fragment.map(|fragment| FragmentKey {
+            source: self.source,
+            destination: self.destination,
+            id: fragment.id,
+            protocol: if self.source.is_ipv4() { self.protocol } else { 0 },
+        })
+    }
+}
+
+/// Reads the headers of an Ethernet frame (no offload header before it). Padding behind the packet is ignored.
 ///
 /// # Errors
 /// [`ParseError::Truncated`] if a header that the frame announces is not all there, [`ParseError::Value`] if a length
-/// or version field contradicts itself. A frame of an unknown EtherType or protocol is no error.
+/// or version field contradicts itself or an IPv6 packet has more than eight extension headers. A frame of an unknown
+/// EtherType or protocol is no error.
 pub fn classify(frame: &[u8]) -> Result<PacketView, ParseError> {
-    let _ = frame;
-    todo!()
+    let (ethernet, packet) = tlv::fixed::<EthernetHeader>(frame)?;
+    let ethertype = match ethernet.ethertype.get() {
+        0..ETHERTYPE_MIN => ETHERTYPE_802_2,
+        ethertype => ethertype,
+    };
+    let layer3 = match ethertype {
+        ipv4::ETHERTYPE => ip(&ipv4::datagram(packet, Extent::Whole)?)?,
+        ipv6::ETHERTYPE => ip(&ipv6::datagram(packet, Extent::Whole)?)?,
+        arp::ETHERTYPE => arp::classify(packet)?,
+        _ => Layer3::Other,
+    };
+    Ok(PacketView { destination: ethernet.destination, source: ethernet.source, ethertype, layer3 })
+}
+
+fn ip(packet: &Datagram<'_>) -> Result<Layer3, ParseError> {
+    Ok(Layer3::Ip(Ip {
+        source: packet.source,
+        destination: packet.destination,
+        protocol: packet.protocol,
+        fragment: packet.fragment,
+        transport: packet.transport()?,
+    }))
 }

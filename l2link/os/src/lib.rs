@@ -1,1 +1,43 @@
-//! System calls.
+//! Every system call that `l2relay` and `l2control` share, and the only crate with `unsafe`.
+//!
+//! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
+//! [`Tap`] (a control's symbol). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`].
+//! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
+//! [`psk`], [`api`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
+
+pub mod api;
+pub mod capture_filter;
+pub mod clock;
+pub mod config_file;
+pub mod error;
+mod ethtool;
+pub mod interfaces;
+mod mmsg;
+pub mod monitor;
+pub mod netns;
+pub mod nft;
+mod offload;
+mod packet_socket;
+pub mod port_socket;
+pub mod privileges;
+pub mod psk;
+pub mod raw_socket;
+mod rtnetlink;
+pub mod seed;
+pub mod signals;
+pub mod sockets;
+pub mod sysctl;
+pub mod tap;
+pub mod trigger;
+
+pub use capture_filter::CaptureFilter;
+pub use error::SetupError;
+pub use interfaces::{Dad, IfIndex, InterfaceAddress, LinkInfo, Netlink};
+pub use mmsg::Sent;
+pub use monitor::Monitor;
+pub use netns::NetNs;
+pub use nft::{Discard, PortDiscard};
+pub use port_socket::PortSocket;
+pub use raw_socket::LinkSocket;
+pub use sysctl::Sysctls;
+pub use tap::Tap;

@@ -1,1 +1,47 @@
-//! Decisions.
+//! The decisions of `l2relay`, without IO.
+//!
+//! [`Relay`] owns the link and every table of the relay. What happens goes in by `handle_*`: link frames, packets at
+//! the ports, changes of the ports, time. A packet comes back as a verdict at once; everything else is fetched by
+//! `poll_action`, `poll_transmit` and `poll_timeout`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`relay`] | [`Relay`]: inputs and outputs |
+//! | [`config`] | what the configuration file says, as types |
+//! | [`action`] | what the shell is asked to do, and what monitors are told |
+//! | [`port`] | the ports with their attributes |
+//! | [`show`] | the rows of `l2ctl show` |
+//! | [`police`] | limits of the rate of punts |
+//! | `session` | the controls' sessions, and what they say |
+//! | `grant` | grants of ports, and down tunnels |
+//! | `transfer` | rules as controls ask for them |
+//! | `symbol` | who was granted what, and the receive table |
+//! | `dispatch` | the dispatch table |
+//! | `punt` | packets at a port, on their way up |
+//! | `select` | whom a packet is for |
+//! | `fragment` | fragments follow their first |
+//! | `membership` | groups that programs joined |
+#![forbid(unsafe_code)]
+
+pub mod action;
+pub mod config;
+pub mod police;
+pub mod port;
+pub mod relay;
+pub mod show;
+
+mod dispatch;
+mod fragment;
+mod grant;
+mod membership;
+mod punt;
+mod rule;
+mod select;
+mod session;
+mod symbol;
+mod transfer;
+
+pub use action::{Action, Capture, Event};
+pub use config::{ControlName, Permission, PortConfig, RelayConfig, Unmatched};
+pub use port::PortState;
+pub use relay::{LinkVerdict, PortVerdict, Relay};

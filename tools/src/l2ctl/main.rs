@@ -1,2 +1,139 @@
-//! l2ctl.
-fn main() {}
+//! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket.
+//!
+//! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
+//! units, [`table`] lays rows out, [`socket`] finds the daemon. Exit code 0: done; 1: the daemon cannot be reached or
+//! refused; 2: the command line is wrong.
+
+mod columns;
+mod daemon;
+mod monitor;
+mod socket;
+mod table;
+
+use clap::{Parser, Subcommand};
+use columns::Object;
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Look into a running l2relay or l2control.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// API socket of the daemon [default: the one of /run/l2link/{relay,control}.sock that exists]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print one of the daemon's tables
+    Show {
+        /// Which one
+        object: Object,
+        /// Print JSON: an array of objects with stable keys
+        #[arg(long)]
+        json: bool,
+        /// Print counters that are zero as well
+        #[arg(long)]
+        all: bool,
+    },
+    /// Print what happens, as it happens, until interrupted
+    Monitor {
+        /// Print JSON: one object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Why `l2ctl` ends without having done what it was asked to do.
+#[derive(Debug)]
+enum Failure {
+    /// The command line is wrong: exit code 2.
+    Usage(String),
+    /// The daemon cannot be reached, or refused: exit code 1.
+    Daemon(String),
+    /// The output cannot be written: exit code 1, or 0 if the reader has simply left.
+    Output(io::Error),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let Err(failure) = run(&arguments, &mut io::stdout().lock()) else { return ExitCode::SUCCESS };
+    if matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    // Nobody is left to tell if this fails too.
+    let _ = writeln!(io::stderr(), "error: {failure}");
+    ExitCode::from(if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
+}
+
+fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Show { object, json, all } => {
+            if all && object != Object::Counters {
+                return Err(Failure::Usage(format!(
+                    "--all goes with `show counters`, not with `show {object}`"
+                )));
+            }
+            let mut rows = daemon::show(&socket::find(arguments.socket.as_deref())?, object)?;
+            if json {
+                writeln!(out, "{:#}", serde_json::Value::from(rows))?;
+                return Ok(());
+            }
+            if object == Object::Counters && !all {
+                rows.retain(|row| row["value"] != 0);
+            }
+            table::print(out, object, &rows)?;
+        }
+        Command::Monitor { json } => {
+            let socket = socket::find(arguments.socket.as_deref())?;
+            for event in daemon::monitor(&socket)? {
+                let event = event?;
+                if json {
+                    writeln!(out, "{event}")?
+                } else {
+                    monitor::print(out, &event)?
+                }
+                out.flush()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Daemon(text) => f.write_str(text),
+            Self::Output(error) => write!(f, "cannot write the output: {error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn all_is_refused_where_it_means_nothing() {
+        let arguments = Arguments::parse_from(["l2ctl", "show", "rules", "--all"]);
+        let failure = run(&arguments, &mut Vec::new()).unwrap_err();
+        assert!(matches!(failure, Failure::Usage(_)), "{failure}");
+    }
+}

@@ -1,0 +1,73 @@
+//! [`Attributes`]: what a relay says of a port, owned.
+
+use core::net::IpAddr;
+use frames::Mac;
+use frames::message::{PortAddress, PortAttributes, PortFlags};
+
+/// What a symbol is built from (M3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// Rises with every change, for as long as the relay's process lives.
+    pub generation: u32,
+    /// Ethernet address.
+    pub mac: Mac,
+    /// Largest packet in bytes, Ethernet header excluded.
+    pub mtu: u32,
+    /// Speed in Mb/s, zero if unknown.
+    pub speed: u32,
+    /// Present, up, carrier.
+    pub flags: PortFlags,
+    /// Addresses with their prefix lengths, in the relay's order.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+impl Attributes {
+    /// Whether the port can carry packets now.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.flags.contains(PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER)
+    }
+
+    /// The port's state in one word, as `show ports` has it.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if !self.flags.contains(PortFlags::PRESENT) {
+            "absent"
+        } else if !self.flags.contains(PortFlags::UP) {
+            "down"
+        } else if !self.flags.contains(PortFlags::CARRIER) {
+            "no-carrier"
+        } else {
+            "up"
+        }
+    }
+
+    /// Whether the port has this address.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|(known, _)| *known == address)
+    }
+
+    /// The addresses as `show` prints them.
+    #[must_use]
+    pub fn address_texts(&self) -> Vec<String> {
+        self.addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect()
+    }
+}
+
+impl From<&PortAttributes<'_>> for Attributes {
+    fn from(wire: &PortAttributes<'_>) -> Self {
+        Self {
+            generation: wire.generation,
+            mac: wire.mac,
+            mtu: wire.mtu,
+            speed: wire.speed,
+            flags: wire.flags,
+            addresses: wire.addresses.iter().map(address_with_length).collect(),
+        }
+    }
+}
+
+fn address_with_length(address: &PortAddress) -> (IpAddr, u8) {
+    (address.address(), address.prefix_length())
+}

@@ -1,0 +1,27 @@
+//! What the core is told at its start.
+
+use crate::Exposure;
+
+/// The control's part of the configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The symbols, in the file's order.
+    pub symbols: Vec<SymbolConfig>,
+    /// Whether something tells when sockets are opened; without it the core asks for looks more often.
+    pub triggered: bool,
+}
+
+/// One symbol of kind `interface`.
+#[derive(Debug, Clone)]
+pub struct SymbolConfig {
+    /// Name of the relay.
+    pub relay: String,
+    /// Interface name of the port on the relay.
+    pub port: String,
+    /// Interface name of the symbol.
+    pub name: String,
+    /// Name of the network namespace; the daemon's own if none.
+    pub netns: Option<String>,
+    /// Which programs the outside world may reach through it.
+    pub exposure: Exposure,
+}

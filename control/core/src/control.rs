@@ -1,0 +1,341 @@
+//! [`Control`]: the whole of the control's decisions.
+
+use crate::action::{Action, Failure};
+use crate::namespace::Namespace;
+use crate::parcels::place;
+use crate::relay::{Relay, RelayId};
+use crate::report::{Event, Report};
+use crate::seen::IfIndex;
+use crate::show::SymbolRow;
+use crate::symbol::{Interface, Looked, RETRY_INTERFACE, Stage, State, Symbol};
+use crate::symbol_rules::Tables;
+use crate::{Config, NamespaceId};
+use frames::message::{Message, PortRelease};
+use frames::session::CloseReason;
+use frames::{Mac, SymbolId};
+use l2link::{Batch, Counters, Link, Time};
+use log::{info, warn};
+use std::collections::VecDeque;
+
+/// The control device's decisions: symbols, rules, tunnels, over one link.
+///
+/// After any `handle_*` the shell takes [`Control::poll_action`] until it is empty, then
+/// [`Control::poll_transmit`], and comes back at [`Control::poll_timeout`].
+#[derive(Debug)]
+pub struct Control {
+    pub(crate) name: String,
+    pub(crate) link: Link,
+    pub(crate) triggered: bool,
+    monitored: bool,
+    pub(crate) relays: Vec<Relay>,
+    /// The symbol with number n stands at n - 1.
+    pub(crate) symbols: Vec<Symbol>,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) tables: Tables,
+    /// Drops that are decided here; the link counts its own.
+    pub(crate) drops: Counters,
+    actions: VecDeque<Action>,
+    /// When flows are searched for idle ones.
+    pub(crate) sweep_at: Option<Time>,
+    /// A rule waits in the link that a parcel must not overtake.
+    pub(crate) rules_first: bool,
+}
+
+/// What a time-out is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The link's own timers.
+    Link,
+    /// A look at a namespace's sockets, connections or groups.
+    Look(NamespaceId),
+    /// Another try of a symbol that was refused or failed.
+    Retry(SymbolId),
+    /// A search for idle flows.
+    Sweep,
+}
+
+impl Control {
+    /// A control that begins to look for its relays. `seed` must be unpredictable in production.
+    #[must_use]
+    pub fn new(config: Config, link: l2link::Config, seed: [u8; 32], now: Time) -> Self {
+        let [a, b, c, d, ..] = seed;
+        let mut control = Self {
+            name: link.name.clone(),
+            tables: Tables::new(u32::from_ne_bytes([a, b, c, d])),
+            link: Link::new(link, seed, now),
+            triggered: config.triggered,
+            monitored: false,
+            relays: Vec::new(),
+            symbols: Vec::new(),
+            namespaces: Vec::new(),
+            drops: Counters::default(),
+            actions: VecDeque::new(),
+            sweep_at: None,
+            rules_first: false,
+        };
+        for (id, symbol) in (1..).map(SymbolId).zip(config.symbols) {
+            let relay = control.relay_named(&symbol.relay);
+            let namespace = control.namespace_named(symbol.netns.as_deref());
+            control.symbols.push(Symbol::new(id, symbol, relay, namespace));
+        }
+        control
+    }
+
+    /// The next thing that the shell is to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Writes waiting link frames into `batch` until nothing waits or the batch is full. Returns whether anything
+    /// still waits.
+    pub fn poll_transmit(&mut self, batch: &mut Batch, now: Time) -> bool {
+        self.rules_first = self.link.poll_transmit(batch, now);
+        self.rules_first
+    }
+
+    /// When [`Control::handle_timeout`] wants to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers().map(|(time, _)| time).min()
+    }
+
+    /// Lets time pass; harmless at any moment.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let due: Vec<Timer> =
+            self.timers().filter(|(time, _)| *time <= now).map(|(_, timer)| timer).collect();
+        for timer in due {
+            match timer {
+                Timer::Link => self.link.handle_timeout(now),
+                // Below, for all namespaces.
+                Timer::Look(_) => {}
+                Timer::Retry(symbol) => self.retry(symbol, now),
+                Timer::Sweep => self.sweep_flows(now),
+            }
+        }
+        self.look(now);
+        self.handle_link_events(now);
+    }
+
+    fn timers(&self) -> impl Iterator<Item = (Time, Timer)> {
+        let looks = self.namespaces.iter().flat_map(|place| {
+            [&place.socket_looks, &place.connection_looks, &place.group_looks]
+                .into_iter()
+                .filter_map(|looks| Some((looks.timeout()?, Timer::Look(place.id))))
+        });
+        let retries = self.symbols.iter().filter_map(|symbol| Some((symbol.retry?, Timer::Retry(symbol.id))));
+        let link = self.link.poll_timeout().map(|time| (time, Timer::Link));
+        let sweep = self.sweep_at.map(|time| (time, Timer::Sweep));
+        looks.chain(retries).chain(link).chain(sweep)
+    }
+
+    /// The namespaces of the configuration, in order of their [`NamespaceId`]: their name, or none for the daemon's
+    /// own.
+    pub fn namespaces(&self) -> impl Iterator<Item = (NamespaceId, Option<&str>)> {
+        self.namespaces.iter().map(|place| (place.id, place.name.as_deref()))
+    }
+
+    /// A symbol's namespace and interface name.
+    #[must_use]
+    pub fn seat_of(&self, symbol: SymbolId) -> Option<(NamespaceId, &str)> {
+        self.symbol(symbol).map(|symbol| (symbol.namespace, symbol.config.name.as_str()))
+    }
+
+    /// The link, for its sizes.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Counters of the link, for drops that the shell meets at its socket.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        self.link.counters_mut()
+    }
+
+    /// Whether anybody watches: [`Action::Report`] is made only then.
+    pub fn set_monitored(&mut self, monitored: bool) {
+        self.monitored = monitored;
+    }
+
+    /// The link interface got another address or MTU.
+    pub fn handle_interface_changed(&mut self, mac: Mac, mtu: u32) {
+        self.link.set_interface(mac, mtu);
+    }
+
+    /// The symbol's interface was made, without carrier.
+    pub fn handle_symbol_created(&mut self, symbol: SymbolId, interface: IfIndex, now: Time) {
+        let Some(symbol) = self.symbol_mut(symbol) else { return };
+        symbol.interface = Interface::Created(interface);
+        symbol.looked = Looked::default();
+        symbol.retry = symbol.retry.filter(|_| matches!(symbol.stage, Stage::Refused(_)));
+        symbol.carrier = false;
+        let (id, namespace) = (symbol.id, symbol.namespace);
+        if let Some(place) = self.namespace_mut(namespace) {
+            place.socket_looks.hint(now);
+            place.connection_looks.ask(now);
+            place.group_looks.ask(now);
+        }
+        self.refresh(id, now);
+        self.look(now);
+    }
+
+    /// The symbol's interface could not be made or changed, or has gone. It is tried again by itself.
+    pub fn handle_symbol_failed(&mut self, symbol: SymbolId, failure: Failure, now: Time) {
+        let Some(place) = place(symbol).filter(|place| *place < self.symbols.len()) else { return };
+        let symbol = &mut self.symbols[place];
+        symbol.interface = Interface::Failed(failure);
+        symbol.carrier = false;
+        symbol.retry = Some(now + RETRY_INTERFACE);
+        symbol.rules.remove_all(now, &mut self.tables);
+        let (id, namespace) = (symbol.id, symbol.namespace);
+        if !self.is_inhabited(namespace)
+            && let Some(place) = self.namespace_mut(namespace)
+        {
+            place.forget();
+        }
+        self.refresh(id, now);
+        self.end_rules(now);
+        self.flush();
+    }
+
+    /// An orderly exit begins: gives the ports back and removes the interfaces. To be followed by
+    /// [`Control::poll_transmit`], then [`Control::handle_close`].
+    pub fn handle_shutdown(&mut self) {
+        for symbol in &mut self.symbols {
+            if let Some(grant) = symbol.rules.grant() {
+                let release = PortRelease { symbol: symbol.id, port: grant.port };
+                self.tables.send(grant.peer, Message::PortRelease(release));
+            }
+            if symbol.ifindex().is_some() {
+                self.actions.push_back(Action::RemoveSymbol { symbol: symbol.id });
+            }
+        }
+        self.flush();
+    }
+
+    /// Ends all sessions: `CLOSE` frames wait for [`Control::poll_transmit`].
+    pub fn handle_close(&mut self, now: Time) {
+        self.link.close(CloseReason::SHUTDOWN, now);
+    }
+
+    /// Tries a symbol again that was refused or that failed.
+    fn retry(&mut self, id: SymbolId, now: Time) {
+        let Some(symbol) = self.symbol_mut(id) else { return };
+        symbol.retry = None;
+        if matches!(symbol.interface, Interface::Failed(_)) {
+            self.create_symbol(id);
+        }
+        if self.symbol(id).is_some_and(|symbol| matches!(symbol.stage, Stage::Refused(_))) {
+            self.request_port(id, now);
+        }
+        self.flush();
+    }
+
+    /// Asks for the interface.
+    pub(crate) fn create_symbol(&mut self, id: SymbolId) {
+        let Some(symbol) = self.symbol_mut(id) else { return };
+        let Some(attributes) = symbol.attributes.clone() else { return };
+        // A failure stays visible until the interface is there.
+        if symbol.interface == Interface::None {
+            symbol.interface = Interface::Creating;
+        }
+        self.actions.push_back(Action::CreateSymbol { symbol: id, attributes });
+    }
+
+    /// Brings carrier, log and monitors in line with a symbol's state.
+    pub(crate) fn refresh(&mut self, id: SymbolId, now: Time) {
+        let Some(symbol) = self.symbol_mut(id) else { return };
+        let (state, reason) = symbol.state();
+        let up = state == State::Up;
+        if symbol.carrier != up && symbol.ifindex().is_some() {
+            symbol.carrier = up;
+            self.actions.push_back(Action::SetCarrier { symbol: id, up });
+        }
+        let Some(symbol) = self.symbol_mut(id) else { return };
+        if symbol.told == (state, reason.clone()) {
+            return;
+        }
+        let before = symbol.told.0;
+        symbol.told = (state, reason.clone());
+        let (name, why) = (symbol.config.name.clone(), reason.unwrap_or_default());
+        let row = SymbolRow::of(symbol);
+        match state {
+            State::Up => {
+                info!(target: "control::symbol", "symbol {name}: up");
+                self.report(Event::SymbolUp(row), now);
+            }
+            State::Refused => {
+                warn!(target: "control::symbol", "symbol {name}: refused: {why}");
+                self.report(Event::SymbolRefused(row), now);
+            }
+            State::Down | State::Waiting => {
+                info!(target: "control::symbol", "symbol {name}: {}: {why}", state.name());
+                if before == State::Up {
+                    self.report(Event::SymbolDown(row), now);
+                }
+            }
+        }
+    }
+
+    /// Asks for the looks that are due.
+    pub(crate) fn look(&mut self, now: Time) {
+        for place in &mut self.namespaces {
+            let namespace = place.id;
+            if place.socket_looks.poll(now) {
+                self.actions.push_back(Action::DumpSockets { namespace });
+            }
+            if place.connection_looks.poll(now) {
+                self.actions.push_back(Action::DumpConnections { namespace });
+            }
+            if place.group_looks.poll(now) {
+                self.actions.push_back(Action::DumpMemberships { namespace });
+            }
+        }
+    }
+
+    /// Hands the messages that were made to the link.
+    pub(crate) fn flush(&mut self) {
+        for (peer, message) in self.tables.outbox.drain(..) {
+            self.link.send_message(peer, &message);
+            self.rules_first = true;
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn report(&mut self, event: Event, now: Time) {
+        if self.monitored {
+            self.actions.push_back(Action::Report(Box::new(Report { time_us: now.0, event })));
+        }
+    }
+
+    pub(crate) fn symbol(&self, id: SymbolId) -> Option<&Symbol> {
+        self.symbols.get(place(id)?)
+    }
+
+    pub(crate) fn symbol_mut(&mut self, id: SymbolId) -> Option<&mut Symbol> {
+        self.symbols.get_mut(place(id)?)
+    }
+
+    pub(crate) fn namespace_mut(&mut self, id: NamespaceId) -> Option<&mut Namespace> {
+        self.namespaces.get_mut(usize::try_from(id.0).ok()?)
+    }
+
+    pub(crate) fn relay_named(&mut self, name: &str) -> RelayId {
+        let known = self.relays.iter().position(|relay| relay.name == name);
+        RelayId(known.unwrap_or_else(|| {
+            self.relays.push(Relay::new(name.to_owned()));
+            self.relays.len() - 1
+        }))
+    }
+
+    fn namespace_named(&mut self, name: Option<&str>) -> NamespaceId {
+        if let Some(place) = self.namespaces.iter().find(|place| place.name.as_deref() == name) {
+            return place.id;
+        }
+        let id = NamespaceId(u32::try_from(self.namespaces.len()).unwrap_or(u32::MAX));
+        self.namespaces.push(Namespace::new(id, name.map(str::to_owned)));
+        id
+    }
+}

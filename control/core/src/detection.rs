@@ -1,0 +1,236 @@
+//! From open sockets to listener rules (M5, M6).
+//!
+//! # Theory of operation
+//!
+//! A look at a namespace gives all sockets that are open at that moment. From it follows, for each symbol, the set of
+//! rules that there must be: [`desired`]. The rules are made equal to that set by difference ([`reconcile`]), so it
+//! does not matter what was missed between two looks, in what order things happened, or how many sockets share one
+//! protocol address: twins by `SO_REUSEPORT`, sockets inherited by fork, and both halves of an MPTCP listener are one
+//! element of the set, which is gone when the last of them is.
+//!
+//! A listener rule that is no longer desired does not go at once: connections that it accepted still need it. It
+//! *leaves*: the connections are looked at, those that nothing else covers get flow rules, and then it goes (`flows`).
+
+use crate::exposure::Exposure;
+use crate::seen::{OpenSocket, OpenSockets};
+use crate::symbol::{Interface, Seat, Symbol};
+use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
+use crate::{Control, NamespaceId};
+use frames::ProtocolAddress;
+use frames::protocol_address::Local;
+use l2link::Time;
+use std::collections::BTreeSet;
+
+impl Control {
+    /// Something may have been opened or closed, anywhere on this machine.
+    pub fn handle_hint(&mut self, now: Time) {
+        for index in 0..self.namespaces.len() {
+            if self.is_inhabited(self.namespaces[index].id) {
+                self.namespaces[index].socket_looks.hint(now);
+            }
+        }
+        self.look(now);
+    }
+
+    /// Takes the open sockets of a namespace.
+    pub fn handle_sockets(&mut self, namespace: NamespaceId, seen: &OpenSockets, now: Time) {
+        if !self.is_inhabited(namespace) {
+            return;
+        }
+        let triggered = self.triggered;
+        let Some(place) = self.namespace_mut(namespace) else { return };
+        let changed = place.replace_sockets(&seen.sockets);
+        let pace = place.pace.after(changed, place.untold(), triggered, now);
+        place.socket_looks.done(seen.took, Some(pace), now);
+        for index in 0..self.symbols.len() {
+            if self.symbols[index].namespace == namespace {
+                self.reconcile_symbol(index, now);
+            }
+        }
+        self.end_rules(now);
+        self.look(now);
+        self.flush();
+    }
+
+    /// Brings a symbol's listener rules in line with the sockets seen last.
+    fn reconcile_symbol(&mut self, index: usize, now: Time) {
+        let Some(seat) = self.seat(&self.symbols[index]) else { return };
+        let symbol = &mut self.symbols[index];
+        let Some(place) = self.namespaces.iter_mut().find(|place| place.id == symbol.namespace) else {
+            return;
+        };
+        let desired = desired(&seat, &symbol.config.exposure, &place.sockets);
+        reconcile(&mut symbol.rules, &desired, now, &mut self.tables);
+        if !symbol.rules.leaving().is_empty() {
+            place.connection_looks.ask(now);
+        }
+        symbol.looked.sockets = true;
+    }
+
+    /// Where a symbol stands, while its interface is there.
+    pub(crate) fn seat(&self, symbol: &Symbol) -> Option<Seat> {
+        let interface = symbol.ifindex()?;
+        let neighbors =
+            self.symbols.iter().filter(|other| other.namespace == symbol.namespace && other.id != symbol.id);
+        let others = neighbors.flat_map(Symbol::addresses).collect();
+        Some(Seat { interface, own: symbol.addresses().collect(), others })
+    }
+
+    /// Whether a symbol's interface stands in the namespace.
+    pub(crate) fn is_inhabited(&self, namespace: NamespaceId) -> bool {
+        self.symbols
+            .iter()
+            .any(|symbol| symbol.namespace == namespace && matches!(symbol.interface, Interface::Created(_)))
+    }
+}
+
+/// The rules that these open sockets need on one symbol, [`NEIGHBORS`] included.
+pub(crate) fn desired(seat: &Seat, exposure: &Exposure, sockets: &[OpenSocket]) -> BTreeSet<ProtocolAddress> {
+    let reached = sockets.iter().filter(|socket| {
+        let local = match socket.address {
+            ProtocolAddress::Listener { local, .. } | ProtocolAddress::IpProtocol { local, .. } => local,
+            ProtocolAddress::Flow { local, .. } => Local::Address(local),
+            ProtocolAddress::EtherType(_) => Local::Any(frames::protocol_address::Family::Both),
+        };
+        seat.reaches(local, socket.interface) && exposure.listens(&socket.address)
+    });
+    reached.map(|socket| socket.address).chain([NEIGHBORS]).collect()
+}
+
+/// Makes the listener rules equal to `desired`, but for listeners that leave.
+pub(crate) fn reconcile(
+    rules: &mut SymbolRules,
+    desired: &BTreeSet<ProtocolAddress>,
+    now: Time,
+    tables: &mut Tables,
+) {
+    for address in desired {
+        rules.stay(address);
+        if !rules.contains(address) {
+            rules.add(*address, now, tables);
+            remove_covered_flows(rules, address, now, tables);
+        }
+    }
+    let gone: Vec<_> = rules.listeners().filter(|address| !desired.contains(address)).copied().collect();
+    for address in gone {
+        match address {
+            ProtocolAddress::Listener { .. } => rules.leave(address),
+            ProtocolAddress::Flow { .. }
+            | ProtocolAddress::IpProtocol { .. }
+            | ProtocolAddress::EtherType(_) => rules.remove(&address, now, tables),
+        }
+    }
+}
+
+/// A new listener covers these flows from now on; it may still be refused, in which case the flows come back with their
+/// next packet or with the next look at the connections.
+fn remove_covered_flows(rules: &mut SymbolRules, listener: &ProtocolAddress, now: Time, tables: &mut Tables) {
+    let ProtocolAddress::Listener { protocol, port, .. } = *listener else { return };
+    let covered: Vec<_> = rules
+        .flows_from(protocol, port)
+        .filter(|(flow, _)| flow.listeners().contains(listener))
+        .map(|(flow, _)| flow.rule())
+        .collect();
+    for flow in covered {
+        rules.remove(&flow, now, tables);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seen::IfIndex;
+    use core::net::IpAddr;
+    use frames::protocol_address::Family;
+    use l2link::service::ServiceSet;
+    use rstest::rstest;
+
+    const HERE: IfIndex = IfIndex(5);
+    const ELSEWHERE: IfIndex = IfIndex(6);
+
+    #[rstest]
+    // Wildcards are reached through every symbol.
+    #[case(tcp(Local::Any(Family::Both)), None, true)]
+    #[case(tcp(Local::Any(Family::V4)), None, true)]
+    #[case(tcp(Local::Any(Family::V6)), None, true)]
+    // An address of a port through that port only.
+    #[case(tcp(at("192.0.2.1")), None, true)]
+    #[case(tcp(at("2001:db8::1")), None, true)]
+    #[case(tcp(at("192.0.2.129")), None, false)]
+    // Any other address through every port, unless it is this host's own.
+    #[case(tcp(at("203.0.113.7")), None, true)]
+    #[case(tcp(at("224.0.0.251")), None, true)]
+    #[case(tcp(at("127.0.0.1")), None, false)]
+    #[case(tcp(at("127.0.0.53")), None, false)]
+    #[case(tcp(at("::1")), None, false)]
+    // A link-local address belongs to its interface.
+    #[case(tcp(at("fe80::1")), Some(HERE), true)]
+    #[case(tcp(at("fe80::2")), Some(ELSEWHERE), false)]
+    #[case(tcp(at("fe80::3")), None, false)]
+    // Bound to an interface.
+    #[case(tcp(Local::Any(Family::Both)), Some(HERE), true)]
+    #[case(tcp(Local::Any(Family::Both)), Some(ELSEWHERE), false)]
+    #[case(raw(89), None, true)]
+    #[case(raw(89), Some(ELSEWHERE), false)]
+    #[case(raw(1), None, false)]
+    #[case(raw(255), None, false)]
+    #[case(ProtocolAddress::EtherType(0x88cc), Some(HERE), true)]
+    #[case(ProtocolAddress::EtherType(0x0003), None, true)]
+    #[case(ProtocolAddress::EtherType(0x0003), Some(ELSEWHERE), false)]
+    fn which_sockets_are_reached(
+        #[case] address: ProtocolAddress,
+        #[case] interface: Option<IfIndex>,
+        #[case] reached: bool,
+    ) {
+        let found = desired(&seat(), &Exposure::standard(false), &[OpenSocket { address, interface }]);
+        let expected: BTreeSet<_> = reached.then_some(address).into_iter().chain([NEIGHBORS]).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn services_decide_and_neighbors_are_no_service() {
+        let exposure = Exposure::only(ServiceSet::parse(&["tcp/81"]).unwrap());
+        let sockets = [OpenSocket { address: tcp(Local::Any(Family::Both)), interface: None }];
+        assert_eq!(desired(&seat(), &exposure, &sockets), BTreeSet::from([NEIGHBORS]));
+    }
+
+    #[test]
+    fn twins_are_one_rule_until_the_last_is_gone() {
+        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1)), Tables::new(0));
+        let twin = OpenSocket { address: raw(89), interface: None };
+        for (sockets, there) in [(vec![twin, twin], true), (vec![twin], true), (vec![], false)] {
+            let desired = desired(&seat(), &Exposure::standard(false), &sockets);
+            reconcile(&mut rules, &desired, Time(0), &mut tables);
+            assert_eq!(rules.contains(&raw(89)), there);
+        }
+    }
+
+    #[test]
+    fn a_listener_that_comes_back_stays() {
+        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1)), Tables::new(0));
+        let http = tcp(Local::Any(Family::Both));
+        let with = BTreeSet::from([http, NEIGHBORS]);
+        reconcile(&mut rules, &with, Time(0), &mut tables);
+        reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), Time(0), &mut tables);
+        assert!(rules.contains(&http) && rules.leaving().contains(&http));
+        reconcile(&mut rules, &with, Time(0), &mut tables);
+        assert!(rules.contains(&http) && rules.leaving().is_empty());
+    }
+
+    fn seat() -> Seat {
+        let own = ["192.0.2.1", "2001:db8::1", "fe80::1"].map(|ip| ip.parse().unwrap()).to_vec();
+        Seat { interface: HERE, own, others: vec!["192.0.2.129".parse().unwrap()] }
+    }
+
+    fn at(address: &str) -> Local {
+        Local::Address(address.parse::<IpAddr>().unwrap())
+    }
+
+    fn tcp(local: Local) -> ProtocolAddress {
+        ProtocolAddress::Listener { protocol: 6, local, port: 80 }
+    }
+
+    fn raw(protocol: u8) -> ProtocolAddress {
+        ProtocolAddress::IpProtocol { protocol, local: Local::Any(Family::V4) }
+    }
+}

@@ -1,0 +1,94 @@
+//! [`Namespace`]: what is known of one network namespace in which symbols stand.
+
+use crate::looks::{Looks, Pace};
+use crate::seen::OpenSocket;
+use core::fmt;
+use frames::ProtocolAddress;
+use std::collections::BTreeSet;
+
+/// A network namespace of the configuration: place in [`crate::Control::namespaces`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespaceId(pub u32);
+
+impl fmt::Display for NamespaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "namespace {}", self.0)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) id: NamespaceId,
+    /// Its name; none is the daemon's own.
+    pub(crate) name: Option<String>,
+    /// What the last look found, sorted.
+    pub(crate) sockets: Vec<OpenSocket>,
+    /// Protocol and port of the unconnected datagram sockets among them.
+    pub(crate) datagram_ports: BTreeSet<(u8, u16)>,
+    pub(crate) socket_looks: Looks,
+    pub(crate) pace: Pace,
+    pub(crate) connection_looks: Looks,
+    pub(crate) group_looks: Looks,
+}
+
+impl Namespace {
+    pub(crate) fn new(id: NamespaceId, name: Option<String>) -> Self {
+        Self {
+            id,
+            name,
+            sockets: Vec::new(),
+            datagram_ports: BTreeSet::new(),
+            socket_looks: Looks::default(),
+            pace: Pace::default(),
+            connection_looks: Looks::default(),
+            group_looks: Looks::default(),
+        }
+    }
+
+    /// Takes what a look found; returns whether it is news.
+    pub(crate) fn replace_sockets(&mut self, sockets: &[OpenSocket]) -> bool {
+        let mut sockets = sockets.to_vec();
+        sockets.sort_unstable();
+        sockets.dedup();
+        if sockets == self.sockets {
+            return false;
+        }
+        self.sockets = sockets;
+        self.datagram_ports = self.sockets.iter().filter_map(datagram_port).collect();
+        true
+    }
+
+    /// Whether a socket is open of whose closing the kernel tells nobody.
+    pub(crate) fn untold(&self) -> bool {
+        self.sockets.iter().any(|socket| match socket.address {
+            ProtocolAddress::Listener { protocol, .. } => !matches!(protocol, TCP | UDP),
+            ProtocolAddress::IpProtocol { .. } | ProtocolAddress::EtherType(_) => true,
+            ProtocolAddress::Flow { .. } => false,
+        })
+    }
+
+    /// No symbol stands here any more.
+    pub(crate) fn forget(&mut self) {
+        self.sockets.clear();
+        self.datagram_ports.clear();
+        self.socket_looks.stop();
+        self.connection_looks.stop();
+        self.group_looks.stop();
+    }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const UDP_LITE: u8 = 136;
+
+fn datagram_port(socket: &OpenSocket) -> Option<(u8, u16)> {
+    match socket.address {
+        ProtocolAddress::Listener { protocol: protocol @ (UDP | UDP_LITE), port, .. } => {
+            Some((protocol, port))
+        }
+        ProtocolAddress::Listener { .. }
+        | ProtocolAddress::Flow { .. }
+        | ProtocolAddress::IpProtocol { .. }
+        | ProtocolAddress::EtherType(_) => None,
+    }
+}

@@ -1,0 +1,155 @@
+//! The path of packets: from the wire to a symbol and from a symbol to the wire.
+
+use crate::Control;
+use crate::return_path::return_path;
+use frames::data::OffloadHeader;
+use frames::inet::{Layer3, Transport, classify};
+use frames::{DropReason, SymbolId, UpTunnel};
+use l2link::{Batch, Rx, Time};
+
+/// What to do with a frame from the link interface.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum LinkVerdict<'a> {
+    /// Write the parcel to the symbol's interface.
+    Deliver {
+        /// The symbol.
+        symbol: SymbolId,
+        /// Offload header and Ethernet frame.
+        parcel: &'a mut [u8],
+    },
+    /// It was for the link itself: call [`Control::handle_link_events`] after the last frame of the batch.
+    Consumed,
+    /// Counted already.
+    Drop(DropReason),
+}
+
+/// What became of a parcel from a symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum SymbolVerdict {
+    /// It is in the batch.
+    Sent,
+    /// The batch is too full: send it, then give the same parcel again.
+    Flush,
+    /// Counted already.
+    Drop(DropReason),
+}
+
+impl Control {
+    /// Takes a frame that arrived on the link interface (fig. 11).
+    pub fn handle_link_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> LinkVerdict<'a> {
+        let (peer, tunnel, parcel) = match self.link.handle_frame(frame, now) {
+            Rx::Parcel { peer, tunnel, parcel } => (peer, tunnel, parcel),
+            Rx::Consumed => return LinkVerdict::Consumed,
+            Rx::Drop(reason) => return LinkVerdict::Drop(reason),
+        };
+        let rule = self.tables.receive.get_mut(UpTunnel(tunnel.0));
+        let owned = rule.filter(|rule| {
+            // A relay may use the tunnels of its own rules only.
+            let symbol = place(rule.symbol).and_then(|place| self.symbols.get(place));
+            let relay = symbol.and_then(|symbol| self.relays.get(symbol.relay.0));
+            relay.is_some_and(|relay| relay.peer == Some(peer))
+        });
+        let Some(rule) = owned else {
+            self.drops.drop(DropReason::UnknownTunnel);
+            return LinkVerdict::Drop(DropReason::UnknownTunnel);
+        };
+        rule.packets += 1;
+        rule.bytes += parcel.len() as u64;
+        rule.last_used = now;
+        LinkVerdict::Deliver { symbol: rule.symbol, parcel }
+    }
+
+    /// The symbol's interface refused a parcel that was to be delivered.
+    pub fn handle_undelivered(&mut self) {
+        self.drops.drop(DropReason::SymbolTxError);
+    }
+
+    /// Takes a parcel that left through a symbol (fig. 12) and writes it into `batch`, behind the rule that its answers
+    /// need.
+    pub fn handle_symbol_parcel(
+        &mut self,
+        symbol: SymbolId,
+        parcel: &[u8],
+        now: Time,
+        batch: &mut Batch,
+    ) -> SymbolVerdict {
+        let verdict = self.send(symbol, parcel, now, batch);
+        match verdict {
+            Ok(true) => SymbolVerdict::Sent,
+            Ok(false) => SymbolVerdict::Flush,
+            Err(reason) => SymbolVerdict::Drop(reason),
+        }
+    }
+
+    fn send(
+        &mut self,
+        id: SymbolId,
+        parcel: &[u8],
+        now: Time,
+        batch: &mut Batch,
+    ) -> Result<bool, DropReason> {
+        let index = place(id).filter(|place| *place < self.symbols.len());
+        let index = index.ok_or(DropReason::NoDownTunnel).inspect_err(|reason| self.drops.drop(*reason))?;
+        let symbol = &self.symbols[index];
+        let (Some(tunnel), Some(grant)) = (symbol.down_tunnel, symbol.rules.grant()) else {
+            self.drops.drop(DropReason::NoDownTunnel);
+            return Err(DropReason::NoDownTunnel);
+        };
+        self.open_return_path(index, parcel, now)?;
+        if self.rules_first {
+            self.rules_first = self.link.poll_transmit(batch, now);
+        }
+        // What still waits now waits for the relay's credit, and has to be waited for no longer.
+        if batch.room() < self.link.parcel_frames_max() {
+            return Ok(false);
+        }
+        self.link.send_parcel(grant.peer, tunnel.into(), parcel, batch, now)?;
+        let sent = &mut self.symbols[index].sent;
+        sent.frames += 1;
+        sent.bytes += parcel.len() as u64;
+        Ok(true)
+    }
+
+    /// Makes the rule that the answers to a parcel need, if there is none yet.
+    fn open_return_path(&mut self, index: usize, parcel: &[u8], now: Time) -> Result<(), DropReason> {
+        // What cannot be read is sent as it is: the port's neighbors are to judge it.
+        let Some(frame) = parcel.get(size_of::<OffloadHeader>()..) else { return Ok(()) };
+        let Ok(view) = classify(frame) else { return Ok(()) };
+        let symbol = &mut self.symbols[index];
+        if let Layer3::Ip(ip) = view.layer3
+            && let Transport::Ports { source, .. } = ip.transport
+            && !symbol.config.exposure.sends(ip.protocol, source)
+        {
+            self.drops.drop(DropReason::NotExposed);
+            return Err(DropReason::NotExposed);
+        }
+        let Some(flow) = return_path(&view, frame) else { return Ok(()) };
+        let known =
+            symbol.rules.flow(&flow).or_else(|| symbol.rules.covering_listener(&flow, false, &self.tables));
+        if let Some(tunnel) = known {
+            if let Some(rule) = self.tables.receive.get_mut(tunnel) {
+                rule.last_used = now;
+            }
+            return Ok(());
+        }
+        symbol.rules.add(flow.rule(), now, &mut self.tables);
+        let namespace = symbol.namespace;
+        self.watch_flow(namespace, now);
+        if matches!(flow.protocol, 17 | 136) {
+            // An unconnected datagram socket listens, too: a look finds it, and its rule replaces the flow's.
+            if let Some(place) = self.namespace_mut(namespace) {
+                place.socket_looks.ask(now);
+                self.look(now);
+            }
+        }
+        self.flush();
+        Ok(())
+    }
+}
+
+/// Place of a symbol in the list of symbols.
+pub(crate) fn place(symbol: SymbolId) -> Option<usize> {
+    usize::try_from(symbol.0).ok()?.checked_sub(1)
+}

@@ -1,0 +1,69 @@
+//! [`Rule`]: an entry of the receive table.
+
+use frames::{ProtocolAddress, RequestId, SymbolId};
+use l2link::Time;
+
+/// What comes out of one up tunnel, and how far the relay knows of it.
+///
+/// ```text
+///            RULE_ADD sent          RULE_REPLY ok
+///  (need) ──► Pending ─────────────────► Active
+///               │ ▲ └──────────────► Refused │
+///               │ │  RULE_REPLY no      │    │
+///       need gone └── contact lost ─────┴────┤
+///               ▼                            │ need gone: RULE_DELETE sent
+///            Closing ◄───────────────────────┘
+///               │ RULE_DELETED, or RULES_END sent in a later session
+///               ▼
+///             (gone; the up tunnel is used again after a while)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) symbol: SymbolId,
+    pub(crate) protocol_address: ProtocolAddress,
+    pub(crate) state: RuleState,
+    pub(crate) told: Told,
+    /// The request that is or was under way.
+    pub(crate) request: RequestId,
+    /// A dump has shown the socket behind a flow: when it is gone from a dump, the flow is over.
+    pub(crate) socket_seen: bool,
+    /// The last packet either way.
+    pub(crate) last_used: Time,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RuleState {
+    /// Not in force yet.
+    Pending,
+    /// In force.
+    Active,
+    /// The relay will not; asked again in the next session.
+    Refused(Box<str>),
+    /// No longer wanted; packets under way are still delivered.
+    Closing,
+}
+
+impl RuleState {
+    /// The word in `show rules`.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Refused(_) => "refused",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// What the relay may know of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing: it has never been asked.
+    Never,
+    /// It was asked in a session that is over; it keeps the rule until `RULES_END`.
+    Earlier,
+    /// It was asked in this session.
+    Now,
+}

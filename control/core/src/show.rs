@@ -1,0 +1,290 @@
+//! What `l2ctl show` prints: rows with stable keys.
+
+use crate::Control;
+use crate::flow::FlowKey;
+use crate::rule::{Rule, RuleState};
+use crate::symbol::{Stage, Symbol};
+use core::net::{IpAddr, SocketAddr};
+use frames::protocol_address::{Family, Local, protocol_name};
+use frames::{DropReason, ProtocolAddress, UpTunnel};
+use l2link::{PeerInfo, Time};
+use serde::Serialize;
+
+/// A peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct PeerRow {
+    pub name: String,
+    pub role: String,
+    pub mac: String,
+    /// `up`, `down` or `refused: reason`.
+    pub state: String,
+    /// Age of the state in ms.
+    pub session_age_ms: u64,
+    /// Smoothed round-trip time in µs.
+    pub rtt_us: Option<u64>,
+}
+
+/// A relay's port that was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct PortRow {
+    pub relay: String,
+    pub name: String,
+    pub id: u32,
+    pub mac: String,
+    pub mtu: u32,
+    /// `up`, `no-carrier`, `down` or `absent`.
+    pub state: String,
+    pub addresses: Vec<String>,
+}
+
+/// A symbol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct SymbolRow {
+    pub name: String,
+    pub kind: String,
+    pub netns: Option<String>,
+    pub relay: String,
+    pub port: String,
+    /// `up`, `down`, `waiting` or `refused`.
+    pub state: String,
+    /// Why it is not up.
+    pub reason: Option<String>,
+    pub mac: Option<String>,
+    pub mtu: Option<u32>,
+    pub addresses: Vec<String>,
+    pub down_tunnel: Option<u32>,
+}
+
+/// A tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct TunnelRow {
+    /// `up` or `down`.
+    pub direction: String,
+    pub id: u32,
+    pub peer: String,
+    pub symbol: String,
+    pub port: String,
+    pub protocol_address: Option<String>,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct RuleRow {
+    pub relay: String,
+    pub port: String,
+    /// `tcp`, `udp`, `icmp`, `ospf`, a number, or `ethertype`.
+    pub protocol: String,
+    /// `*`, `0.0.0.0`, `::`, an address, or the EtherType.
+    pub address: String,
+    pub port_number: Option<u16>,
+    /// `address:port` of the far end of a flow.
+    pub remote: Option<String>,
+    pub control: String,
+    pub up_tunnel: u32,
+    /// `active`, `pending`, `refused` or `closing`.
+    pub state: String,
+    pub reason: Option<String>,
+}
+
+/// A counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct CounterRow {
+    pub name: String,
+    pub value: u64,
+}
+
+impl Control {
+    /// `show peers`.
+    #[must_use]
+    pub fn show_peers(&self, now: Time) -> Vec<PeerRow> {
+        self.link.peers().iter().map(|peer| PeerRow::new(peer, now)).collect()
+    }
+
+    /// `show ports`.
+    #[must_use]
+    pub fn show_ports(&self) -> Vec<PortRow> {
+        self.symbols.iter().filter_map(PortRow::of).collect()
+    }
+
+    /// `show symbols`.
+    #[must_use]
+    pub fn show_symbols(&self) -> Vec<SymbolRow> {
+        self.symbols.iter().map(SymbolRow::of).collect()
+    }
+
+    /// `show tunnels`.
+    #[must_use]
+    pub fn show_tunnels(&self) -> Vec<TunnelRow> {
+        let down = self.symbols.iter().filter_map(TunnelRow::down);
+        let up = self
+            .tables
+            .receive
+            .iter()
+            .filter_map(|(tunnel, rule)| Some(TunnelRow::up(tunnel, rule, self.symbol(rule.symbol)?)));
+        down.chain(up).collect()
+    }
+
+    /// `show rules`.
+    #[must_use]
+    pub fn show_rules(&self) -> Vec<RuleRow> {
+        let rules = self.tables.receive.iter();
+        rules.filter_map(|(tunnel, rule)| self.rule_row(tunnel, rule)).collect()
+    }
+
+    pub(crate) fn rule_row(&self, tunnel: UpTunnel, rule: &Rule) -> Option<RuleRow> {
+        Some(RuleRow::new(tunnel, rule, self.symbol(rule.symbol)?, &self.name))
+    }
+
+    /// `show counters`.
+    #[must_use]
+    pub fn show_counters(&self) -> Vec<CounterRow> {
+        let row = |name: String, value| CounterRow { name, value };
+        let link = self.link.counters();
+        let traffic = link.kinds().flat_map(|(kind, rx, tx)| {
+            [
+                row(format!("rx.{kind}.frames"), rx.frames),
+                row(format!("rx.{kind}.bytes"), rx.bytes),
+                row(format!("tx.{kind}.frames"), tx.frames),
+                row(format!("tx.{kind}.bytes"), tx.bytes),
+            ]
+        });
+        let drops = DropReason::ALL
+            .iter()
+            .map(|reason| row(format!("drop.{reason}"), link.dropped(*reason) + self.drops.dropped(*reason)));
+        let evicted = self.symbols.iter().map(|symbol| symbol.rules.evicted).sum();
+        traffic.chain(drops).chain([row("flow.evicted".to_owned(), evicted)]).collect()
+    }
+}
+
+impl PeerRow {
+    pub(crate) fn new(peer: &PeerInfo, now: Time) -> Self {
+        Self {
+            name: peer.name.clone(),
+            role: peer.role.to_string(),
+            mac: peer.mac.to_string(),
+            state: peer.state.to_string(),
+            session_age_ms: u64::try_from((now - peer.since).as_millis()).unwrap_or(u64::MAX),
+            rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+impl PortRow {
+    pub(crate) fn of(symbol: &Symbol) -> Option<Self> {
+        let (Stage::Granted(id), Some(attributes)) = (&symbol.stage, &symbol.attributes) else { return None };
+        Some(Self {
+            relay: symbol.config.relay.clone(),
+            name: symbol.config.port.clone(),
+            id: id.0,
+            mac: attributes.mac.to_string(),
+            mtu: attributes.mtu,
+            state: attributes.state().to_owned(),
+            addresses: attributes.address_texts(),
+        })
+    }
+}
+
+impl SymbolRow {
+    pub(crate) fn of(symbol: &Symbol) -> Self {
+        let (state, reason) = symbol.state();
+        let attributes = symbol.attributes.as_ref();
+        Self {
+            name: symbol.config.name.clone(),
+            kind: "interface".to_owned(),
+            netns: symbol.config.netns.clone(),
+            relay: symbol.config.relay.clone(),
+            port: symbol.config.port.clone(),
+            state: state.name().to_owned(),
+            reason,
+            mac: attributes.map(|attributes| attributes.mac.to_string()),
+            mtu: attributes.map(|attributes| attributes.mtu),
+            addresses: attributes.map(|attributes| attributes.address_texts()).unwrap_or_default(),
+            down_tunnel: symbol.down_tunnel.map(|tunnel| tunnel.0),
+        }
+    }
+}
+
+impl TunnelRow {
+    fn down(symbol: &Symbol) -> Option<Self> {
+        Some(Self {
+            direction: "down".to_owned(),
+            id: symbol.down_tunnel?.0,
+            peer: symbol.config.relay.clone(),
+            symbol: symbol.config.name.clone(),
+            port: symbol.config.port.clone(),
+            protocol_address: None,
+            packets: symbol.sent.frames,
+            bytes: symbol.sent.bytes,
+        })
+    }
+
+    fn up(tunnel: UpTunnel, rule: &Rule, symbol: &Symbol) -> Self {
+        Self {
+            direction: "up".to_owned(),
+            id: tunnel.0,
+            peer: symbol.config.relay.clone(),
+            symbol: symbol.config.name.clone(),
+            port: symbol.config.port.clone(),
+            protocol_address: Some(rule.protocol_address.to_string()),
+            packets: rule.packets,
+            bytes: rule.bytes,
+        }
+    }
+}
+
+impl RuleRow {
+    fn new(tunnel: UpTunnel, rule: &Rule, symbol: &Symbol, control: &str) -> Self {
+        let (protocol, address, port_number) = match rule.protocol_address {
+            ProtocolAddress::Listener { protocol, local, port } => {
+                (name(protocol), local_text(local), Some(port))
+            }
+            ProtocolAddress::Flow { protocol, local, local_port, .. } => {
+                (name(protocol), local.to_string(), Some(local_port))
+            }
+            ProtocolAddress::IpProtocol { protocol, local } => (name(protocol), local_text(local), None),
+            ProtocolAddress::EtherType(ethertype) => {
+                ("ethertype".to_owned(), format!("{ethertype:#06x}"), None)
+            }
+        };
+        let remote = FlowKey::try_from(&rule.protocol_address)
+            .ok()
+            .map(|flow| SocketAddr::new(flow.remote, flow.remote_port).to_string());
+        let reason = match &rule.state {
+            RuleState::Refused(reason) => Some(reason.to_string()),
+            RuleState::Pending | RuleState::Active | RuleState::Closing => None,
+        };
+        Self {
+            relay: symbol.config.relay.clone(),
+            port: symbol.config.port.clone(),
+            protocol,
+            address,
+            port_number,
+            remote,
+            control: control.to_owned(),
+            up_tunnel: tunnel.0,
+            state: rule.state.name().to_owned(),
+            reason,
+        }
+    }
+}
+
+fn name(protocol: u8) -> String {
+    protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)
+}
+
+fn local_text(local: Local) -> String {
+    match local {
+        Local::Any(Family::Both) => "*".to_owned(),
+        Local::Any(Family::V4) => IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED).to_string(),
+        Local::Any(Family::V6) => IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED).to_string(),
+        Local::Address(address) => address.to_string(),
+    }
+}

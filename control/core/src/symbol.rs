@@ -1,0 +1,243 @@
+//! [`Symbol`]: what stands for a relay's port, and the stages of its life.
+//!
+//! # Theory of operation
+//!
+//! Three things have to come together, in any order and again after every loss (M17): the relay grants the port and
+//! says its attributes ([`Stage`]), the shell makes the interface ([`Interface`]), and the relay allots a down tunnel.
+//! A symbol is *up*, with carrier, while all three are there and the port itself can carry packets.
+//!
+//! | state | means |
+//! |---|---|
+//! | waiting | something that has not been there yet: the relay, its answer, the namespace |
+//! | refused | the relay or the kernel said no; asked again every [`RETRY_REFUSED`] or [`RETRY_INTERFACE`] |
+//! | up | packets can pass |
+//! | down | it was there: contact is lost, or the port is down; the interface stays, without carrier |
+
+use crate::attributes::Attributes;
+use crate::config::SymbolConfig;
+use crate::relay::RelayId;
+use crate::seen::IfIndex;
+use crate::symbol_rules::SymbolRules;
+use crate::{Failure, NamespaceId};
+use core::net::IpAddr;
+use core::time::Duration;
+use frames::message::Group;
+use frames::protocol_address::Local;
+use frames::{DownTunnel, PortId, RequestId, SymbolId};
+use l2link::Time;
+use l2link::counters::Traffic;
+use std::collections::BTreeSet;
+
+/// How long after a refusal the relay is asked again: its configuration may have changed.
+pub(crate) const RETRY_REFUSED: Duration = Duration::from_secs(10);
+/// How long after a failure the interface is tried again: the namespace may have appeared, the name become free.
+pub(crate) const RETRY_INTERFACE: Duration = Duration::from_secs(1);
+
+/// How far the relay is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// There is no contact.
+    Waiting,
+    /// The port has been requested.
+    Requested,
+    /// The relay said no.
+    Refused(String),
+    /// The relay said yes.
+    Granted(PortId),
+}
+
+/// How far the interface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Interface {
+    /// Its attributes are not known yet.
+    None,
+    /// The shell is at it.
+    Creating,
+    /// It is there.
+    Created(IfIndex),
+    /// It is not.
+    Failed(Failure),
+}
+
+/// The state that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Waiting,
+    Refused,
+    Up,
+    Down,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Refused => "refused",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Symbol {
+    pub(crate) id: SymbolId,
+    pub(crate) config: SymbolConfig,
+    pub(crate) relay: RelayId,
+    pub(crate) namespace: NamespaceId,
+    pub(crate) stage: Stage,
+    pub(crate) interface: Interface,
+    pub(crate) attributes: Option<Attributes>,
+    pub(crate) down_tunnel: Option<DownTunnel>,
+    /// The port or tunnel request under way.
+    pub(crate) request: RequestId,
+    /// When a refusal is tried again.
+    pub(crate) retry: Option<Time>,
+    /// Carrier as the shell was told last.
+    pub(crate) carrier: bool,
+    /// State and reason that were told last.
+    pub(crate) told: (State, Option<String>),
+    pub(crate) rules: SymbolRules,
+    /// The open sockets and the connections have been looked at since the interface was made.
+    pub(crate) looked: Looked,
+    /// Groups that programs joined, those that the kernel joins by itself excluded.
+    pub(crate) groups: BTreeSet<Group>,
+    /// Parcels and their bytes that left through the down tunnel.
+    pub(crate) sent: Traffic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Looked {
+    pub(crate) sockets: bool,
+    pub(crate) connections: bool,
+}
+
+impl Symbol {
+    pub(crate) fn new(id: SymbolId, config: SymbolConfig, relay: RelayId, namespace: NamespaceId) -> Self {
+        Self {
+            id,
+            config,
+            relay,
+            namespace,
+            stage: Stage::Waiting,
+            interface: Interface::None,
+            attributes: None,
+            down_tunnel: None,
+            request: RequestId(0),
+            retry: None,
+            carrier: false,
+            told: (State::Waiting, None),
+            rules: SymbolRules::new(id),
+            looked: Looked::default(),
+            groups: BTreeSet::new(),
+            sent: Traffic::default(),
+        }
+    }
+
+    pub(crate) fn ifindex(&self) -> Option<IfIndex> {
+        match self.interface {
+            Interface::Created(ifindex) => Some(ifindex),
+            Interface::None | Interface::Creating | Interface::Failed(_) => None,
+        }
+    }
+
+    /// The addresses of its port.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.attributes.iter().flat_map(|attributes| &attributes.addresses).map(|(address, _)| *address)
+    }
+
+    /// Whether everything that this symbol needs on the relay has been said, or never can be for now.
+    pub(crate) fn settled(&self) -> bool {
+        match (&self.stage, &self.interface) {
+            (Stage::Waiting | Stage::Requested, _) => false,
+            (Stage::Refused(_), _) | (Stage::Granted(_), Interface::Failed(_)) => true,
+            (Stage::Granted(_), Interface::None | Interface::Creating) => false,
+            (Stage::Granted(_), Interface::Created(_)) => self.looked.sockets && self.looked.connections,
+        }
+    }
+
+    /// State and, unless it is up, the reason for it.
+    pub(crate) fn state(&self) -> (State, Option<String>) {
+        let relay = &self.config.relay;
+        let with = |state, reason: String| (state, Some(reason));
+        match (&self.stage, &self.attributes) {
+            (Stage::Waiting, None) => {
+                return with(State::Waiting, format!("relay {relay} has not been heard"));
+            }
+            (Stage::Waiting | Stage::Requested, Some(_)) => {
+                return with(State::Down, format!("no contact with relay {relay}"));
+            }
+            (Stage::Requested, None) => return with(State::Waiting, format!("relay {relay} has been asked")),
+            (Stage::Refused(reason), _) => return with(State::Refused, format!("relay {relay}: {reason}")),
+            (Stage::Granted(_), _) => {}
+        }
+        match &self.interface {
+            Interface::None | Interface::Creating => {
+                return with(State::Waiting, "the interface is being made".to_owned());
+            }
+            Interface::Failed(Failure::NamespaceAbsent) => {
+                let name = self.config.netns.as_deref().unwrap_or_default();
+                return with(State::Waiting, format!("there is no network namespace {name}"));
+            }
+            Interface::Failed(Failure::Refused(reason)) => return with(State::Refused, reason.clone()),
+            Interface::Failed(Failure::Removed) => {
+                return with(State::Waiting, format!("the interface {} was removed", self.config.name));
+            }
+            Interface::Created(_) => {}
+        }
+        let port = &self.config.port;
+        match (&self.attributes, self.down_tunnel) {
+            (Some(attributes), _) if !attributes.usable() => {
+                with(State::Down, format!("port {port} of relay {relay}: {}", attributes.state()))
+            }
+            (Some(_), Some(_)) => (State::Up, None),
+            (None, _) | (_, None) => {
+                with(State::Waiting, format!("relay {relay} has yet to allot a down tunnel"))
+            }
+        }
+    }
+}
+
+/// Where a symbol stands among the others of its namespace: decides which sockets are reached through it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat {
+    pub(crate) interface: IfIndex,
+    /// Addresses of its port.
+    pub(crate) own: Vec<IpAddr>,
+    /// Addresses of the ports of the namespace's other symbols.
+    pub(crate) others: Vec<IpAddr>,
+}
+
+impl Seat {
+    /// Whether packets for a socket bound to this address and interface come through this symbol.
+    ///
+    /// An address of a port is reached through that port. Any other address that is not of this host alone may be
+    /// reached through every port (an address of the loopback interface that is announced, a virtual address, a
+    /// group): Linux accepts it from every interface too.
+    pub(crate) fn reaches(&self, local: Local, interface: Option<IfIndex>) -> bool {
+        let here = interface.is_none_or(|interface| interface == self.interface);
+        here && match local {
+            Local::Any(_) => true,
+            Local::Address(address) => self.holds(address) || self.reaches_beyond(address),
+        }
+    }
+
+    /// Whether the symbol itself has the address.
+    pub(crate) fn holds(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
+    }
+
+    /// Whether the address is of no symbol, and may be reached through any.
+    pub(crate) fn reaches_beyond(&self, address: IpAddr) -> bool {
+        let of_this_host_alone = match address {
+            IpAddr::V4(v4) => v4.is_loopback(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+        };
+        !of_this_host_alone && !self.holds(address) && !self.others.contains(&address)
+    }
+
+    /// Whether both ends of a conversation with this remote end are here, so that it never leaves.
+    pub(crate) fn is_inside(&self, remote: IpAddr) -> bool {
+        remote.is_loopback() || self.holds(remote) || self.others.contains(&remote)
+    }
+}

@@ -1,0 +1,377 @@
+//! [`SymbolRules`]: the rules of one symbol, from the first need to the last answer.
+//!
+//! # Theory of operation
+//!
+//! *Listeners* are all rules that come from open sockets (and [`NEIGHBORS`], which every symbol has); they are made
+//! equal to what `detection` found. *Flows* are added by first packets and by connections, and removed when their
+//! socket is gone. Both live in the [`ReceiveTable`]; here are the indexes of one symbol.
+//!
+//! A rule is told to the relay as soon as the port is granted, and again in every later session. Messages of rules
+//! travel in one ordered stream, so "add the new one, then delete the old one" leaves no gap on the relay.
+
+use crate::flow::FlowKey;
+use crate::receive_table::ReceiveTable;
+use crate::rule::{Rule, RuleState, Told};
+use frames::message::{Message, RuleAdd, RuleDelete};
+use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
+use l2link::{PeerId, Time};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// ARP, neighbor discovery and router advertisements for the symbol: asked for first, and always.
+pub(crate) const NEIGHBORS: ProtocolAddress = ProtocolAddress::EtherType(0x0806);
+
+/// Most flows of one symbol: as many as there are ephemeral ports towards one server, so that a port scan from behind
+/// the symbol cannot make the relay hold more than 64 Ki entries of it.
+pub(crate) const FLOWS_MAX: usize = 65_536;
+/// How many of the flows that have been idle longest go when the table is full: one pass makes room for many.
+const EVICTED_AT_ONCE: usize = FLOWS_MAX / 16;
+
+/// What all symbols share: the receive table, and messages on their way into the link.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) receive: ReceiveTable,
+    pub(crate) outbox: Vec<(PeerId, Message<'static>)>,
+    last_request: u32,
+}
+
+impl Tables {
+    pub(crate) fn new(random: u32) -> Self {
+        Self { receive: ReceiveTable::new(random), outbox: Vec::new(), last_request: 0 }
+    }
+
+    pub(crate) fn request(&mut self) -> RequestId {
+        self.last_request = self.last_request.wrapping_add(1);
+        RequestId(self.last_request)
+    }
+
+    pub(crate) fn send(&mut self, peer: PeerId, message: Message<'static>) {
+        self.outbox.push((peer, message));
+    }
+}
+
+/// A port that the relay granted in the present session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) peer: PeerId,
+    pub(crate) port: PortId,
+}
+
+#[derive(Debug)]
+pub(crate) struct SymbolRules {
+    symbol: SymbolId,
+    grant: Option<Grant>,
+    listeners: BTreeMap<ProtocolAddress, UpTunnel>,
+    flows: BTreeMap<FlowKey, UpTunnel>,
+    /// Both of the above, for the path of packets.
+    index: FxHashMap<ProtocolAddress, UpTunnel>,
+    /// Listeners whose socket is gone, and whose connections have yet to be looked at.
+    leaving: BTreeSet<ProtocolAddress>,
+    /// Flows that went because the table was full.
+    pub(crate) evicted: u64,
+}
+
+impl SymbolRules {
+    pub(crate) fn new(symbol: SymbolId) -> Self {
+        Self {
+            symbol,
+            grant: None,
+            listeners: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            index: FxHashMap::default(),
+            leaving: BTreeSet::new(),
+            evicted: 0,
+        }
+    }
+
+    pub(crate) fn grant(&self) -> Option<Grant> {
+        self.grant
+    }
+
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &ProtocolAddress> {
+        self.listeners.keys()
+    }
+
+    pub(crate) fn flows(&self) -> impl Iterator<Item = (&FlowKey, UpTunnel)> {
+        self.flows.iter().map(|(flow, tunnel)| (flow, *tunnel))
+    }
+
+    /// The flows from one local port, on any local address.
+    pub(crate) fn flows_from(
+        &self,
+        protocol: u8,
+        local_port: u16,
+    ) -> impl Iterator<Item = (&FlowKey, UpTunnel)> {
+        let first = FlowKey {
+            protocol,
+            local_port,
+            local: core::net::Ipv4Addr::UNSPECIFIED.into(),
+            remote: core::net::Ipv4Addr::UNSPECIFIED.into(),
+            remote_port: 0,
+        };
+        let same = move |flow: &FlowKey| flow.protocol == protocol && flow.local_port == local_port;
+        self.flows
+            .range(first..)
+            .take_while(move |(flow, _)| same(flow))
+            .map(|(flow, tunnel)| (flow, *tunnel))
+    }
+
+    pub(crate) fn leaving(&self) -> &BTreeSet<ProtocolAddress> {
+        &self.leaving
+    }
+
+    /// The listener's socket is gone: the rule goes after the next look at the connections.
+    pub(crate) fn leave(&mut self, listener: ProtocolAddress) {
+        self.leaving.insert(listener);
+    }
+
+    /// The listener's socket is there (again).
+    pub(crate) fn stay(&mut self, listener: &ProtocolAddress) {
+        self.leaving.remove(listener);
+    }
+
+    pub(crate) fn contains(&self, address: &ProtocolAddress) -> bool {
+        self.index.contains_key(address)
+    }
+
+    /// Makes a rule, which must not exist, and tells the relay if it may be told.
+    pub(crate) fn add(&mut self, address: ProtocolAddress, now: Time, tables: &mut Tables) -> UpTunnel {
+        let flow = FlowKey::try_from(&address);
+        if flow.is_ok() && self.flows.len() >= FLOWS_MAX {
+            self.evict(now, tables);
+        }
+        let tunnel = tables.receive.insert(
+            Rule {
+                symbol: self.symbol,
+                protocol_address: address,
+                state: RuleState::Pending,
+                told: Told::Never,
+                request: RequestId(0),
+                socket_seen: false,
+                last_used: now,
+                packets: 0,
+                bytes: 0,
+            },
+            now,
+        );
+        match flow {
+            Ok(flow) => self.flows.insert(flow, tunnel),
+            Err(()) => self.listeners.insert(address, tunnel),
+        };
+        let twin = self.index.insert(address, tunnel);
+        debug_assert_eq!(twin, None, "{address} has a rule");
+        self.tell(tunnel, tables);
+        tunnel
+    }
+
+    /// The rule is no longer needed.
+    pub(crate) fn remove(&mut self, address: &ProtocolAddress, now: Time, tables: &mut Tables) {
+        let Some(tunnel) = self.index.remove(address) else { return };
+        self.leaving.remove(address);
+        match FlowKey::try_from(address) {
+            Ok(flow) => self.flows.remove(&flow),
+            Err(()) => self.listeners.remove(address),
+        };
+        let request = tables.request();
+        let Some(rule) = tables.receive.get_mut(tunnel) else { return };
+        match (rule.told, self.grant) {
+            (Told::Never, _) => {
+                tables.receive.remove(tunnel, now);
+            }
+            (Told::Now, Some(grant)) => {
+                rule.state = RuleState::Closing;
+                rule.request = request;
+                tables.send(grant.peer, Message::RuleDelete(RuleDelete { request, tunnel }));
+            }
+            // The relay sweeps it when it hears RULES_END.
+            (Told::Earlier | Told::Now, _) => rule.state = RuleState::Closing,
+        }
+    }
+
+    /// Removes everything but [`NEIGHBORS`]: the symbol's interface is gone, and its programs with it.
+    pub(crate) fn remove_all(&mut self, now: Time, tables: &mut Tables) {
+        let flows = self.flows.keys().map(FlowKey::rule);
+        let gone: Vec<_> =
+            self.listeners.keys().copied().chain(flows).filter(|rule| *rule != NEIGHBORS).collect();
+        for address in gone {
+            self.remove(&address, now, tables);
+        }
+    }
+
+    /// The port is granted: tells the relay all rules, [`NEIGHBORS`] first.
+    pub(crate) fn replay(&mut self, grant: Grant, now: Time, tables: &mut Tables) {
+        self.grant = Some(grant);
+        match self.index.get(&NEIGHBORS) {
+            Some(tunnel) => self.tell(*tunnel, tables),
+            None => {
+                self.add(NEIGHBORS, now, tables);
+            }
+        }
+        let listeners = self.listeners.iter().filter(|(address, _)| **address != NEIGHBORS);
+        for tunnel in listeners.map(|(_, tunnel)| tunnel).chain(self.flows.values()) {
+            self.tell(*tunnel, tables);
+        }
+    }
+
+    /// Contact is lost: every rule has to be told again.
+    pub(crate) fn suspend(&mut self, tables: &mut Tables) {
+        self.grant = None;
+        for rule in tables.receive.rules_mut().filter(|rule| rule.symbol == self.symbol) {
+            if rule.told == Told::Now {
+                rule.told = Told::Earlier;
+            }
+            if rule.state != RuleState::Closing {
+                rule.state = RuleState::Pending;
+            }
+        }
+    }
+
+    /// Whether packets of the remote end find their way back; `staying` leaves out listeners about to go.
+    pub(crate) fn covering_listener(
+        &self,
+        flow: &FlowKey,
+        staying: bool,
+        tables: &Tables,
+    ) -> Option<UpTunnel> {
+        flow.listeners().into_iter().find_map(|listener| {
+            let tunnel = *self.index.get(&listener)?;
+            let rule = tables.receive.get(tunnel)?;
+            let refused = matches!(rule.state, RuleState::Refused(_));
+            let leaves = staying && self.leaving.contains(&listener);
+            (!refused && !leaves).then_some(tunnel)
+        })
+    }
+
+    /// The up tunnel of a flow's own rule.
+    pub(crate) fn flow(&self, flow: &FlowKey) -> Option<UpTunnel> {
+        self.index.get(&flow.rule()).copied()
+    }
+
+    fn tell(&self, tunnel: UpTunnel, tables: &mut Tables) {
+        let Some(grant) = self.grant else { return };
+        let request = tables.request();
+        let Some(rule) = tables.receive.get_mut(tunnel) else { return };
+        rule.told = Told::Now;
+        rule.request = request;
+        let add = RuleAdd {
+            request,
+            symbol: self.symbol,
+            port: grant.port,
+            tunnel,
+            weight: 1,
+            protocol_address: rule.protocol_address,
+        };
+        tables.send(grant.peer, Message::RuleAdd(add));
+    }
+
+    fn evict(&mut self, now: Time, tables: &mut Tables) {
+        let last_used = |tunnel| tables.receive.get(tunnel).map_or(Time(0), |rule| rule.last_used);
+        let mut flows: Vec<(Time, FlowKey)> =
+            self.flows.iter().map(|(flow, tunnel)| (last_used(*tunnel), *flow)).collect();
+        if flows.len() > EVICTED_AT_ONCE {
+            flows.select_nth_unstable(EVICTED_AT_ONCE);
+            flows.truncate(EVICTED_AT_ONCE);
+        }
+        for (_, flow) in flows {
+            self.remove(&flow.rule(), now, tables);
+            self.evicted += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frames::protocol_address::{Family, Local};
+
+    const PEER: PeerId = PeerId(7);
+    const GRANT: Grant = Grant { peer: PEER, port: PortId(3) };
+    const HTTP: ProtocolAddress =
+        ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::Both), port: 80 };
+
+    #[test]
+    fn a_rule_waits_for_the_port_and_is_told_behind_the_neighbors() {
+        let (mut rules, mut tables) = fixture();
+        let tunnel = rules.add(HTTP, Time(0), &mut tables);
+        assert!(sent(&mut tables).is_empty());
+        rules.replay(GRANT, Time(0), &mut tables);
+        let neighbors = rules.index[&NEIGHBORS];
+        assert_eq!(sent(&mut tables), [add(neighbors, NEIGHBORS), add(tunnel, HTTP)]);
+    }
+
+    #[test]
+    fn a_rule_that_the_relay_never_heard_of_goes_silently() {
+        let (mut rules, mut tables) = fixture();
+        let tunnel = rules.add(HTTP, Time(0), &mut tables);
+        rules.remove(&HTTP, Time(0), &mut tables);
+        assert!(sent(&mut tables).is_empty());
+        assert_eq!(tables.receive.get(tunnel), None);
+    }
+
+    #[test]
+    fn a_rule_that_the_relay_has_closes_first() {
+        let (mut rules, mut tables) = fixture();
+        rules.replay(GRANT, Time(0), &mut tables);
+        let tunnel = rules.add(HTTP, Time(0), &mut tables);
+        tables.outbox.clear();
+        rules.remove(&HTTP, Time(0), &mut tables);
+        assert_eq!(sent(&mut tables), [format!("delete {tunnel}")]);
+        assert_eq!(tables.receive.get(tunnel).map(|rule| rule.state.name()), Some("closing"));
+        let again = rules.add(HTTP, Time(0), &mut tables);
+        assert_ne!(again, tunnel, "a tunnel that closes is not used again");
+        assert_eq!(sent(&mut tables), [add(again, HTTP)]);
+    }
+
+    #[test]
+    fn without_contact_a_rule_waits_for_the_sweep() {
+        let (mut rules, mut tables) = fixture();
+        rules.replay(GRANT, Time(0), &mut tables);
+        let tunnel = rules.add(HTTP, Time(0), &mut tables);
+        rules.suspend(&mut tables);
+        tables.outbox.clear();
+        rules.remove(&HTTP, Time(0), &mut tables);
+        assert!(sent(&mut tables).is_empty());
+        let rule = tables.receive.get(tunnel).unwrap();
+        assert_eq!((rule.state.name(), rule.told), ("closing", Told::Earlier));
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_flows_idle_longest() {
+        let (mut rules, mut tables) = fixture();
+        let flow = |number: usize| FlowKey {
+            protocol: 17,
+            local_port: u16::try_from(number % 65_536).unwrap(),
+            local: [192, 0, 2, 1].into(),
+            remote: [198, 51, 100, u8::try_from(number / 65_536).unwrap()].into(),
+            remote_port: 53,
+        };
+        for number in 0..=FLOWS_MAX {
+            rules.add(flow(number).rule(), Time(number as u64), &mut tables);
+        }
+        assert_eq!(rules.evicted, EVICTED_AT_ONCE as u64);
+        assert_eq!(rules.flows.len(), FLOWS_MAX + 1 - EVICTED_AT_ONCE);
+        assert_eq!(rules.flow(&flow(EVICTED_AT_ONCE - 1)), None);
+        assert!(rules.flow(&flow(EVICTED_AT_ONCE)).is_some());
+        assert_eq!(rules.flows_from(17, 9_999).count(), 1);
+    }
+
+    fn fixture() -> (SymbolRules, Tables) {
+        (SymbolRules::new(SymbolId(1)), Tables::new(0))
+    }
+
+    fn add(tunnel: UpTunnel, address: ProtocolAddress) -> String {
+        format!("add {tunnel} {address}")
+    }
+
+    fn sent(tables: &mut Tables) -> Vec<String> {
+        let text = |(peer, message): (PeerId, Message<'_>)| match message {
+            Message::RuleAdd(rule) => {
+                assert_eq!((peer, rule.port, rule.symbol), (PEER, GRANT.port, SymbolId(1)));
+                format!("add {} {}", rule.tunnel, rule.protocol_address)
+            }
+            Message::RuleDelete(rule) => format!("delete {}", rule.tunnel),
+            other => panic!("{other:?}"),
+        };
+        tables.outbox.drain(..).map(text).collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! `control.toml`.
+
+use control_core::{Exposure, SymbolConfig};
+use core::net::IpAddr;
+use frames::discovery::Role;
+use l2link::service::{Service, ServiceSet};
+use l2link_os::config_file::{
+    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, device_name, interface_name,
+};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// What a valid configuration says.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) link: LinkSettings,
+    /// Where the command socket is.
+    pub(crate) socket: PathBuf,
+    pub(crate) symbols: Vec<SymbolSettings>,
+    /// What the operator should be told at every start.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One symbol: what the core has to know, and what only the shell has to.
+#[derive(Debug)]
+pub(crate) struct SymbolSettings {
+    pub(crate) core: SymbolConfig,
+    /// Default routes by way of the symbol, at most one for each version of IP.
+    pub(crate) gateways: Vec<IpAddr>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Spanned<String>,
+    link: LinkSection,
+    #[serde(default)]
+    api: ApiSection,
+    #[serde(default)]
+    symbol: Vec<SymbolSection>,
+    routes: Option<RoutesSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SymbolSection {
+    kind: Option<Spanned<Kind>>,
+    relay: Spanned<String>,
+    port: Spanned<String>,
+    name: Option<Spanned<String>>,
+    netns: Option<Spanned<String>>,
+    services: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    gateway: Vec<Spanned<IpAddr>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Interface,
+    Address,
+    Files,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoutesSection {
+    enabled: Spanned<bool>,
+}
+
+impl Settings {
+    /// Reads and checks the file.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (file, source) = config_file::load::<File>(path)?;
+        let link = file.link.check(&source)?;
+        let mut settings = Self {
+            name: device_name(&file.name, &source)?,
+            warnings: link.warnings.clone(),
+            link,
+            socket: file.api.check(Role::Control, &source)?,
+            symbols: file
+                .symbol
+                .iter()
+                .map(|section| section.check(&source))
+                .collect::<Result<Vec<_>, ConfigError>>()?,
+        };
+        unique(&file.symbol, &settings.symbols, &source)?;
+        if let Some(routes) = file.routes.filter(|routes| *routes.enabled.get_ref()) {
+            let place = source.location(routes.enabled.span());
+            settings.warnings.push(format!("{place}: routes are not mirrored by this version"));
+        }
+        Ok(settings)
+    }
+}
+
+impl SymbolSection {
+    fn check(&self, source: &ConfigSource) -> Result<SymbolSettings, ConfigError> {
+        if let Some(kind) = &self.kind {
+            let word = match kind.get_ref() {
+                Kind::Interface => None,
+                Kind::Address => Some("address"),
+                Kind::Files => Some("files"),
+            };
+            if let Some(word) = word {
+                let message = format!("a symbol of kind \"{word}\" is not supported by this version");
+                return Err(source.error_at(kind.span(), message).help("use kind = \"interface\""));
+            }
+        }
+        let port = interface_name(&self.port, source)?;
+        let name = self.name.as_ref().map(|name| interface_name(name, source)).transpose()?;
+        let netns = self.netns.as_ref().map(|netns| namespace_name(netns, source)).transpose()?;
+        let exposure = match &self.services {
+            Some(services) => Exposure::only(service_set(services, source)?),
+            None => Exposure::standard(netns.is_none()),
+        };
+        let relay = device_name(&self.relay, source)?;
+        let core = SymbolConfig { relay, name: name.unwrap_or_else(|| port.clone()), port, netns, exposure };
+        Ok(SymbolSettings { core, gateways: self.gateways(source)? })
+    }
+
+    fn gateways(&self, source: &ConfigSource) -> Result<Vec<IpAddr>, ConfigError> {
+        let mut gateways: Vec<IpAddr> = Vec::new();
+        for gateway in &self.gateway {
+            let address = *gateway.get_ref();
+            let error = |message: String| source.error_at(gateway.span(), message);
+            if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+                return Err(
+                    error(format!("{address} cannot be a gateway")).help("use the address of a router")
+                );
+            }
+            if let Some(other) = gateways.iter().find(|other| other.is_ipv4() == address.is_ipv4()) {
+                let version = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+                let message = format!("a second gateway for {version}: {other} is one already");
+                return Err(error(message).help("at most one gateway for each version of IP"));
+            }
+            gateways.push(address);
+        }
+        Ok(gateways)
+    }
+}
+
+/// Two symbols cannot have one interface.
+fn unique(
+    sections: &[SymbolSection],
+    symbols: &[SymbolSettings],
+    source: &ConfigSource,
+) -> Result<(), ConfigError> {
+    for (index, (section, symbol)) in sections.iter().zip(symbols).enumerate() {
+        let same = |other: &&SymbolSettings| {
+            other.core.name == symbol.core.name && other.core.netns == symbol.core.netns
+        };
+        if symbols[..index].iter().find(same).is_some() {
+            let place = section.name.as_ref().unwrap_or(&section.port);
+            let message = format!("a second symbol with the interface name {}", symbol.core.name);
+            return Err(source
+                .error_at(place.span(), message)
+                .help("give it another `name`, or another `netns`"));
+        }
+    }
+    Ok(())
+}
+
+fn namespace_name(name: &Spanned<String>, source: &ConfigSource) -> Result<String, ConfigError> {
+    let text = name.get_ref();
+    if text.is_empty() || text.contains('/') || text == "." || text == ".." {
+        let error =
+            source.error_at(name.span(), format!("{text:?} cannot be the name of a network namespace"));
+        return Err(
+            error.help("`ip netns` lists the namespaces; without `netns` the symbol is in the daemon's own")
+        );
+    }
+    Ok(text.clone())
+}
+
+fn service_set(services: &[Spanned<String>], source: &ConfigSource) -> Result<ServiceSet, ConfigError> {
+    for service in services {
+        let parsed: Result<Service, _> = service.get_ref().parse();
+        parsed.map_err(|error| source.error_at(service.span(), error.to_string()))?;
+    }
+    let items: Vec<&str> = services.iter().map(|service| service.get_ref().as_str()).collect();
+    ServiceSet::parse(&items).map_err(|error| source.error(error.to_string()))
+}

@@ -1,0 +1,429 @@
+//! [`Daemon`]: one thread, one loop.
+
+use crate::api;
+use crate::config::Settings;
+use crate::link_interface::LinkInterface;
+use crate::namespaces::Namespace;
+use crate::rate_limit::RateLimit;
+use crate::ready::Ready;
+use crate::source::Source;
+use crate::symbols::{Place, Symbols};
+use control_core::{Action, Config, Control, Failure, LinkVerdict, NamespaceId, SymbolVerdict};
+use core::time::Duration;
+use frames::discovery::Role;
+use frames::{DropReason, SymbolId};
+use l2link::{Batch, Time};
+use l2link_os::api::ApiServer;
+use l2link_os::signals::{Signal, Signals};
+use l2link_os::trigger::Trigger;
+use l2link_os::{Sent, SetupError, clock, seed};
+use log::{error, info, warn};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Everything that the daemon holds.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    poll: Poll,
+    ready: Ready,
+    control: Control,
+    link: LinkInterface,
+    symbols: Symbols,
+    namespaces: Vec<Namespace>,
+    trigger: Option<Trigger>,
+    signals: Signals,
+    api: ApiServer,
+    /// Link frames on their way out.
+    batch: Batch,
+    looks: RateLimit,
+    receive: RateLimit,
+    name: String,
+    link_name: String,
+}
+
+/// Parcels taken from one symbol in one pass: some 100 µs of work, so that no symbol makes the others wait for long.
+const SYMBOL_BUDGET: usize = 128;
+/// Calls for link frames (64 each) in one pass.
+const LINK_BUDGET: usize = 4;
+/// Frames that a batch holds beside the longest parcel.
+const BATCH_SPARE: usize = 64;
+/// Permission bits of the command socket: root and its group.
+const API_MODE: u32 = 0o660;
+/// Events taken with one system call.
+const EVENTS: usize = 64;
+
+impl Daemon {
+    /// Opens everything that has to be there at the start.
+    pub(crate) fn new(settings: Settings, signals: Signals) -> Result<Self, SetupError> {
+        let now = clock::now();
+        let poll = Poll::new().map_err(|error| SetupError::system("make an epoll descriptor", error))?;
+        let registry = poll.registry();
+        for warning in &settings.warnings {
+            warn!(target: "control::daemon", "{warning}");
+        }
+        let link = LinkInterface::open(&settings.link.interface, settings.link.ethertype, registry)?;
+        let mut api = ApiServer::bind(&settings.socket, API_MODE)?;
+        let watch = |source: Source| move |error| SetupError::system(format!("watch {source}"), error);
+        api.register(registry, Source::API).map_err(watch(Source::Api))?;
+        let register = |descriptor: i32, source: Source| {
+            let registered =
+                registry.register(&mut SourceFd(&descriptor), source.token(), Interest::READABLE);
+            registered.map_err(watch(source))
+        };
+        register(signals.as_raw_fd(), Source::Signals)?;
+        let trigger = Trigger::open()?;
+        if let Some(trigger) = &trigger {
+            register(trigger.as_raw_fd(), Source::Trigger)?;
+        }
+        let (mac, mtu) = link.address();
+        let link_config = settings.link.config(&settings.name, Role::Control, seed::boot_id()?, mac, mtu);
+        let config = Config {
+            symbols: settings.symbols.iter().map(|symbol| symbol.core.clone()).collect(),
+            triggered: trigger.as_ref().is_some_and(Trigger::is_complete),
+        };
+        let control = Control::new(config, link_config, seed::random()?, now);
+        let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
+            let (namespace, name) = control.seat_of(id)?;
+            Some((id, Place { namespace, name: name.to_owned(), gateways: symbol.gateways.clone() }))
+        });
+        Ok(Self {
+            symbols: Symbols::new(places.collect()),
+            namespaces: control.namespaces().map(|(id, name)| Namespace::new(id, name)).collect(),
+            batch: new_batch(&control),
+            ready: Ready::default(),
+            looks: RateLimit::default(),
+            receive: RateLimit::default(),
+            name: settings.name,
+            link_name: settings.link.interface,
+            control,
+            poll,
+            link,
+            trigger,
+            signals,
+            api,
+        })
+    }
+
+    /// Runs until a signal says to stop.
+    pub(crate) fn run(mut self) -> Result<(), SetupError> {
+        info!(target: "control::daemon", "l2control {}: ready on {}", self.name, self.link_name);
+        let mut events = Events::with_capacity(EVENTS);
+        let mut now = clock::now();
+        loop {
+            // 1. Send what waits, so that nothing waits while the daemon does.
+            self.transmit(now);
+            // 2. Wait, but not if a source has more to give.
+            let timeout = if self.ready.is_empty() { self.timeout(now) } else { Some(Duration::ZERO) };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(SetupError::system("wait for events", error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+            // 3. Read the clock, once.
+            now = clock::now();
+            // 4. Answer the command socket; note the other sources.
+            for event in &events {
+                match Source::of(event.token()) {
+                    Some(Source::Api) => self.serve(event, now),
+                    Some(source) => self.ready.insert(source),
+                    None => {}
+                }
+            }
+            self.control.set_monitored(self.api.monitored());
+            // 5. Take from each source in order, up to its budget, and do what follows from it.
+            let mut last = None;
+            while let Some(source) = self.ready.take_behind(last) {
+                last = Some(source);
+                match self.take(source, now) {
+                    Taken::All => {}
+                    Taken::Some => self.ready.insert(source),
+                    Taken::Stop => {
+                        self.stop(now);
+                        return Ok(());
+                    }
+                }
+                self.act(now);
+            }
+            // 6. Let time pass.
+            if self.control.poll_timeout().is_some_and(|time| time <= now) {
+                self.control.handle_timeout(now);
+            }
+            self.follow_namespaces(now);
+            self.act(now);
+        }
+    }
+
+    /// Takes what a source has to give.
+    fn take(&mut self, source: Source, now: Time) -> Taken {
+        match source {
+            Source::Signals => return self.take_signals(),
+            Source::Monitor => self.follow_link(now),
+            Source::Trigger => {
+                if self.trigger.as_mut().is_some_and(|trigger| trigger.drain().unwrap_or(true)) {
+                    self.control.handle_hint(now);
+                }
+            }
+            Source::Closed(namespace) => self.take_closed(namespace, now),
+            Source::Groups(namespace) => self.take_group_events(namespace, now),
+            Source::Link => {
+                let taken = self.receive(now);
+                self.control.handle_link_events(now);
+                return taken;
+            }
+            Source::Symbol(symbol) => return self.read_symbol(symbol, now),
+            // Served at once, with its event.
+            Source::Api => {}
+        }
+        Taken::All
+    }
+
+    /// Wire to application: frames of the link to the core, parcels to the symbols.
+    fn receive(&mut self, now: Time) -> Taken {
+        let Some(socket) = self.link.socket() else { return Taken::All };
+        for _ in 0..LINK_BUDGET {
+            let count = match socket.receive() {
+                Ok(0) => return Taken::All,
+                Ok(count) => count,
+                Err(error) => {
+                    self.receive.warn(now, format_args!("receiving on {}: {error}", self.link_name));
+                    return Taken::Some;
+                }
+            };
+            for index in 0..count {
+                let undelivered = match self.control.handle_link_frame(socket.frame_mut(index), now) {
+                    LinkVerdict::Deliver { symbol, parcel } => {
+                        let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
+                        !matches!(delivered, Some(Ok(())))
+                    }
+                    LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
+                };
+                if undelivered {
+                    self.control.handle_undelivered();
+                }
+            }
+        }
+        Taken::Some
+    }
+
+    /// Application to wire: parcels of a symbol to the core, link frames to the socket.
+    fn read_symbol(&mut self, symbol: SymbolId, now: Time) -> Taken {
+        let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
+        for _ in 0..SYMBOL_BUDGET {
+            let parcel = match tap.read() {
+                Ok(Some(parcel)) => parcel,
+                Ok(None) => return Taken::All,
+                Err(error) => {
+                    let name = self.symbols.name(symbol).to_owned();
+                    warn!(target: "control::symbol", "symbol {name}: the interface is gone: {error}");
+                    self.symbols.remove(symbol);
+                    self.control.handle_symbol_failed(symbol, Failure::Removed, now);
+                    return Taken::All;
+                }
+            };
+            while self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch)
+                == SymbolVerdict::Flush
+            {
+                if self.batch.is_empty() {
+                    break;
+                }
+                send(&mut self.link, &mut self.batch, &mut self.control);
+            }
+        }
+        Taken::Some
+    }
+
+    fn transmit(&mut self, now: Time) {
+        loop {
+            let more = self.control.poll_transmit(&mut self.batch, now);
+            if self.batch.is_empty() {
+                return;
+            }
+            let full = self.batch.room() == 0;
+            send(&mut self.link, &mut self.batch, &mut self.control);
+            if !(more && full) {
+                return;
+            }
+        }
+    }
+
+    /// Does what the core asks for, until it asks for nothing more.
+    fn act(&mut self, now: Time) {
+        while let Some(action) = self.control.poll_action() {
+            match action {
+                Action::CreateSymbol { symbol, attributes } => {
+                    let registry = self.poll.registry();
+                    match self.symbols.create(symbol, &attributes, &mut self.namespaces, registry, now) {
+                        Ok(ifindex) => self.control.handle_symbol_created(symbol, ifindex, now),
+                        Err(failure) => self.control.handle_symbol_failed(symbol, failure, now),
+                    }
+                }
+                Action::UpdateSymbol { symbol, attributes } => {
+                    if let Err(failure) = self.symbols.update(symbol, &attributes, &mut self.namespaces) {
+                        self.control.handle_symbol_failed(symbol, failure, now);
+                    }
+                }
+                Action::SetCarrier { symbol, up } => {
+                    let set = self.symbols.tap(symbol).map(|tap| tap.set_carrier(up));
+                    if let Some(Err(error)) = set {
+                        let name = self.symbols.name(symbol);
+                        error!(target: "control::symbol", "symbol {name}: setting the carrier: {error}");
+                    }
+                }
+                Action::RemoveSymbol { symbol } => self.symbols.remove(symbol),
+                Action::DumpSockets { namespace } => {
+                    if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(), now) {
+                        self.control.handle_sockets(namespace, &seen, now);
+                    }
+                }
+                Action::DumpConnections { namespace } => {
+                    if let Some(seen) = self.look(namespace, |watched| watched.connections(), now) {
+                        self.control.handle_connections(namespace, &seen, now);
+                    }
+                }
+                Action::DumpMemberships { namespace } => {
+                    if let Some(groups) = self.look(namespace, |watched| watched.groups(), now) {
+                        let seen = self.symbols.sort_groups(namespace, &groups);
+                        self.control.handle_memberships(namespace, &seen, now);
+                    }
+                }
+                Action::Report(report) => {
+                    if let Ok(event) = serde_json::to_value(&report) {
+                        self.api.broadcast(&event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks into a namespace; a look that fails is taken again later.
+    fn look<T>(
+        &mut self,
+        namespace: NamespaceId,
+        look: impl FnOnce(&mut crate::namespaces::Watched) -> io::Result<T>,
+        now: Time,
+    ) -> Option<T> {
+        let place = self.namespaces.iter_mut().find(|place| place.id == namespace)?;
+        look(place.watched()?)
+            .inspect_err(|error| {
+                self.looks.warn(now, format_args!("looking at the sockets of {namespace}: {error}"))
+            })
+            .ok()
+    }
+
+    fn take_closed(&mut self, namespace: NamespaceId, now: Time) {
+        let Some((closed, overrun)) = self.look(namespace, |watched| watched.closed_sockets(), now) else {
+            return;
+        };
+        for socket in &closed {
+            self.control.handle_socket_closed(namespace, socket, now);
+        }
+        if overrun {
+            self.control.handle_closed_overrun(namespace, now);
+        }
+    }
+
+    fn take_group_events(&mut self, namespace: NamespaceId, now: Time) {
+        let changed = self.look(
+            namespace,
+            |watched| watched.group_events.as_mut().map_or(Ok(false), |events| events.drain()),
+            now,
+        );
+        if changed == Some(true) {
+            self.control.handle_memberships_changed(namespace, now);
+        }
+    }
+
+    fn follow_link(&mut self, now: Time) {
+        match self.link.follow(self.poll.registry()) {
+            Ok(true) => {
+                let (mac, mtu) = self.link.address();
+                self.control.handle_interface_changed(mac, mtu);
+                self.transmit(now);
+                self.batch = new_batch(&self.control);
+                // Frames may have come before the new socket was watched.
+                self.ready.insert(Source::Link);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.receive.warn(now, format_args!("looking at interface {}: {error}", self.link_name))
+            }
+        }
+    }
+
+    /// A namespace may have been deleted, and another one made in its name.
+    fn follow_namespaces(&mut self, now: Time) {
+        for namespace in &mut self.namespaces {
+            if namespace.is_lost(now) {
+                for symbol in self.symbols.remove_all_in(namespace.id) {
+                    self.control.handle_symbol_failed(symbol, Failure::NamespaceAbsent, now);
+                }
+            }
+        }
+    }
+
+    fn take_signals(&mut self) -> Taken {
+        loop {
+            match self.signals.next() {
+                Ok(Some(Signal::Stop)) => return Taken::Stop,
+                Ok(Some(Signal::Reload)) => {
+                    warn!(target: "control::daemon", "SIGHUP: this version reads its configuration at the start only; restart it");
+                }
+                Ok(None) => return Taken::All,
+                Err(error) => {
+                    error!(target: "control::daemon", "reading signals: {error}");
+                    return Taken::All;
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, event: &mio::event::Event, now: Time) {
+        if let Some(socket) = self.link.socket() {
+            let overruns = socket.overruns();
+            self.control.counters_mut().drops(DropReason::LinkRxOverrun, overruns);
+        }
+        for request in self.api.handle(self.poll.registry(), event) {
+            api::answer(&mut self.api, &request, &mut self.control, now);
+        }
+    }
+
+    fn timeout(&self, now: Time) -> Option<Duration> {
+        let namespaces = self.namespaces.iter().filter_map(Namespace::timeout);
+        namespaces.chain(self.control.poll_timeout()).min().map(|time| time - now)
+    }
+
+    /// Gives the ports back, removes the interfaces and takes leave.
+    fn stop(mut self, now: Time) {
+        info!(target: "control::daemon", "l2control {}: stopping", self.name);
+        self.control.handle_shutdown();
+        self.act(now);
+        self.transmit(now);
+        self.control.handle_close(now);
+        self.transmit(now);
+    }
+}
+
+/// How much of a source was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// All of it: mio will tell of more.
+    All,
+    /// Not all: it has to be asked again.
+    Some,
+    /// The source says that the daemon is to stop.
+    Stop,
+}
+
+fn send(link: &mut LinkInterface, batch: &mut Batch, control: &mut Control) {
+    let Sent { sent: _, full, errors } = link.send(batch);
+    control.counters_mut().drops(DropReason::LinkTxFull, full);
+    control.counters_mut().drops(DropReason::LinkTxError, errors);
+}
+
+fn new_batch(control: &Control) -> Batch {
+    let link = control.link();
+    Batch::new(link.parcel_frames_max() + BATCH_SPARE, link.frame_len_max())
+}

@@ -1,0 +1,105 @@
+//! [`LinkInterface`]: the socket on the segment, which follows its interface by name.
+
+use crate::source::Source;
+use frames::Mac;
+use l2link::Batch;
+use l2link_os::{IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError};
+use log::{info, warn};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// The link's end in the kernel. The interface must be there at the start; after that it may go down, vanish, and come
+/// back as another one.
+#[derive(Debug)]
+pub(crate) struct LinkInterface {
+    name: String,
+    ethertype: u16,
+    socket: Option<LinkSocket>,
+    monitor: Monitor,
+    netlink: Netlink,
+}
+
+impl LinkInterface {
+    pub(crate) fn open(name: &str, ethertype: u16, registry: &Registry) -> Result<Self, SetupError> {
+        let own = NetNs::current()?;
+        let monitor = Monitor::open(&own)?;
+        let netlink = Netlink::open(&own)?;
+        let socket = LinkSocket::open(name, ethertype)?;
+        let watch = |source: Source, descriptor: i32| {
+            registry
+                .register(&mut SourceFd(&descriptor), source.token(), Interest::READABLE)
+                .map_err(|error| SetupError::system(format!("watch {source}"), error))
+        };
+        watch(Source::Monitor, monitor.as_raw_fd())?;
+        watch(Source::Link, socket.as_raw_fd())?;
+        Ok(Self { name: name.to_owned(), ethertype, socket: Some(socket), monitor, netlink })
+    }
+
+    /// Ethernet address and MTU of the interface.
+    pub(crate) fn address(&self) -> (Mac, u32) {
+        self.socket
+            .as_ref()
+            .map_or((Mac::default(), l2link::Config::MTU_MIN), |socket| (socket.mac(), socket.mtu()))
+    }
+
+    pub(crate) fn socket(&mut self) -> Option<&mut LinkSocket> {
+        self.socket.as_mut()
+    }
+
+    /// Sends the frames of a batch and empties it.
+    pub(crate) fn send(&mut self, batch: &mut Batch) -> Sent {
+        let waiting = batch.len() as u64;
+        let sent = match &mut self.socket {
+            Some(socket) if waiting > 0 => socket.send(batch),
+            Some(_) => Sent::default(),
+            None => Sent { errors: waiting, ..Sent::default() },
+        };
+        batch.clear();
+        sent
+    }
+
+    /// Interfaces have changed: opens the socket anew if the link's is another one now. Returns whether address or MTU
+    /// may be different.
+    pub(crate) fn follow(&mut self, registry: &Registry) -> io::Result<bool> {
+        if !self.monitor.drain()? {
+            return Ok(false);
+        }
+        let link = self.netlink.link_by_name(&self.name)?;
+        let now = link.map(|link| (link.ifindex, link.mac.unwrap_or_default(), link.mtu));
+        let before = self.socket.as_ref().map(|socket| (socket.ifindex(), socket.mac(), socket.mtu()));
+        if now == before {
+            return Ok(false);
+        }
+        match now {
+            None => {
+                warn!(target: "control::link", "interface {} is gone; waiting for it", self.name);
+                self.socket = None;
+                Ok(false)
+            }
+            Some(now) => Ok(self.reopen(now, registry)),
+        }
+    }
+
+    fn reopen(&mut self, (ifindex, mac, mtu): (IfIndex, Mac, u32), registry: &Registry) -> bool {
+        let opened = LinkSocket::open(&self.name, self.ethertype).and_then(|socket| {
+            registry
+                .register(&mut SourceFd(&socket.as_raw_fd()), Source::Link.token(), Interest::READABLE)
+                .map_err(|error| SetupError::system("watch the link", error))?;
+            Ok(socket)
+        });
+        match opened {
+            Ok(socket) => {
+                info!(target: "control::link", "interface {} is now {ifindex}, {mac}, MTU {mtu}", self.name);
+                self.socket = Some(socket);
+                true
+            }
+            Err(error) => {
+                warn!(target: "control::link", "interface {}: {error}", self.name);
+                self.socket = None;
+                false
+            }
+        }
+    }
+}

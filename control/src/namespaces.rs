@@ -1,0 +1,157 @@
+//! The network namespaces in which symbols stand, and what is watched there.
+
+use crate::source::Source;
+use control_core::NamespaceId;
+use control_core::seen::{ClosedSocket, Connection, Connections, IfIndex, OpenSocket, OpenSockets};
+use core::time::Duration;
+use frames::message::Group;
+use l2link::Time;
+use l2link_os::sockets::{
+    DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Socket, SocketState, SocketTable,
+};
+use l2link_os::{NetNs, Netlink, SetupError, clock};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// How often a named namespace is looked for: whether it has come, gone, or become another one.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// One namespace of the configuration. It is opened when the first symbol is to be made in it.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) id: NamespaceId,
+    name: Option<String>,
+    open: Option<Watched>,
+    check_at: Time,
+}
+
+/// A namespace that is there.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) netns: NetNs,
+    pub(crate) netlink: Netlink,
+    pub(crate) sockets: SocketTable,
+    pub(crate) closed: DestroyEvents,
+    pub(crate) groups: MembershipTable,
+    pub(crate) group_events: Option<MembershipEvents>,
+}
+
+impl Namespace {
+    pub(crate) fn new(id: NamespaceId, name: Option<&str>) -> Self {
+        Self { id, name: name.map(str::to_owned), open: None, check_at: Time(0) }
+    }
+
+    /// What is watched, if the namespace is open.
+    pub(crate) fn watched(&mut self) -> Option<&mut Watched> {
+        self.open.as_mut()
+    }
+
+    /// Opens the namespace if it is not open yet.
+    pub(crate) fn enter(&mut self, registry: &Registry, now: Time) -> Result<&mut Watched, SetupError> {
+        let watched = match self.open.take() {
+            Some(watched) => watched,
+            None => {
+                self.check_at = now + CHECK;
+                Watched::open(self.name.as_deref(), self.id, registry)?
+            }
+        };
+        Ok(self.open.insert(watched))
+    }
+
+    /// Whether the namespace that is open is no longer the one of its name. It is closed then.
+    pub(crate) fn is_lost(&mut self, now: Time) -> bool {
+        let (Some(name), Some(watched)) = (&self.name, &self.open) else { return false };
+        if now < self.check_at {
+            return false;
+        }
+        self.check_at = now + CHECK;
+        let same = NetNs::named(name).is_ok_and(|netns| netns.inode() == watched.netns.inode());
+        if !same {
+            self.open = None;
+        }
+        !same
+    }
+
+    /// When [`Namespace::is_lost`] wants to be asked again.
+    pub(crate) fn timeout(&self) -> Option<Time> {
+        (self.name.is_some() && self.open.is_some()).then_some(self.check_at)
+    }
+}
+
+impl Watched {
+    fn open(name: Option<&str>, id: NamespaceId, registry: &Registry) -> Result<Self, SetupError> {
+        let netns = name.map_or_else(NetNs::current, NetNs::named)?;
+        let watched = Self {
+            netlink: Netlink::open(&netns)?,
+            sockets: SocketTable::open(&netns)?,
+            closed: DestroyEvents::open(&netns)?,
+            groups: MembershipTable::open(&netns)?,
+            group_events: MembershipEvents::open(&netns)?,
+            netns,
+        };
+        let register = |descriptor: &dyn AsRawFd, source: Source| {
+            let descriptor = descriptor.as_raw_fd();
+            registry
+                .register(&mut SourceFd(&descriptor), source.token(), Interest::READABLE)
+                .map_err(|error| SetupError::system(format!("watch {source}"), error))
+        };
+        register(&watched.closed, Source::Closed(id))?;
+        if let Some(events) = &watched.group_events {
+            register(events, Source::Groups(id))?;
+        }
+        Ok(watched)
+    }
+
+    /// All open sockets.
+    pub(crate) fn open_sockets(&mut self) -> io::Result<OpenSockets> {
+        let (sockets, took) = timed(|| self.sockets.dump_listeners())?;
+        let sockets = sockets.iter().filter_map(open_socket).collect();
+        Ok(OpenSockets { sockets, took })
+    }
+
+    /// All connections.
+    pub(crate) fn connections(&mut self) -> io::Result<Connections> {
+        let (sockets, took) = timed(|| self.sockets.dump_connections())?;
+        let connections = sockets.iter().filter_map(connection).collect();
+        Ok(Connections { connections, took })
+    }
+
+    /// Groups by interface.
+    pub(crate) fn groups(&mut self) -> io::Result<Vec<(IfIndex, Group)>> {
+        let group = |membership| match membership {
+            Membership::Group { interface, group } => (IfIndex(interface.0), Group::Ip(group)),
+            Membership::Ethernet { interface, mac } => (IfIndex(interface.0), Group::Ethernet(mac)),
+        };
+        Ok(self.groups.memberships()?.into_iter().map(group).collect())
+    }
+
+    /// Sockets that were closed, and whether more were closed than could be told.
+    pub(crate) fn closed_sockets(&mut self) -> io::Result<(Vec<ClosedSocket>, bool)> {
+        let Destroyed { sockets, overrun } = self.closed.drain()?;
+        let sockets = sockets.into_iter().map(|socket| ClosedSocket {
+            protocol: socket.protocol,
+            local: socket.local,
+            local_port: socket.local_port,
+            remote: socket.remote.map(|remote| (remote.ip(), remote.port())),
+        });
+        Ok((sockets.collect(), overrun))
+    }
+}
+
+fn open_socket(socket: &Socket) -> Option<OpenSocket> {
+    let interface = socket.interface.map(|interface| IfIndex(interface.0));
+    socket.listens_for().map(|address| OpenSocket { address, interface })
+}
+
+fn connection(socket: &Socket) -> Option<Connection> {
+    socket.flow().map(|flow| Connection { flow, time_wait: socket.state == SocketState::TIME_WAIT })
+}
+
+/// What a look costs is an input of the core, so it is measured by itself, besides the clock of the loop.
+fn timed<T>(look: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
+    let before = clock::now();
+    let found = look()?;
+    Ok((found, clock::now() - before))
+}

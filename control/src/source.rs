@@ -1,0 +1,111 @@
+//! [`Source`]: what can wake the daemon.
+
+use control_core::NamespaceId;
+use core::fmt;
+use core::ops::Range;
+use frames::SymbolId;
+use l2link_os::api::ApiServer;
+use mio::Token;
+
+/// What can wake the daemon. Each has its own [`Token`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// SIGTERM, SIGINT, SIGHUP.
+    Signals,
+    /// Interfaces of the daemon's own namespace changed: the link's may be among them.
+    Monitor,
+    /// A socket may have been opened somewhere on this machine.
+    Trigger,
+    /// The kernel tells which sockets of a namespace were closed.
+    Closed(NamespaceId),
+    /// The kernel tells that a group was joined or left in a namespace.
+    Groups(NamespaceId),
+    /// Link frames have arrived.
+    Link,
+    /// A program has sent something through a symbol.
+    Symbol(SymbolId),
+    /// A client of the command socket; the server knows which.
+    Api,
+}
+
+impl Source {
+    /// Tokens of the command socket and its clients.
+    pub(crate) const API: Range<usize> = 16..16 + ApiServer::CLIENTS + 1;
+
+    pub(crate) fn token(self) -> Token {
+        Token(match self {
+            Self::Signals => 0,
+            Self::Monitor => 1,
+            Self::Trigger => 2,
+            Self::Link => 3,
+            Self::Api => Self::API.start,
+            Self::Closed(namespace) => NAMESPACES + 2 * namespace.0 as usize,
+            Self::Groups(namespace) => NAMESPACES + 2 * namespace.0 as usize + 1,
+            Self::Symbol(symbol) => SYMBOLS + symbol.0 as usize,
+        })
+    }
+
+    pub(crate) fn of(token: Token) -> Option<Self> {
+        let number = |first: usize| u32::try_from(token.0 - first).ok();
+        Some(match token.0 {
+            0 => Self::Signals,
+            1 => Self::Monitor,
+            2 => Self::Trigger,
+            3 => Self::Link,
+            place if Self::API.contains(&place) => Self::Api,
+            place if place >= SYMBOLS => Self::Symbol(SymbolId(number(SYMBOLS)?)),
+            place if place >= NAMESPACES => {
+                let number = number(NAMESPACES)?;
+                let namespace = NamespaceId(number / 2);
+                if number % 2 == 0 { Self::Closed(namespace) } else { Self::Groups(namespace) }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// First token of the namespaces, two for each. There can be half a million.
+const NAMESPACES: usize = 1 << 16;
+/// First token of the symbols.
+const SYMBOLS: usize = 1 << 20;
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signals => f.write_str("signals"),
+            Self::Monitor => f.write_str("monitor"),
+            Self::Trigger => f.write_str("trigger"),
+            Self::Closed(namespace) => write!(f, "closed sockets of {namespace}"),
+            Self::Groups(namespace) => write!(f, "groups of {namespace}"),
+            Self::Link => f.write_str("link"),
+            Self::Symbol(symbol) => symbol.fmt(f),
+            Self::Api => f.write_str("command socket"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_is_found_by_its_token() {
+        let sources = [
+            Source::Signals,
+            Source::Monitor,
+            Source::Trigger,
+            Source::Link,
+            Source::Api,
+            Source::Closed(NamespaceId(0)),
+            Source::Groups(NamespaceId(0)),
+            Source::Closed(NamespaceId(7)),
+            Source::Groups(NamespaceId(7)),
+            Source::Symbol(SymbolId(1)),
+        ];
+        for source in sources {
+            assert_eq!(Source::of(source.token()), Some(source), "{source}");
+        }
+        assert_eq!(Source::of(Token(4)), None);
+        assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
+    }
+}

@@ -1,0 +1,105 @@
+//! What bad configuration files get: file, line and column, what is wrong, what to do, exit code 2.
+
+use rstest::rstest;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const LINK: &str = "name = \"control1\"\n[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\n";
+
+#[test]
+fn a_good_file_is_ok() {
+    let symbols = "[api]\nsocket = \"control.sock\"\n\
+        [[symbol]]\nkind = \"interface\"\nrelay = \"relay1\"\nport = \"eth1\"\nname = \"eth1\"\nnetns = \"router\"\n\
+        services = [\"tcp/80\", \"udp/*\", \"ip/ospf\"]\ngateway = [\"192.0.2.254\", \"2001:db8::1\"]\n\
+        [[symbol]]\nrelay = \"relay1\"\nport = \"eth1\"\n\
+        [routes]\nenabled = true\n";
+    let (output, folder) = check(symbols, 0o600);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let path = folder.path().join("control.toml");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}: ok\n", path.display()));
+}
+
+#[rstest]
+#[case::unknown_key("[[symbol]]\nrelay = \"r\"\nport = \"e\"\ncolor = 1\n", "8:1: unknown field `color`")]
+#[case::no_relay("[[symbol]]\nport = \"e\"\n", "5:1: missing field `relay`")]
+#[case::address(
+    "[[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"e\"\n",
+    "6:8: a symbol of kind \"address\" is not supported by this version"
+)]
+#[case::files(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\n",
+    "6:8: a symbol of kind \"files\" is not supported by this version"
+)]
+#[case::unknown_kind("[[symbol]]\nkind = \"x\"\nrelay = \"r\"\nport = \"e\"\n", "6:8: unknown variant `x`")]
+#[case::service(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\nservices = [\"tcp/80\", \"http\"]\n",
+    "8:23: \"http\" names no service"
+)]
+#[case::gateway(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\ngateway = [\"192.0.2.1/24\"]\n",
+    "8:12: invalid IP address syntax"
+)]
+#[case::group(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\ngateway = [\"224.0.0.1\"]\n",
+    "8:12: 224.0.0.1 cannot be"
+)]
+#[case::two_gateways(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\ngateway = [\"192.0.2.1\", \"192.0.2.2\"]\n",
+    "8:25: a second gateway for IPv4: 192.0.2.1 is one already"
+)]
+#[case::long_name(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\nname = \"sixteen-letters-\"\n",
+    "8:8: an interface name has at most 15 characters"
+)]
+#[case::namespace(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\nnetns = \"/run/netns/a\"\n",
+    "8:9: \"/run/netns/a\" cannot be the name of a network namespace"
+)]
+#[case::twice(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\n[[symbol]]\nrelay = \"s\"\nport = \"e\"\n",
+    "10:8: a second symbol with the interface name e"
+)]
+fn errors_name_the_place(#[case] symbols: &str, #[case] expected: &str) {
+    let (output, folder) = check(symbols, 0o600);
+    let path = folder.path().join("control.toml");
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    let expected = format!("error: {}:{expected}", path.display());
+    assert!(stderr.starts_with(&expected), "\n{stderr}\ndoes not begin with\n{expected}");
+    assert!(stderr.contains('^'), "the place is shown: {stderr}");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let (output, _folder) = check("", 0o644);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("control.toml:4:12: ") && stderr.contains("chmod 600"), "{stderr}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let output = run(Path::new("/nowhere/control.toml"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error: /nowhere/control.toml: no such file"), "{}", stderr(&output));
+}
+
+fn check(symbols: &str, key_mode: u32) -> (Output, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("psk");
+    fs::write(&key, "00".repeat(32)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(key_mode)).unwrap();
+    let path = folder.path().join("control.toml");
+    fs::write(&path, format!("{LINK}{symbols}")).unwrap();
+    (run(&path), folder)
+}
+
+fn run(path: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_l2control")).arg("--check").arg("--config").arg(path).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

@@ -1,0 +1,38 @@
+//! The port numbers that the common transport protocols begin with.
+
+use crate::{ParseError, tlv};
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const DCCP: u8 = 33;
+const SCTP: u8 = 132;
+const UDP_LITE: u8 = 136;
+
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +-------------------------------+-------------------------------+
+/// |          source port          |       destination port        |
+/// +-------------------------------+-------------------------------+
+/// ```
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Ports {
+    source: U16,
+    destination: U16,
+}
+const _: () = assert!(size_of::<Ports>() == 4);
+
+/// Whether the protocol's header begins with two port numbers (RFC 9293, 768, 4340, 9260, 3828).
+pub(super) const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP | DCCP | SCTP | UDP_LITE)
+}
+
+/// Source and destination port. The rest of the header may be missing: an ICMP error or a first fragment need not
+/// hold it.
+pub(super) fn ports(payload: &[u8]) -> Result<(u16, u16), ParseError> {
+    let (ports, _) = tlv::fixed::<Ports>(payload)?;
+    Ok((ports.source.get(), ports.destination.get()))
+}

@@ -1,0 +1,65 @@
+//! The TLVs behind the fixed parts of messages. Of a type that comes twice, the last one counts.
+
+use super::{PortAddress, TEXT_MAX};
+use crate::discovery::NAME_MAX;
+use crate::tlv::{self, Tlvs, Writer};
+use crate::{BufferTooSmall, ParseError};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+/// The TLVs that messages know.
+#[derive(Default)]
+pub(super) struct Extras<'a> {
+    name: Option<&'a str>,
+    text: Option<&'a str>,
+    pub(super) addresses: &'a [PortAddress],
+}
+
+impl<'a> Extras<'a> {
+    pub(super) fn parse(rest: &'a [u8]) -> Result<Self, ParseError> {
+        let mut extras = Self::default();
+        for item in Tlvs::new(rest) {
+            let item = item?;
+            match item.kind {
+                tlv::NAME => extras.name = Some(tlv::text(item.value, "name", NAME_MAX)?),
+                tlv::TEXT => extras.text = Some(tlv::text(item.value, "text", TEXT_MAX)?),
+                tlv::ADDRESSES => extras.addresses = PortAddress::parse_list(item.value)?,
+                other => tlv::skip(other)?,
+            }
+        }
+        Ok(extras)
+    }
+
+    /// The name, which must be there.
+    pub(super) fn name(&self) -> Result<&'a str, ParseError> {
+        self.name.ok_or(ParseError::MissingTlv(tlv::NAME))
+    }
+
+    /// The text, empty if there is none.
+    pub(super) fn text(&self) -> &'a str {
+        self.text.unwrap_or_default()
+    }
+}
+
+/// A fixed part with nothing but skippable TLVs behind it.
+pub(super) fn only<T: FromBytes + KnownLayout + Immutable + Unaligned>(
+    body: &[u8],
+) -> Result<&T, ParseError> {
+    let (wire, rest) = tlv::fixed::<T>(body)?;
+    Extras::parse(rest)?;
+    Ok(wire)
+}
+
+/// Refuses zero where the definition excludes it.
+pub(super) fn nonzero(field: &'static str, value: u32) -> Result<u32, ParseError> {
+    if value == 0 { Err(ParseError::Value { field, value: 0 }) } else { Ok(value) }
+}
+
+/// Appends a text for a human, cut to one line of at most [`TEXT_MAX`] bytes; nothing if it is empty.
+pub(super) fn emit_text(writer: &mut Writer<'_>, text: &str) -> Result<(), BufferTooSmall> {
+    let line = text.split(char::is_control).next().unwrap_or_default();
+    let end = (0..=TEXT_MAX.min(line.len())).rfind(|&end| line.is_char_boundary(end)).unwrap_or_default();
+    match line.get(..end) {
+        None | Some("") => Ok(()),
+        Some(line) => writer.tlv(tlv::TEXT, line.as_bytes()),
+    }
+}

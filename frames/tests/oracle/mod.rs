@@ -1,0 +1,96 @@
+//! What must hold for any bytes whatever: nothing panics, and what was understood survives being emitted and parsed
+//! again. Shared by the tests and the fuzz targets.
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use frames::ParseError;
+use frames::body::Body;
+use frames::header::{Flags, Frame, HEADERS_LEN, Kind};
+use frames::inet::{Layer3, Transport, classify};
+use frames::message::{MESSAGE_MAX, Message, MessageHeader, RawMessage};
+
+/// Any bytes as an Ethernet frame of the protocol.
+pub(crate) fn frame(bytes: &[u8]) {
+    let Ok(frame) = Frame::parse(bytes) else { return };
+    let used = HEADERS_LEN + frame.body.len() + frame.tag.len();
+    assert!(used <= bytes.len());
+    assert_eq!(frame.body.len(), usize::from(frame.header.length.get()));
+    let _ = frame.to_string();
+    if !frame.header.flags().contains(Flags::ENCRYPTED) {
+        body(frame.header.kind, frame.body);
+    }
+}
+
+/// Any bytes as a body of `kind`.
+pub(crate) fn body(kind: Kind, bytes: &[u8]) {
+    let Ok(body) = Body::parse(kind, bytes) else { return };
+    let _ = body.to_string();
+    let mut buffer = vec![0; bytes.len() + 4];
+    let length = body.emit(&mut buffer).expect("what was parsed is not longer when emitted");
+    assert_eq!(Body::parse(kind, &buffer[..length]), Ok(body), "re-parsed");
+    if let Body::Segment(segment) = body {
+        messages(segment.bytes);
+    }
+    if let Body::Data(data) = body {
+        packet(data.parcel.get(10..).unwrap_or_default());
+    }
+}
+
+/// Any bytes as a stretch of a stream that begins with a message.
+pub(crate) fn messages(mut bytes: &[u8]) {
+    while let Ok(Some((raw, rest))) = RawMessage::split(bytes) {
+        assert_eq!(MessageHeader::LEN + raw.body.len() + rest.len(), bytes.len());
+        message(&raw);
+        bytes = rest;
+    }
+}
+
+/// Any bytes as a message.
+pub(crate) fn message(raw: &RawMessage<'_>) {
+    let _ = raw.to_string();
+    let parsed = match Message::parse(raw) {
+        Ok(parsed) => parsed,
+        Err(ParseError::MessageType(kind)) => {
+            assert_eq!(raw.kind.name(), None, "{kind} is known");
+            return;
+        }
+        Err(_) => return,
+    };
+    assert_eq!(parsed.kind(), raw.kind);
+    let _ = parsed.to_string();
+    let mut buffer = vec![0; MESSAGE_MAX];
+    let length = parsed.emit(&mut buffer).expect("every parsed message fits");
+    let (again, rest) = RawMessage::split(&buffer[..length]).expect("emitted").expect("whole");
+    assert!(rest.is_empty());
+    assert_eq!(Message::parse(&again), Ok(parsed), "re-parsed");
+}
+
+/// Any bytes as an Ethernet frame of the outside world.
+pub(crate) fn packet(bytes: &[u8]) {
+    let Ok(view) = classify(bytes) else { return };
+    let _ = view.to_string();
+    assert!(view.ethertype >= 0x600 || view.ethertype == 0x0004);
+    if let Layer3::Ip(ip) = view.layer3 {
+        assert_eq!(ip.source.is_ipv4(), ip.destination.is_ipv4());
+        let later = ip.fragment.is_some_and(|fragment| fragment.offset != 0);
+        assert_eq!(later, ip.transport == Transport::LaterFragment);
+        assert_eq!(ip.fragment.is_some(), ip.fragment_key().is_some());
+        if let Transport::IcmpError(inner) = ip.transport {
+            assert_eq!(inner.source.is_ipv4(), ip.source.is_ipv4());
+        }
+    }
+    // Padding must not change anything, unless a length of zero says "to the frame's end".
+    let mut padded = bytes.to_vec();
+    padded.extend([0; 46]);
+    if view.layer3 != Layer3::Other && !ends_with_the_frame(bytes) {
+        assert_eq!(classify(&padded), Ok(view), "padded");
+    }
+}
+
+/// Whether the packet's length field is zero.
+fn ends_with_the_frame(bytes: &[u8]) -> bool {
+    match bytes.get(12..14) {
+        Some([0x08, 0x00]) => bytes.get(16..18) == Some(&[0, 0]),
+        Some([0x86, 0xdd]) => bytes.get(18..20) == Some(&[0, 0]),
+        _ => false,
+    }
+}

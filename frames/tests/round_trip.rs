@@ -1,0 +1,160 @@
+//! Whatever a correct sender emits is read as it was meant; whatever anyone sends is read soundly.
+
+mod generator;
+mod golden;
+mod oracle;
+
+use frames::body::Body;
+use frames::data::{GsoType, OffloadFlags, OffloadHeader};
+use frames::header::Frame;
+use frames::message::{MESSAGE_MAX, Message, PortAddress, PortAttributes, PortFlags, PortUpdate, RawMessage};
+use frames::{Mac, ParseError, PortId, ProtocolAddress};
+use proptest::prelude::*;
+use rstest::rstest;
+use zerocopy::network_endian::U16;
+
+proptest! {
+    #[test]
+    fn every_body_is_read_as_it_was_emitted((kind, body) in generator::body()) {
+        let mut buffer = vec![0xaa; 9000];
+        let length = body.emit(&mut buffer).unwrap();
+        prop_assert_eq!(Body::parse(kind, &buffer[..length]), Ok(body));
+        prop_assert!(!body.to_string().contains('\n'));
+        prop_assert!(body.emit(&mut buffer[..length - 1]).is_err());
+    }
+
+    #[test]
+    fn every_message_is_read_as_it_was_emitted(message in generator::message()) {
+        let mut buffer = vec![0xaa; MESSAGE_MAX];
+        let length = message.emit(&mut buffer).unwrap();
+        let (raw, rest) = RawMessage::split(&buffer[..length]).unwrap().unwrap();
+        prop_assert!(rest.is_empty());
+        prop_assert_eq!(Message::parse(&raw), Ok(message));
+        prop_assert!(!message.to_string().contains('\n'));
+        prop_assert!(message.emit(&mut buffer[..length - 1]).is_err());
+    }
+
+    #[test]
+    fn every_protocol_address_is_read_as_it_was_written(address in generator::protocol_address()) {
+        prop_assert_eq!(ProtocolAddress::from_wire(&address.to_wire()), Ok(address));
+    }
+
+    #[test]
+    fn every_generated_frame_is_sound(bytes in generator::frame()) {
+        prop_assert!(Frame::parse(&bytes).is_ok());
+        oracle::frame(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_are_sound(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in any::<u8>()) {
+        oracle::frame(&bytes);
+        oracle::body(frames::header::Kind(kind), &bytes);
+        oracle::messages(&bytes);
+        oracle::packet(&bytes);
+    }
+
+    /// Golden frames with bytes overwritten come much farther than random ones.
+    #[test]
+    fn overwritten_golden_frames_are_sound(
+        which in any::<prop::sample::Index>(),
+        overwrite in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        length in any::<prop::sample::Index>(),
+    ) {
+        let all = [golden::frames(), golden::packets()].concat();
+        let mut bytes = which.get(&all).bytes.clone();
+        for (at, value) in overwrite {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes.truncate(length.index(bytes.len() * 2));
+        oracle::frame(&bytes);
+        oracle::packet(&bytes);
+    }
+}
+
+#[test]
+fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
+    let address = PortAddress::new("2001:db8::1".parse().unwrap(), 64);
+    let addresses = vec![address; 5000];
+    let name = "n".repeat(63);
+    let attributes = PortAttributes {
+        generation: 1,
+        flags: PortFlags::PRESENT,
+        mtu: 1500,
+        speed: 0,
+        mac: Mac::default(),
+        name: &name,
+        addresses: &addresses,
+    };
+    let message = Message::PortUpdate(PortUpdate { port: PortId(1), attributes });
+    let mut buffer = vec![0; MESSAGE_MAX];
+    let length = message.emit(&mut buffer).unwrap();
+    let (raw, _) = RawMessage::split(&buffer[..length]).unwrap().unwrap();
+    let Ok(Message::PortUpdate(update)) = Message::parse(&raw) else { panic!("not read") };
+    assert_eq!(update.attributes.addresses.len(), PortAttributes::ADDRESSES_MAX);
+}
+
+#[rstest]
+#[case::one_line("first\nsecond", "first")]
+#[case::cut_between_characters(&"ä".repeat(300), &"ä".repeat(200))]
+#[case::cut_before_a_character(&format!("x{}", "ä".repeat(300)), &format!("x{}", "ä".repeat(199)))]
+#[case::empty("", "")]
+fn texts_are_cut_to_a_line_of_allowed_length(#[case] text: &str, #[case] expected: &str) {
+    let status = frames::message::Status::SYSTEM;
+    let message = Message::Notice(frames::message::Notice { status, text });
+    let mut buffer = [0; 1024];
+    let length = message.emit(&mut buffer).unwrap();
+    let (raw, _) = RawMessage::split(&buffer[..length]).unwrap().unwrap();
+    let Ok(Message::Notice(notice)) = Message::parse(&raw) else { panic!("not read") };
+    assert_eq!(notice.text, expected);
+}
+
+#[test]
+fn a_message_longer_than_the_limit_ends_the_stream() {
+    let header = [0, 1, 0, 0, 0, 1, 0, 0];
+    assert_eq!(RawMessage::split(&header), Err(ParseError::Value { field: "length", value: 0x1_0000 }));
+    let longest = [0, 1, 0, 0, 0, 0, 0xff, 0xf8];
+    assert_eq!(RawMessage::split(&longest), Ok(None));
+}
+
+fn tcp4() -> OffloadHeader {
+    OffloadHeader {
+        flags: OffloadFlags::NEEDS_CHECKSUM.bits(),
+        gso_type: GsoType::TCP4.0,
+        header_length: U16::new(54),
+        gso_size: U16::new(1448),
+        checksum_start: U16::new(34),
+        checksum_offset: U16::new(16),
+    }
+}
+
+#[rstest]
+#[case::as_is(OffloadHeader::default(), 0, None)]
+#[case::tcp(tcp4(), 4000, None)]
+#[case::ecn(OffloadHeader { gso_type: GsoType::TCP6.0 | GsoType::ECN, ..tcp4() }, 4000, None)]
+#[case::udp(OffloadHeader { gso_type: GsoType::UDP_L4.0, checksum_offset: U16::new(6), ..tcp4() }, 4000, None)]
+#[case::to_the_last_byte(tcp4(), 54, None)]
+#[case::headers_beyond_the_frame(tcp4(), 53, Some("header length"))]
+#[case::headers_without_segments(OffloadHeader { gso_type: 0, ..tcp4() }, 53, Some("header length"))]
+#[case::checksum_beyond_the_frame(OffloadHeader { header_length: U16::ZERO, ..tcp4() }, 51, Some("checksum start"))]
+#[case::checksum_far_beyond(
+    OffloadHeader { checksum_start: U16::new(0xffff), checksum_offset: U16::new(0xffff), ..tcp4() },
+    4000,
+    Some("checksum start")
+)]
+#[case::no_size(OffloadHeader { gso_size: U16::ZERO, ..tcp4() }, 4000, Some("gso size"))]
+#[case::size_of_a_list(OffloadHeader { gso_size: U16::new(0xffff), ..tcp4() }, 4000, Some("gso size"))]
+#[case::unknown_type(OffloadHeader { gso_type: 3, ..tcp4() }, 4000, Some("gso type"))]
+#[case::checksum_elsewhere(OffloadHeader { checksum_offset: U16::new(6), ..tcp4() }, 4000, Some("checksum offset"))]
+fn offload_headers_are_checked_against_their_frame(
+    #[case] header: OffloadHeader,
+    #[case] frame_len: usize,
+    #[case] refused: Option<&str>,
+) {
+    let field = match header.check(frame_len) {
+        Ok(()) => None,
+        Err(ParseError::Value { field, .. }) => Some(field),
+        Err(other) => panic!("{other}"),
+    };
+    assert_eq!(field, refused);
+}

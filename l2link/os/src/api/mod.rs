@@ -1,0 +1,27 @@
+//! The command socket of both daemons: a UNIX stream socket, one JSON request per line, one JSON answer per line.
+//!
+//! A request is an object with the key `verb`. An answer is `{"ok":true,"data":[…]}` or `{"ok":false,"error":"…"}`. A
+//! client that asked to monitor gets answers for as long as it stays.
+
+mod client;
+mod server;
+
+pub use client::{ApiClient, ClientError};
+pub use server::{ApiServer, ClientId, Request};
+
+use serde_json::{Value, json};
+
+/// Longest line that either side accepts, in bytes, of a request.
+pub const REQUEST_MAX: usize = 64 * 1024;
+
+/// The answer that carries `data`, an array.
+#[must_use]
+pub fn success(data: impl Into<Value>) -> Value {
+    json!({ "ok": true, "data": data.into() })
+}
+
+/// The answer that says what went wrong.
+#[must_use]
+pub fn failure(error: impl core::fmt::Display) -> Value {
+    json!({ "ok": false, "error": error.to_string() })
+}

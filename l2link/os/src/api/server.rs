@@ -1,0 +1,273 @@
+//! [`ApiServer`]: the listening end, for a mio loop.
+//!
+//! # Theory of operation
+//!
+//! Nothing here blocks and nothing grows without bound, whatever a client does. A client's input is read in steps into
+//! a buffer of at most one longest request; its answers wait in a buffer of [`OUTPUT_MAX`] bytes. Who does not read its
+//! answers is not read from until it does; a monitor, which cannot be held up so, is cut off. mio is edge-triggered: a
+//! client that is left before its socket is drained is registered again, which brings its event back.
+
+mod connection;
+
+use crate::SetupError;
+use connection::{Connection, Step};
+use core::ops::Range;
+use mio::event::Event;
+use mio::net::UnixListener;
+use mio::{Interest, Registry, Token};
+use nix::sys::stat::{Mode, fchmod};
+use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Clients that may wait to be accepted.
+const BACKLOG: i32 = 16;
+
+/// A client's handle, never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(u64);
+
+/// A request to be answered by [`ApiServer::answer`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Who asks.
+    pub client: ClientId,
+    /// What: always a JSON object; others are answered by the server itself.
+    pub json: Value,
+}
+
+/// The listening end. The socket file is removed when it is dropped.
+#[derive(Debug)]
+pub struct ApiServer {
+    path: PathBuf,
+    /// Device and inode of the socket file: another one of the same name is not ours to remove.
+    file: (u64, u64),
+    listener: UnixListener,
+    /// The listener's token; those of the clients follow.
+    first_token: usize,
+    clients: BTreeMap<ClientId, Client>,
+    next_client: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    /// Which of the clients' tokens it has.
+    slot: usize,
+    connection: Connection,
+}
+
+impl ApiServer {
+    /// Most clients at a time. A further one is told so and closed.
+    pub const CLIENTS: usize = 64;
+    /// How many tokens [`ApiServer::register`] needs.
+    pub const TOKENS: usize = Self::CLIENTS + 1;
+
+    /// Listens at `path`, with the permission bits `mode`. The folder is made if it is missing. A socket file of a
+    /// daemon that is gone is replaced.
+    ///
+    /// # Errors
+    /// [`SetupError::SocketInUse`] if another daemon listens there; [`SetupError::System`] if the file cannot be made.
+    pub fn bind(path: &Path, mode: u32) -> Result<Self, SetupError> {
+        let failed = |action: &str| {
+            let action = format!("{action} {}", path.display());
+            move |error| SetupError::system(action, error)
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(failed("making the folder of"))?;
+        }
+        remove_stale(path)?;
+        let listener = listen(path, mode).map_err(failed("making the command socket"))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(failed("opening the command socket"))?;
+        let metadata = fs::symlink_metadata(path).map_err(failed("looking at the command socket"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: (metadata.dev(), metadata.ino()),
+            listener,
+            first_token: 0,
+            clients: BTreeMap::new(),
+            next_client: 0,
+        })
+    }
+
+    /// Registers the listener by the first of `tokens` and later the clients by the others. There must be
+    /// [`ApiServer::TOKENS`] of them.
+    ///
+    /// # Errors
+    /// If epoll refuses.
+    ///
+    /// # Panics
+    /// If there are too few tokens.
+    pub fn register(&mut self, registry: &Registry, tokens: Range<usize>) -> io::Result<()> {
+        assert!(tokens.len() >= Self::TOKENS, "the command socket needs {} tokens", Self::TOKENS);
+        self.first_token = tokens.start;
+        registry.register(&mut self.listener, Token(self.first_token), Interest::READABLE)
+    }
+
+    /// Whether `token` is one of this server's.
+    #[must_use]
+    pub const fn owns(&self, token: Token) -> bool {
+        token.0 >= self.first_token && token.0 - self.first_token < Self::TOKENS
+    }
+
+    /// Does what an event asks for, and returns the requests that arrived.
+    pub fn handle(&mut self, registry: &Registry, event: &Event) -> Vec<Request> {
+        let Some(place) = event.token().0.checked_sub(self.first_token) else { return Vec::new() };
+        match place.checked_sub(1) {
+            None => {
+                self.accept(registry);
+                Vec::new()
+            }
+            Some(slot) => self.serve(registry, slot),
+        }
+    }
+
+    fn accept(&mut self, registry: &Registry) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.admit(registry, stream),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        // Out of descriptors, most likely: the next client's event brings us back here.
+                        log::warn!(target: "api", "a client cannot be accepted: {error}");
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn admit(&mut self, registry: &Registry, stream: mio::net::UnixStream) {
+        let mut connection = Connection::new(stream);
+        let used = |slot: &usize| self.clients.values().any(|client| client.slot == *slot);
+        let Some(slot) = (0..Self::CLIENTS).find(|slot| !used(slot)) else {
+            log::warn!(target: "api", "more than {} clients at the command socket", Self::CLIENTS);
+            connection.send(&super::failure("too many clients"));
+            return;
+        };
+        match connection.register(registry, self.token(slot)) {
+            Ok(()) => {
+                self.clients.insert(ClientId(self.next_client), Client { slot, connection });
+                self.next_client += 1;
+            }
+            Err(error) => log::warn!(target: "api", "a client cannot be registered: {error}"),
+        }
+    }
+
+    const fn token(&self, slot: usize) -> Token {
+        Token(self.first_token + 1 + slot)
+    }
+
+    fn serve(&mut self, registry: &Registry, slot: usize) -> Vec<Request> {
+        let mut requests = Vec::new();
+        let found = self.clients.iter_mut().find(|(_, client)| client.slot == slot);
+        let Some((&id, client)) = found else { return requests };
+        let step = client.connection.handle(|json| requests.push(Request { client: id, json }));
+        match step {
+            Step::Idle => {}
+            Step::Again => {
+                let token = self.token(slot);
+                if let Some(client) = self.clients.get_mut(&id)
+                    && client.connection.register_again(registry, token).is_err()
+                {
+                    self.clients.remove(&id);
+                }
+            }
+            Step::Close => {
+                self.clients.remove(&id);
+            }
+        }
+        requests
+    }
+
+    /// Answers a request. Nothing happens if the client is gone.
+    pub fn answer(&mut self, client: ClientId, answer: &Value) {
+        if let Some(found) = self.clients.get_mut(&client)
+            && !found.connection.send(answer)
+        {
+            self.clients.remove(&client);
+        }
+    }
+
+    /// Makes a client a monitor: it gets every [`ApiServer::broadcast`] from now on.
+    pub fn monitor(&mut self, client: ClientId) {
+        if let Some(found) = self.clients.get_mut(&client) {
+            found.connection.monitor = true;
+        }
+    }
+
+    /// Whether there is any monitor: if not, events need not be made.
+    #[must_use]
+    pub fn monitored(&self) -> bool {
+        self.clients.values().any(|client| client.connection.monitor)
+    }
+
+    /// Sends an event, an object, to every monitor. One that is too slow is cut off.
+    pub fn broadcast(&mut self, event: &Value) {
+        if !self.monitored() {
+            return;
+        }
+        let answer = super::success(vec![event.clone()]);
+        self.clients.retain(|_, client| {
+            let kept = !client.connection.monitor || client.connection.send(&answer);
+            if !kept {
+                log::info!(target: "api", "a monitor read too slowly and was cut off");
+            }
+            kept
+        });
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            log::warn!(target: "api", "{} cannot be removed: {error}", self.path.display());
+        }
+    }
+}
+
+/// Removes the socket file of a daemon that is gone. Anything that is no socket stays where it is.
+fn remove_stale(path: &Path) -> Result<(), SetupError> {
+    match fs::symlink_metadata(path) {
+        Ok(file) if file.file_type().is_socket() => {}
+        Ok(_) => {
+            let cause = io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket");
+            return Err(SetupError::system(format!("making the command socket {}", path.display()), cause));
+        }
+        Err(_) => return Ok(()),
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            log::debug!(target: "api", "removing {}, which a killed daemon left behind", path.display());
+            fs::remove_file(path).map_err(|error| {
+                SetupError::system(format!("removing the old command socket {}", path.display()), error)
+            })
+        }
+        Ok(_) => Err(SetupError::SocketInUse { path: path.to_owned() }),
+        // A backlog that is full: somebody listens.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(SetupError::SocketInUse { path: path.to_owned() })
+        }
+        Err(error) => Err(SetupError::system(format!("looking for a daemon at {}", path.display()), error)),
+    }
+}
+
+/// Listens with a file that has no more than the permission bits `mode` from its first moment: Linux takes over those of
+/// the socket, less the umask.
+fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(std::os::unix::net::UnixListener::from(OwnedFd::from(socket))))
+}

@@ -1,0 +1,152 @@
+//! One client of the command socket.
+
+use crate::api::{REQUEST_MAX, failure};
+use mio::net::UnixStream;
+use mio::{Interest, Registry, Token};
+use serde_json::Value;
+use std::io::{self, Read, Write};
+
+/// Most bytes of answers that wait for a client beyond what the kernel holds, some 200 KiB. Many times the longest
+/// listing of a relay with thousands of rules, and of a monitor more events than anyone reads at once. The answer that
+/// crosses the line is still kept whole.
+pub(super) const OUTPUT_MAX: usize = 4 * 1024 * 1024;
+/// Bytes read from one client before the others have their turn.
+const READ_BUDGET: usize = REQUEST_MAX;
+
+/// What is to be done after an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Wait for the next one.
+    Idle,
+    /// There is more to be read: have the event again.
+    Again,
+    /// Forget the client.
+    Close,
+}
+
+/// A client's socket with what was read of its next request and what it has not read yet of its answers.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// How much of `output` is written.
+    written: usize,
+    /// Whether the client gets every event.
+    pub(super) monitor: bool,
+}
+
+impl Connection {
+    pub(super) const fn new(stream: UnixStream) -> Self {
+        Self { stream, input: Vec::new(), output: Vec::new(), written: 0, monitor: false }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    pub(super) fn register_again(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.reregister(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Writes what waits, reads what came, and hands each request to `each`.
+    pub(super) fn handle(&mut self, mut each: impl FnMut(Value)) -> Step {
+        if self.flush().is_err() {
+            return Step::Close;
+        }
+        let mut read = 0;
+        // Not while answers wait: the event that says that they can be written leads here again.
+        while self.output.is_empty() {
+            if read >= READ_BUDGET {
+                return Step::Again;
+            }
+            let mut piece = [0; 4096];
+            match self.stream.read(&mut piece) {
+                Ok(0) => return Step::Close,
+                Ok(count) => {
+                    read += count;
+                    if !self.take(&piece[..count], &mut each) {
+                        return Step::Close;
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Step::Idle,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Step::Close,
+                },
+            }
+        }
+        Step::Idle
+    }
+
+    /// Returns whether the client can stay.
+    fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Value)) -> bool {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.input.extend_from_slice(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            let line = std::mem::take(&mut self.input);
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let kept = match serde_json::from_slice(&line) {
+                Ok(json @ Value::Object(_)) => {
+                    each(json);
+                    true
+                }
+                Ok(_) => self.send(&failure(
+                    "a request is a JSON object, for example {\"verb\":\"show\",\"object\":\"peers\"}",
+                )),
+                Err(error) => self.send(&failure(format_args!("this is no JSON: {error}"))),
+            };
+            if !kept {
+                return false;
+            }
+        }
+        self.input.extend_from_slice(bytes);
+        if self.input.len() > REQUEST_MAX {
+            self.send(&failure(format_args!("a request has at most {REQUEST_MAX} bytes")));
+            return false;
+        }
+        true
+    }
+
+    /// Sends one answer, as far as the client reads. Returns whether the client can stay.
+    pub(super) fn send(&mut self, answer: &Value) -> bool {
+        if self.output.len() - self.written > OUTPUT_MAX {
+            return false;
+        }
+        if serde_json::to_writer(&mut self.output, answer).is_err() {
+            return false;
+        }
+        self.output.push(b'\n');
+        self.flush().is_ok()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while self.written < self.output.len() {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        self.compact();
+                        return Ok(());
+                    }
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Gives back the room of what is written, when that is the larger part: each byte is moved at most once.
+    fn compact(&mut self) {
+        if self.written > self.output.len() / 2 {
+            self.output.drain(..self.written);
+            self.written = 0;
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The clock: read once per wake-up.
+
+use l2link::Time;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// Time since the first call in this process, which a daemon makes at its start, by `CLOCK_MONOTONIC`: it never jumps,
+/// and stands still while the machine sleeps, so that a woken machine does not take its peers for silent.
+#[must_use]
+pub fn now() -> Time {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let elapsed = START.get_or_init(Instant::now).elapsed();
+    Time(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,279 @@
+//! The sections that the files of both daemons share.
+
+use super::{ConfigError, ConfigSource, interface_name};
+use crate::psk;
+use core::time::Duration;
+use frames::discovery::{Protection, Role};
+use frames::{BootId, Mac};
+use l2link::{Config, Security};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// EtherType unless configured: IEEE 802 local experimental 1 (IEEE 802, 9.2.4).
+const ETHERTYPE: u16 = 0x88b5;
+/// Least EtherType; smaller values are lengths (IEEE 802.3, 3.2.6).
+const ETHERTYPE_MIN: u32 = 0x600;
+/// EtherTypes of protocols without which a segment does not work, or that carry other protocols.
+const ETHERTYPES_TAKEN: [(u16, &str); 10] = [
+    (0x0800, "IPv4"),
+    (0x0806, "ARP"),
+    (0x86dd, "IPv6"),
+    (0x8100, "VLAN tags"),
+    (0x88a8, "provider VLAN tags"),
+    (0x8808, "Ethernet flow control"),
+    (0x8809, "LACP"),
+    (0x888e, "EAPOL (802.1X)"),
+    (0x88cc, "LLDP"),
+    (0x88e5, "MACsec"),
+];
+/// Allowed range of `keepalive_ms`.
+const KEEPALIVE_MS: core::ops::RangeInclusive<u64> = 10..=10_000;
+/// Allowed range of `missed`.
+const MISSED: core::ops::RangeInclusive<u32> = 2..=20;
+
+/// Section `[link]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkSection {
+    /// Interface on the segment.
+    pub interface: Spanned<String>,
+    /// EtherType of the link protocol; 0x88b5 by default.
+    pub ethertype: Option<Spanned<u32>>,
+    /// Security mode; `psk` by default.
+    pub security: Option<Spanned<SecurityMode>>,
+    /// File of the shared key, relative to the configuration file.
+    pub psk_file: Option<Spanned<PathBuf>>,
+    /// Whether frames are unreadable on the wire; `false` by default: authentic, but readable.
+    pub encrypt: Option<Spanned<bool>>,
+    /// How data frames are protected; `sealed` by default.
+    pub data: Option<Spanned<DataMode>>,
+    /// Longest silence towards a live peer in ms; 100 by default.
+    pub keepalive_ms: Option<Spanned<u64>>,
+    /// Silent intervals that mean that contact is lost; 3 by default.
+    pub missed: Option<Spanned<u32>>,
+}
+
+/// Values of `security`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecurityMode {
+    /// One key shared by the devices of the segment.
+    Psk,
+    /// No protection at all.
+    None,
+}
+
+/// Values of `data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataMode {
+    /// Protected as the control messages are.
+    Sealed,
+    /// Not protected: for a trusted or MACsec-protected segment.
+    Clear,
+}
+
+/// What a valid `[link]` says.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// Interface on the segment.
+    pub interface: String,
+    /// EtherType.
+    pub ethertype: u16,
+    /// Security mode with its secret.
+    pub security: Security,
+    /// How session frames are protected.
+    pub control: Protection,
+    /// How data frames are protected.
+    pub data: Protection,
+    /// Longest silence towards a live peer.
+    pub keepalive: Duration,
+    /// Silent intervals that mean that contact is lost.
+    pub missed: u32,
+    /// What the operator should be told at every start.
+    pub warnings: Vec<String>,
+}
+
+impl LinkSection {
+    /// Checks the section, and reads the key file.
+    ///
+    /// # Errors
+    /// Names what is wrong, where, and how to mend it.
+    pub fn check(&self, source: &ConfigSource) -> Result<LinkSettings, ConfigError> {
+        let mut warnings = Vec::new();
+        let security = self.security(source, &mut warnings)?;
+        let (control, data) = self.protection(source, &mut warnings)?;
+        Ok(LinkSettings {
+            interface: interface_name(&self.interface, source)?,
+            ethertype: self.ethertype(source)?,
+            security,
+            control,
+            data,
+            keepalive: self.keepalive(source)?,
+            missed: self.missed(source)?,
+            warnings,
+        })
+    }
+
+    fn mode(&self) -> SecurityMode {
+        self.security.as_ref().map_or(SecurityMode::Psk, |mode| *mode.get_ref())
+    }
+
+    fn security(&self, source: &ConfigSource, warnings: &mut Vec<String>) -> Result<Security, ConfigError> {
+        match (self.mode(), &self.psk_file) {
+            (SecurityMode::Psk, Some(file)) => {
+                let key = psk::load(&source.resolve(file.get_ref()));
+                key.map(Security::Psk)
+                    .map_err(|error| source.error_at(file.span(), error.to_string()).help(error.help()))
+            }
+            (SecurityMode::Psk, None) => Err(source
+                .error_at(
+                    self.interface.span(),
+                    "this link has no `psk_file`, which security = \"psk\" needs",
+                )
+                .help(format!(
+                    "add `psk_file = \"psk\"` to [link]; {}",
+                    psk::recipe(&source.resolve(Path::new("psk")))
+                ))),
+            (SecurityMode::None, Some(file)) => Err(source
+                .error_at(file.span(), "there is a `psk_file`, but security = \"none\" does not use it")
+                .help("remove one of the two")),
+            (SecurityMode::None, None) => {
+                let interface = self.interface.get_ref();
+                warnings.push(format!(
+                    "security = \"none\": anyone on the segment of {interface} can take over this device's ports"
+                ));
+                Ok(Security::None)
+            }
+        }
+    }
+
+    /// Protection of session and of data frames.
+    fn protection(
+        &self,
+        source: &ConfigSource,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Protection, Protection), ConfigError> {
+        let encrypt = self.encrypt.as_ref().is_some_and(|encrypt| *encrypt.get_ref());
+        match (self.mode(), &self.data) {
+            (SecurityMode::None, Some(data)) if *data.get_ref() == DataMode::Sealed => Err(source
+                .error_at(data.span(), "data = \"sealed\" needs a key, and security = \"none\" has none")
+                .help("remove it, or take security = \"psk\"")),
+            (SecurityMode::None, _) => match &self.encrypt {
+                Some(encrypt) if *encrypt.get_ref() => Err(source
+                    .error_at(encrypt.span(), "encrypt = true needs a key, and security = \"none\" has none")
+                    .help("remove it, or take security = \"psk\"")),
+                _ => Ok((Protection::CLEAR, Protection::CLEAR)),
+            },
+            (SecurityMode::Psk, data) => {
+                let control = if encrypt { Protection::ENCRYPTED } else { Protection::SEALED };
+                match data.as_ref().map_or(DataMode::Sealed, |data| *data.get_ref()) {
+                    DataMode::Sealed => Ok((control, control)),
+                    DataMode::Clear => {
+                        warnings.push(
+                            "data = \"clear\": packets cross the segment without protection, control messages with it"
+                                .into(),
+                        );
+                        Ok((control, Protection::CLEAR))
+                    }
+                }
+            }
+        }
+    }
+
+    fn ethertype(&self, source: &ConfigSource) -> Result<u16, ConfigError> {
+        let Some(configured) = &self.ethertype else { return Ok(ETHERTYPE) };
+        let error = |message: String| {
+            source.error_at(configured.span(), message).help(
+                "0x88b5 and 0x88b6 are reserved for local use (IEEE 802); without this line it is 0x88b5",
+            )
+        };
+        let value = *configured.get_ref();
+        let ethertype =
+            u16::try_from(value).map_err(|_| error(format!("EtherType {value:#x} is over 0xffff")))?;
+        if value < ETHERTYPE_MIN {
+            return Err(error(format!(
+                "{value:#06x} is no EtherType: values under 0x0600 are lengths of 802.3 frames"
+            )));
+        }
+        match ETHERTYPES_TAKEN.iter().find(|(taken, _)| *taken == ethertype) {
+            Some((_, user)) => Err(error(format!("EtherType {ethertype:#06x} belongs to {user}"))),
+            None => Ok(ethertype),
+        }
+    }
+
+    fn keepalive(&self, source: &ConfigSource) -> Result<Duration, ConfigError> {
+        let Some(configured) = &self.keepalive_ms else { return Ok(Config::KEEPALIVE) };
+        let value = *configured.get_ref();
+        if KEEPALIVE_MS.contains(&value) {
+            return Ok(Duration::from_millis(value));
+        }
+        let (least, most) = (KEEPALIVE_MS.start(), KEEPALIVE_MS.end());
+        Err(source
+            .error_at(configured.span(), format!("keepalive_ms is {value}; {least} to {most} are allowed")))
+    }
+
+    fn missed(&self, source: &ConfigSource) -> Result<u32, ConfigError> {
+        let Some(configured) = &self.missed else { return Ok(Config::MISSED) };
+        let value = *configured.get_ref();
+        if MISSED.contains(&value) {
+            return Ok(value);
+        }
+        let (least, most) = (MISSED.start(), MISSED.end());
+        Err(source.error_at(configured.span(), format!("missed is {value}; {least} to {most} are allowed")))
+    }
+}
+
+impl LinkSettings {
+    /// The link's configuration, with what only the running device knows.
+    #[must_use]
+    pub fn config(&self, name: &str, role: Role, boot: BootId, mac: Mac, mtu: u32) -> Config {
+        Config {
+            name: name.to_owned(),
+            role,
+            boot,
+            mac,
+            ethertype: self.ethertype,
+            mtu,
+            security: self.security.clone(),
+            control: self.control,
+            data: self.data,
+            keepalive: self.keepalive,
+            missed: self.missed,
+        }
+    }
+}
+
+/// Section `[api]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiSection {
+    /// Where the command socket is.
+    pub socket: Option<Spanned<PathBuf>>,
+}
+
+impl ApiSection {
+    /// Where the command socket of a device of this role is: as configured, or `/run/l2link/relay.sock` or
+    /// `/run/l2link/control.sock`.
+    ///
+    /// # Errors
+    /// If the path is longer than the 107 bytes that Linux allows (unix(7)).
+    pub fn check(&self, role: Role, source: &ConfigSource) -> Result<PathBuf, ConfigError> {
+        let Some(configured) = &self.socket else {
+            return Ok(PathBuf::from(format!("/run/l2link/{role}.sock")));
+        };
+        let path = source.resolve(configured.get_ref());
+        match path.as_os_str().len() {
+            0 => Err(source.error_at(configured.span(), "the path of the command socket is empty")),
+            1..=107 => Ok(path),
+            length => Err(source.error_at(
+                configured.span(),
+                format!("the path of the command socket has {length} bytes; Linux allows 107"),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+use super::*;
+use crate::config_file::load;
+use rstest::rstest;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    api: ApiSection,
+    link: LinkSection,
+}
+
+/// What a file with these lines in `[link]` means; a good key is in the file `psk` beside it, one that all can read in
+/// `open`. The folder's name is taken out of errors.
+fn settings(lines: &str) -> Result<LinkSettings, String> {
+    with_folder(&format!("[link]\n{lines}\n"), |file, source| file.link.check(source))
+}
+
+fn with_folder<T>(
+    text: &str,
+    check: impl FnOnce(&File, &ConfigSource) -> Result<T, ConfigError>,
+) -> Result<T, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, mode) in [("psk", 0o600), ("open", 0o644)] {
+        let path = folder.path().join(name);
+        fs::write(&path, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let path = folder.path().join("c.toml");
+    fs::write(&path, text).unwrap();
+    load::<File>(&path)
+        .and_then(|(file, source)| check(&file, &source))
+        .map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
+}
+
+#[test]
+fn two_lines_are_enough() {
+    let settings = settings("interface = \"lan0\"\npsk_file = \"psk\"").unwrap();
+    assert_eq!(settings.interface, "lan0");
+    assert_eq!(settings.ethertype, 0x88b5);
+    assert!(matches!(&settings.security, Security::Psk(key) if key[31] == 0xff));
+    assert_eq!((settings.control, settings.data), (Protection::SEALED, Protection::SEALED));
+    assert_eq!((settings.keepalive, settings.missed), (Duration::from_millis(100), 3));
+    assert_eq!(settings.warnings, [""; 0]);
+    let config = settings.config("relay1", Role::Relay, BootId(7), Mac([2; 6]), 1500);
+    assert_eq!((config.name.as_str(), config.mtu, config.ethertype), ("relay1", 1500, 0x88b5));
+}
+
+#[rstest]
+#[case::sealed("", Protection::SEALED, Protection::SEALED)]
+#[case::written("data = \"sealed\"\nencrypt = false", Protection::SEALED, Protection::SEALED)]
+#[case::encrypted("encrypt = true", Protection::ENCRYPTED, Protection::ENCRYPTED)]
+#[case::clear("data = \"clear\"", Protection::SEALED, Protection::CLEAR)]
+#[case::both("encrypt = true\ndata = \"clear\"", Protection::ENCRYPTED, Protection::CLEAR)]
+fn protection(#[case] lines: &str, #[case] control: Protection, #[case] data: Protection) {
+    let settings = settings(&format!("interface = \"lan0\"\npsk_file = \"psk\"\n{lines}")).unwrap();
+    assert_eq!((settings.control, settings.data), (control, data));
+    assert_eq!(settings.warnings.len(), usize::from(data == Protection::CLEAR));
+}
+
+#[test]
+fn no_security_must_be_written_out_and_warns() {
+    let settings = settings("interface = \"lan0\"\nsecurity = \"none\"").unwrap();
+    assert!(matches!(settings.security, Security::None));
+    assert_eq!((settings.control, settings.data), (Protection::CLEAR, Protection::CLEAR));
+    assert!(settings.warnings[0].contains("anyone on the segment of lan0"), "{:?}", settings.warnings);
+}
+
+#[test]
+fn all_values_are_taken() {
+    let lines =
+        "interface = \"lan0\"\nethertype = 0x88B6\npsk_file = \"psk\"\nkeepalive_ms = 10\nmissed = 20";
+    let settings = settings(lines).unwrap();
+    assert_eq!(settings.ethertype, 0x88b6);
+    assert_eq!((settings.keepalive, settings.missed), (Duration::from_millis(10), 20));
+}
+
+#[rstest]
+#[case::no_key("", "c.toml:2:13: this link has no `psk_file`", "add `psk_file")]
+#[case::no_file(
+    "psk_file = \"nokey\"",
+    "c.toml:3:12: key file nokey cannot be read: No such file",
+    "> nokey)`"
+)]
+#[case::open(
+    "psk_file = \"open\"",
+    "c.toml:3:12: key file open is open to other users (mode 0644)",
+    "`chmod 600 open`"
+)]
+#[case::mode("security = \"tls\"", "c.toml:3:12: unknown variant `tls`, expected `psk` or `none`", "")]
+#[case::idle_key(
+    "security = \"none\"\npsk_file = \"psk\"",
+    "c.toml:4:12: there is a `psk_file`",
+    "remove one"
+)]
+#[case::seal(
+    "security = \"none\"\ndata = \"sealed\"",
+    "c.toml:4:8: data = \"sealed\" needs a key",
+    "take security"
+)]
+#[case::encrypt(
+    "security = \"none\"\nencrypt = true",
+    "c.toml:4:11: encrypt = true needs a key",
+    "take security"
+)]
+#[case::length("psk_file = \"psk\"\nethertype = 0x5ff", "c.toml:4:13: 0x05ff is no EtherType", "0x88b5")]
+#[case::ip(
+    "psk_file = \"psk\"\nethertype = 0x0800",
+    "c.toml:4:13: EtherType 0x0800 belongs to IPv4",
+    "0x88b5"
+)]
+#[case::arp(
+    "psk_file = \"psk\"\nethertype = 0x0806",
+    "c.toml:4:13: EtherType 0x0806 belongs to ARP",
+    "0x88b5"
+)]
+#[case::ip6(
+    "psk_file = \"psk\"\nethertype = 0x86dd",
+    "c.toml:4:13: EtherType 0x86dd belongs to IPv6",
+    "0x88b5"
+)]
+#[case::vlan(
+    "psk_file = \"psk\"\nethertype = 0x8100",
+    "c.toml:4:13: EtherType 0x8100 belongs to VLAN",
+    "0x88b5"
+)]
+#[case::large("psk_file = \"psk\"\nethertype = 0x10000", "c.toml:4:13: EtherType 0x10000 is over", "0x88b5")]
+#[case::negative("psk_file = \"psk\"\nethertype = -1", "c.toml:4:13: invalid value: integer `-1`", "")]
+#[case::fast("psk_file = \"psk\"\nkeepalive_ms = 9", "c.toml:4:16: keepalive_ms is 9; 10 to 10000 are", "")]
+#[case::slow("psk_file = \"psk\"\nkeepalive_ms = 10001", "c.toml:4:16: keepalive_ms is 10001;", "")]
+#[case::one("psk_file = \"psk\"\nmissed = 1", "c.toml:4:10: missed is 1; 2 to 20 are allowed", "")]
+#[case::unknown("psk_fil = \"psk\"", "c.toml:3:1: unknown field `psk_fil`, expected one of `interface`", "")]
+fn mistakes_are_shown_in_their_place(#[case] lines: &str, #[case] message: &str, #[case] help: &str) {
+    let error = settings(&format!("interface = \"lan0\"\n{lines}")).unwrap_err();
+    assert!(error.starts_with(message), "{error}");
+    assert!(error.contains(help), "{error}");
+    assert!(error.contains(" | ^") || error.contains("  ^"), "{error}");
+}
+
+#[rstest]
+#[case::empty("", "cannot be empty")]
+#[case::long("a-very-long-name", "at most 15 characters, this one has 16")]
+#[case::slash("a/b", "cannot hold '/'")]
+#[case::space("a b", "cannot hold ' '")]
+#[case::dots("..", "cannot be an interface name")]
+fn interface_names_follow_linux(#[case] name: &str, #[case] message: &str) {
+    let error = settings(&format!("interface = \"{name}\"\npsk_file = \"psk\"")).unwrap_err();
+    assert!(error.starts_with("c.toml:2:13: ") && error.contains(message), "{error}");
+}
+
+#[rstest]
+#[case::plain("relay1", true)]
+#[case::signs("r-1_a.b", true)]
+#[case::longest(&"r".repeat(63), true)]
+#[case::empty("", false)]
+#[case::long(&"r".repeat(64), false)]
+#[case::wildcard("*", false)]
+#[case::space("relay 1", false)]
+#[case::newline("relay\\n", false)]
+#[case::umlaut("relä", false)]
+fn device_names(#[case] name: &str, #[case] good: bool) {
+    #[derive(Deserialize)]
+    struct Named {
+        name: Spanned<String>,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    fs::write(&path, format!("name = \"{name}\"")).unwrap();
+    let (named, source) = load::<Named>(&path).unwrap();
+    assert_eq!(crate::config_file::device_name(&named.name, &source).is_ok(), good);
+}
+
+#[test]
+fn the_command_socket_has_a_default_per_role() {
+    let link = "[link]\ninterface = \"lan0\"\n";
+    let path =
+        |text: &str, role| with_folder(&format!("{link}{text}"), |file, source| file.api.check(role, source));
+    assert_eq!(path("", Role::Relay).unwrap(), Path::new("/run/l2link/relay.sock"));
+    assert_eq!(path("[api]\n", Role::Control).unwrap(), Path::new("/run/l2link/control.sock"));
+    assert_eq!(path("[api]\nsocket = \"/x/y\"", Role::Relay).unwrap(), Path::new("/x/y"));
+    assert!(path("[api]\nsocket = \"y\"", Role::Relay).unwrap().ends_with("y"));
+    let long = format!("[api]\nsocket = \"/{}\"", "y".repeat(107));
+    assert!(path(&long, Role::Relay).unwrap_err().contains("has 108 bytes; Linux allows 107"));
+}

@@ -1,0 +1,74 @@
+//! The speed of an interface, which rtnetlink does not tell. Routing daemons take costs from it.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Speed in Mb/s of an interface in the namespace of `socket`, zero if the driver does not know.
+pub(crate) fn speed(socket: BorrowedFd<'_>, interface: &str) -> u32 {
+    let mut command = EthtoolCmd { cmd: ETHTOOL_GSET, ..EthtoolCmd::default() };
+    match call(socket, interface, &mut command).map(|()| command.speed()) {
+        Ok(UNKNOWN | UNKNOWN_HALF) | Err(_) => 0,
+        Ok(speed) => speed,
+    }
+}
+
+/// Sets what the interface shows as its speed, in Mb/s, and full duplex.
+pub(crate) fn set_speed(socket: BorrowedFd<'_>, interface: &str, speed: u32) -> io::Result<()> {
+    let mut command = EthtoolCmd { cmd: ETHTOOL_GSET, ..EthtoolCmd::default() };
+    call(socket, interface, &mut command)?;
+    command.cmd = ETHTOOL_SSET;
+    command.duplex = DUPLEX_FULL;
+    command.set_speed(speed);
+    call(socket, interface, &mut command)
+}
+
+fn call(socket: BorrowedFd<'_>, interface: &str, command: &mut EthtoolCmd) -> io::Result<()> {
+    // SAFETY: all fields are integers, pointers and unions of them, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_data = core::ptr::from_mut(command).cast();
+    // SAFETY: SIOCETHTOOL takes an `ifreq` whose data pointer is to a command; for the two commands of this file that
+    // is a `struct ethtool_cmd`, which `EthtoolCmd` is. Both live until the call returns and are borrowed exclusively.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// `struct ethtool_cmd` of `linux/ethtool.h`, the old command that every driver still answers.
+#[derive(Default)]
+#[repr(C)]
+struct EthtoolCmd {
+    cmd: u32,
+    supported: u32,
+    advertising: u32,
+    speed: u16,
+    duplex: u8,
+    bytes: [u8; 5],
+    maxtxpkt: u32,
+    maxrxpkt: u32,
+    speed_hi: u16,
+    more_bytes: [u8; 2],
+    lp_advertising: u32,
+    reserved: [u32; 2],
+}
+const _: () = assert!(size_of::<EthtoolCmd>() == 44);
+
+impl EthtoolCmd {
+    fn speed(&self) -> u32 {
+        (u32::from(self.speed_hi) << 16) | u32::from(self.speed)
+    }
+
+    fn set_speed(&mut self, speed: u32) {
+        let [a, b, c, d] = speed.to_be_bytes();
+        self.speed_hi = u16::from_be_bytes([a, b]);
+        self.speed = u16::from_be_bytes([c, d]);
+    }
+}
+
+const ETHTOOL_GSET: u32 = 1;
+const ETHTOOL_SSET: u32 = 2;
+const DUPLEX_FULL: u8 = 1;
+const UNKNOWN: u32 = u32::MAX;
+const UNKNOWN_HALF: u32 = u16::MAX as u32;

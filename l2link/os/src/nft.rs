@@ -1,0 +1,270 @@
+//! [`Discard`]: keeps the relay's kernel from answering for what belongs to controls.
+//!
+//! # Theory of operation
+//!
+//! A packet socket gets a copy; the packet itself goes on into the relay's kernel, which knows nothing of the program
+//! on the control and would answer with a TCP reset or an ICMP error. So one nftables table, `inet l2relay`, discards
+//! at prerouting what is addressed to the relay and came in by a port. Priority *raw* is before connection tracking,
+//! which therefore never sees it, and which nothing here turns on. Packet sockets come before prerouting and see it.
+//!
+//! Spared, in this order:
+//!
+//! 1. Transit: only destinations that are the relay's own (`fib daddr type local`, or an anycast address) count.
+//! 2. ICMP, ICMPv6 and IGMP: ping, neighbor discovery and group membership stay with the relay's kernel.
+//! 3. Answers to the relay's DHCP clients (UDP 68 and 546), which come before there is any address.
+//! 4. `relay_services`, as far as the kernel has a part in them: packet sockets need no sparing, and `ip/*` means the
+//!    protocols without ports.
+//! 5. What belongs to a connection that the relay itself began. `socket` finds the socket that would get the packet.
+//!    A SYN without ACK always is for a listener, and a socket bound to the wildcard address is not connected: these
+//!    are discarded. Any other socket found is a connected one, or what is left of one (TIME-WAIT, and FIN-WAIT-2
+//!    after close(2), of which the kernel has no bound address to show, so that `wildcard 0` would not match).
+//!
+//! Only the first fragment of a packet has ports. Later ones are spared if the first one was, for the 30 s that the
+//! kernel waits for them; so packets of controls do not fill the relay's reassembly memory.
+//!
+//! Limits. A UDP socket of the relay that is bound to one address without being connected looks like a connected one:
+//! its port gets its packets, as if it stood in `relay_services`. Connections of the relay itself over other protocols
+//! than TCP and UDP (SCTP, tunnels) need an entry there.
+
+use crate::{NetNs, SetupError};
+use l2link::service::{Service, ServiceSet};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::{Command, Output, Stdio};
+
+/// What is discarded at a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortDiscard {
+    /// The port's interface.
+    pub interface: String,
+    /// What stays with the relay's kernel.
+    pub relay_services: ServiceSet,
+}
+
+/// The table `inet l2relay`. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct Discard {
+    netns: NetNs,
+    installed: bool,
+}
+
+impl Discard {
+    /// Puts in the table, or replaces the one that is there (of this process or of one that crashed), in one
+    /// transaction.
+    ///
+    /// # Errors
+    /// [`SetupError::NoNft`], [`SetupError::Nft`], [`SetupError::Capability`].
+    pub fn install(netns: &NetNs, ports: &[PortDiscard]) -> Result<Self, SetupError> {
+        run(netns, &rules(ports)?)?;
+        Ok(Self { netns: netns.clone(), installed: true })
+    }
+
+    /// Replaces the table's rules in one transaction.
+    ///
+    /// # Errors
+    /// As [`Discard::install`], with the old rules still in force.
+    pub fn replace(&mut self, ports: &[PortDiscard]) -> Result<(), SetupError> {
+        run(&self.netns, &rules(ports)?)
+    }
+
+    /// Removes the table.
+    ///
+    /// # Errors
+    /// As [`Discard::install`].
+    pub fn remove(mut self) -> Result<(), SetupError> {
+        self.installed = false;
+        run(&self.netns, REMOVE)
+    }
+
+    /// Removes a table that a crash left behind, if there is one.
+    ///
+    /// # Errors
+    /// As [`Discard::install`].
+    pub fn sweep(netns: &NetNs) -> Result<(), SetupError> {
+        run(netns, REMOVE)
+    }
+}
+
+impl Drop for Discard {
+    fn drop(&mut self) {
+        if self.installed
+            && let Err(error) = run(&self.netns, REMOVE)
+        {
+            log::error!("cannot remove the nftables table inet l2relay: {error}");
+        }
+    }
+}
+
+/// The whole transaction. Adding a table that exists is no error, so deleting one never is either.
+fn rules(ports: &[PortDiscard]) -> Result<String, SetupError> {
+    let mut text = format!("{REMOVE}table inet l2relay {{\n{COMMON}\tchain prerouting {{\n\t\t{HOOK}\n");
+    for (index, port) in ports.iter().enumerate() {
+        let interface = quoted(&port.interface)?;
+        let _ =
+            writeln!(text, "\t\tiifname {interface} fib daddr type {{ local, anycast }} goto port_{index}");
+    }
+    text.push_str("\t}\n");
+    for (index, port) in ports.iter().enumerate() {
+        let _ = write!(text, "\tchain port_{index} {{\n{BEFORE_SERVICES}");
+        services(&port.relay_services, &mut text);
+        let _ =
+            writeln!(text, "\t\tjump connected\n\t\tcounter drop comment {}\n\t}}", quoted(&port.interface)?);
+    }
+    text.push_str("}\n");
+    Ok(text)
+}
+
+/// One rule per item, the exceptions first.
+fn services(set: &ServiceSet, text: &mut String) {
+    for (items, verdict) in [(set.exceptions(), "goto unspared"), (set.items(), "goto spared")] {
+        for item in items {
+            let _ = match item {
+                Service::Everything => writeln!(text, "\t\t{verdict}"),
+                Service::Ports { protocol, ports } => writeln!(
+                    text,
+                    "\t\tmeta l4proto {protocol} th dport {}-{} {verdict}",
+                    ports.start(),
+                    ports.end()
+                ),
+                Service::Ip(None) => writeln!(text, "\t\tmeta l4proto != {PROTOCOLS_WITH_PORTS} {verdict}"),
+                Service::Ip(Some(protocol)) => writeln!(
+                    text,
+                    "\t\tmeta l4proto {protocol} meta l4proto != {PROTOCOLS_WITH_PORTS} {verdict}"
+                ),
+                Service::EtherType(_) => Ok(()),
+            };
+        }
+    }
+}
+
+/// The name as nft takes it: in quotes nothing can be escaped, and a star at the end would stand for any ending.
+fn quoted(interface: &str) -> Result<String, SetupError> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'*' | b'\\');
+    if interface.is_empty() || interface.len() >= libc::IFNAMSIZ || !interface.bytes().all(plain) {
+        return Err(SetupError::InterfaceName(interface.to_owned()));
+    }
+    Ok(format!("\"{interface}\""))
+}
+
+/// Gives `text` to nft in the namespace.
+fn run(netns: &NetNs, text: &str) -> Result<(), SetupError> {
+    let output = netns
+        .run(|| start(text))
+        .map_err(|source| {
+            SetupError::capable("entering the network namespace for nft", "CAP_SYS_ADMIN", source)
+        })?
+        .map_err(|source| SetupError::NoNft { source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if message.contains("Operation not permitted") {
+        let action = "changing the nftables table inet l2relay".to_owned();
+        return Err(SetupError::Capability { action, capability: "CAP_NET_ADMIN" });
+    }
+    Err(SetupError::Nft { message })
+}
+
+fn start(text: &str) -> io::Result<Output> {
+    let spawn = |program: &str| {
+        let mut command = Command::new(program);
+        command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
+    };
+    // Not every user's PATH has the system's programs in it.
+    let mut child = spawn("nft").or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => spawn("/usr/sbin/nft"),
+        _ => Err(error),
+    })?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // nft reads all of it before it says anything; if it dies first, its status tells.
+        let _ = stdin.write_all(text.as_bytes());
+    }
+    child.wait_with_output()
+}
+
+const REMOVE: &str = "add table inet l2relay\ndelete table inet l2relay\n";
+
+const HOOK: &str = "type filter hook prerouting priority raw; policy accept;";
+
+const BEFORE_SERVICES: &str = "\
+\t\tmeta l4proto { icmp, icmpv6, igmp } accept
+\t\tip frag-off & 0x1fff != 0 goto later_v4
+\t\tfrag frag-off != 0 goto later_v6
+\t\tudp dport { 68, 546 } goto spared
+";
+
+/// What the chains of all ports share.
+const COMMON: &str = "\
+\tset first_v4 {
+\t\ttypeof ip saddr . ip daddr . ip id
+\t\tflags dynamic,timeout; timeout 30s; size 4096
+\t}
+\tset first_v6 {
+\t\ttypeof ip6 saddr . ip6 daddr . frag id
+\t\tflags dynamic,timeout; timeout 30s; size 4096
+\t}
+\tchain spared {
+\t\tip frag-off & 0x2000 != 0 update @first_v4 { ip saddr . ip daddr . ip id }
+\t\tfrag more-fragments 1 update @first_v6 { ip6 saddr . ip6 daddr . frag id }
+\t\taccept
+\t}
+\tchain unspared {
+\t\tjump connected
+\t\tcounter drop
+\t}
+\tchain connected {
+\t\ttcp flags & (syn | ack) == syn return
+\t\tsocket wildcard 1 return
+\t\tsocket transparent { 0, 1 } goto spared
+\t}
+\tchain later_v4 {
+\t\tip saddr . ip daddr . ip id @first_v4 accept
+\t\tcounter drop
+\t}
+\tchain later_v6 {
+\t\tip6 saddr . ip6 daddr . frag id @first_v6 accept
+\t\tcounter drop
+\t}
+";
+
+/// TCP, UDP, DCCP, SCTP, UDP-Lite: a raw socket of these gets copies only, the packet is a matter of its port.
+const PROTOCOLS_WITH_PORTS: &str = "{ 6, 17, 33, 132, 136 }";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(&[], "")]
+    #[case(&["tcp/22"], "\t\tmeta l4proto 6 th dport 22-22 goto spared\n")]
+    #[case(&["udp/*"], "\t\tmeta l4proto 17 th dport 0-65535 goto spared\n")]
+    #[case(&["ip/89"], "\t\tmeta l4proto 89 meta l4proto != { 6, 17, 33, 132, 136 } goto spared\n")]
+    #[case(&["ip/*"], "\t\tmeta l4proto != { 6, 17, 33, 132, 136 } goto spared\n")]
+    #[case(&["ethertype/0x88cc"], "")]
+    #[case(&["*"], "\t\tgoto spared\n")]
+    fn rules_of_services(#[case] items: &[&str], #[case] expected: &str) {
+        let mut text = String::new();
+        services(&ServiceSet::parse(items).unwrap(), &mut text);
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn exceptions_come_before_what_they_are_taken_from() {
+        let set = ServiceSet::all().without(&ServiceSet::parse(&["tcp/80"]).unwrap());
+        let mut text = String::new();
+        services(&set, &mut text);
+        assert_eq!(text, "\t\tmeta l4proto 6 th dport 80-80 goto unspared\n\t\tgoto spared\n");
+    }
+
+    #[rstest]
+    #[case("eth1", true)]
+    #[case("enp3s0.100@x", true)]
+    #[case("eth*", false)]
+    #[case("e\" drop", false)]
+    #[case("", false)]
+    #[case("a-name-too-long0", false)]
+    fn names_that_nft_takes_literally(#[case] interface: &str, #[case] taken: bool) {
+        assert_eq!(quoted(interface).is_ok(), taken);
+    }
+}

@@ -1,0 +1,196 @@
+//! The shared key of mode `psk`, from its file.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Bytes of a key.
+pub const KEY_LEN: usize = 32;
+/// More than any key file has.
+const FILE_MAX: usize = 4096;
+
+/// Why there is no key.
+#[derive(Debug, Error)]
+pub enum PskError {
+    /// The file cannot be read.
+    #[error("key file {} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Others than the owner may read or change the file.
+    #[error("key file {} is open to other users (mode {mode:04o})", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file holds no key.
+    #[error("key file {} holds no key: {found}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What it holds, without telling any of it.
+        found: String,
+    },
+}
+
+impl PskError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Read { path, source } if source.kind() == io::ErrorKind::NotFound => recipe(path),
+            Self::Read { .. } => "run as root, or as the file's owner".into(),
+            Self::Open { path, .. } => {
+                format!("run `chmod 600 {}`; if others could read it, make a new key", path.display())
+            }
+            Self::Content { path, .. } => {
+                format!(
+                    "32 bytes as base64 (44 characters) or as 64 hexadecimal digits are needed; {}",
+                    recipe(path)
+                )
+            }
+        }
+    }
+}
+
+/// How to make a key file.
+#[must_use]
+pub fn recipe(path: &Path) -> String {
+    format!(
+        "`(umask 077; head -c 32 /dev/urandom | base64 > {})` makes a key, to be copied to every device of the segment",
+        path.display()
+    )
+}
+
+/// Reads a key: 32 bytes as base64 (44 characters) or as 64 hexadecimal digits, on one line.
+///
+/// # Errors
+/// If the file cannot be read, is open to others than its owner, or holds no key.
+pub fn load(path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
+    let failed = |source| PskError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the descriptor, so that it is the file that is read.
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(failed(io::Error::other("it is not a regular file")));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(PskError::Open { path: path.to_owned(), mode });
+    }
+    // Of full size from the start: growing would leave copies of the key in freed memory.
+    let mut text = Zeroizing::new(Vec::with_capacity(FILE_MAX));
+    file.take(FILE_MAX as u64).read_to_end(&mut text).map_err(failed)?;
+    decode(text.trim_ascii()).map_err(|found| PskError::Content { path: path.to_owned(), found })
+}
+
+fn decode(text: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
+    let mut key = Zeroizing::new([0; KEY_LEN]);
+    if text.is_empty() {
+        return Err("it is empty".into());
+    }
+    if text.len() == 2 * KEY_LEN && text.iter().all(u8::is_ascii_hexdigit) {
+        for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = (hex(digits[0]) << 4) | hex(digits[1]);
+        }
+        return Ok(key);
+    }
+    if text.iter().any(u8::is_ascii_whitespace) {
+        return Err("it has more than one word or line".into());
+    }
+    // The decoder wants room for the longest text of this length, one byte more than the key.
+    let mut buffer = Zeroizing::new([0; KEY_LEN + 2]);
+    match STANDARD.decode_slice(text, buffer.as_mut_slice()) {
+        Ok(KEY_LEN) => {
+            key.copy_from_slice(&buffer[..KEY_LEN]);
+            Ok(key)
+        }
+        Ok(length) => Err(format!("it has {length} bytes")),
+        Err(base64::DecodeSliceError::OutputSliceTooSmall) => {
+            Err(format!("it has {} characters", text.len()))
+        }
+        Err(base64::DecodeSliceError::DecodeError(_)) => Err("it is neither base64 nor hexadecimal".into()),
+    }
+}
+
+/// Value of a hexadecimal digit.
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit - b'A' + 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::fs;
+
+    const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
+    const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1EFF";
+
+    fn load_text(text: &str, mode: u32) -> Result<Zeroizing<[u8; 32]>, PskError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("psk");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        load(&path)
+    }
+
+    #[rstest]
+    #[case::base64(BASE64)]
+    #[case::hex(HEX)]
+    fn both_forms_are_read(#[case] text: &str, #[values("", "\n", "\r\n", " \n\n")] end: &str) {
+        let key = load_text(&format!("{text}{end}"), 0o600).unwrap();
+        assert_eq!(key[..3], [0, 1, 2]);
+        assert_eq!(key[31], 0xff);
+    }
+
+    #[rstest]
+    #[case::empty("", "it is empty")]
+    #[case::short("AAECAw==", "it has 4 bytes")]
+    #[case::short_hex(&HEX[2..], "it has 62 characters")]
+    #[case::long("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8AAECAAAAAAAAAAAAA", "it has 60 characters")]
+    #[case::junk("not a key", "more than one word")]
+    #[case::letters("key!key!", "neither base64 nor hexadecimal")]
+    #[case::two(
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=",
+        "more than one"
+    )]
+    fn anything_else_is_refused(#[case] text: &str, #[case] expected: &str) {
+        let error = load_text(text, 0o600).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!error.to_string().contains("AAEC"), "{error}");
+        assert!(error.help().contains("/dev/urandom"));
+    }
+
+    #[rstest]
+    fn a_file_open_to_others_is_refused(#[values(0o640, 0o604, 0o620, 0o602, 0o610, 0o666)] mode: u32) {
+        let error = load_text(BASE64, mode).unwrap_err();
+        assert!(error.to_string().contains(&format!("(mode {mode:04o})")), "{error}");
+        assert!(error.help().contains("`chmod 600 /"), "{}", error.help());
+    }
+
+    #[test]
+    fn a_missing_file_tells_how_to_make_one() {
+        let error = load(Path::new("/nowhere/psk")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("key file /nowhere/psk cannot be read: No such file"),
+            "{error}"
+        );
+        assert!(error.help().contains("> /nowhere/psk"), "{}", error.help());
+        assert!(load(Path::new("/")).unwrap_err().to_string().contains("not a regular file"));
+    }
+}

@@ -1,0 +1,123 @@
+//! [`LinkSocket`]: the link's frames on an Ethernet interface.
+
+use crate::mmsg::{Receiver, Sender};
+use crate::packet_socket::{PacketSocket, ethernet_interface};
+use crate::{IfIndex, Sent, SetupError, capture_filter};
+use frames::Mac;
+use l2link::{Batch, Config};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+/// A packet socket for one EtherType on one interface. Frames with a VLAN tag, frames to other stations (in
+/// promiscuous mode) and frames that this machine sends are not delivered.
+#[derive(Debug)]
+pub struct LinkSocket {
+    socket: PacketSocket,
+    receiver: Receiver,
+    sender: Sender,
+    mac: Mac,
+    mtu: u32,
+}
+
+impl LinkSocket {
+    /// Opens the socket, not blocking, ready for mio.
+    ///
+    /// # Errors
+    /// Everything of [`SetupError`] that concerns interfaces and capabilities. An interface that is down is no error.
+    pub fn open(interface: &str, ethertype: u16) -> Result<Self, SetupError> {
+        if ethertype < LEAST_ETHERTYPE {
+            return Err(SetupError::EtherType(ethertype));
+        }
+        let info = ethernet_interface(interface)?;
+        let (name, mtu, least) = (info.name.clone(), info.mtu, Config::MTU_MIN);
+        if mtu < least {
+            return Err(SetupError::MtuTooSmall { interface: name, mtu, least });
+        }
+        let socket = PacketSocket::new(&info)?;
+        let system = |action: &str| {
+            let action = format!("{action} of the link socket on {name}");
+            move |source| SetupError::system(action, source)
+        };
+        socket.set_filter(&capture_filter::link_program()).map_err(system("set the filter"))?;
+        socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32).map_err(system("set PACKET_IGNORE_OUTGOING"))?;
+        socket.set_membership(Mac::LINK_GROUP, true).map_err(system("set the group membership"))?;
+        socket.set_buffers();
+        socket.bind(ethertype).map_err(system("set the EtherType"))?;
+        let slot_len = ETHERNET_HEADER + mtu.max(JUMBO) as usize;
+        Ok(Self {
+            socket,
+            receiver: Receiver::new(SLOTS, slot_len),
+            sender: Sender::default(),
+            mac: info.mac.unwrap_or_default(),
+            mtu,
+        })
+    }
+
+    /// Takes up to 64 frames out of the socket with one system call; zero if none waits. The next call overwrites
+    /// them. Call until zero: fewer than 64 does not mean that none is left.
+    ///
+    /// # Errors
+    /// `ENETDOWN` once when the interface goes down, or was down when the socket was opened; the socket goes on when
+    /// the interface is up. After the interface was
+    /// *removed* the socket must be opened anew: a [`crate::Monitor`] tells.
+    pub fn receive(&mut self) -> io::Result<usize> {
+        self.receiver.receive(self.socket.as_fd())
+    }
+
+    /// Frame `index` of those that the last [`LinkSocket::receive`] took, whole, Ethernet header first.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
+        self.receiver.frame_mut(index)
+    }
+
+    /// Sends the frames of `batch` in order. The caller clears the batch. Waits up to 10 ms for room in the send
+    /// buffer.
+    pub fn send(&mut self, batch: &Batch) -> Sent {
+        self.sender.send(self.socket.as_fd(), batch.frames())
+    }
+
+    /// Frames that were too long for a slot since the last call: 9,230 bytes, or what the MTU allowed when the socket
+    /// was opened, whichever is more.
+    pub fn skipped(&mut self) -> u64 {
+        self.receiver.take_skipped()
+    }
+
+    /// Frames that the kernel dropped since the last call because the receive buffer was full.
+    pub fn overruns(&mut self) -> u64 {
+        self.socket.overruns()
+    }
+
+    /// Ethernet address of the interface when the socket was opened.
+    #[must_use]
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// MTU in bytes of the interface when the socket was opened.
+    #[must_use]
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// The interface.
+    #[must_use]
+    pub fn ifindex(&self) -> IfIndex {
+        self.socket.ifindex()
+    }
+}
+
+impl AsRawFd for LinkSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_fd().as_raw_fd()
+    }
+}
+
+/// Frames taken with one system call.
+const SLOTS: usize = 64;
+/// Smaller values of the field are lengths (IEEE 802.3, 3.2.6).
+const LEAST_ETHERTYPE: u16 = 0x600;
+const ETHERNET_HEADER: usize = 14;
+/// Slots take frames of this payload even where the MTU is smaller: peers may have another one, and ours may rise.
+const JUMBO: u32 = 9216;

@@ -1,0 +1,78 @@
+//! Signals as events of the daemon's loop, by signalfd(2).
+
+use crate::SetupError;
+use nix::sys::signal::{SigSet, Signal as Number};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: an orderly exit.
+    Stop,
+    /// SIGHUP: apply a changed configuration.
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP of this process.
+#[derive(Debug)]
+pub struct Signals {
+    descriptor: SignalFd,
+}
+
+impl Signals {
+    /// Blocks the signals and opens the descriptor. To be called before any thread is started. Child processes inherit
+    /// the block.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn open() -> Result<Self, SetupError> {
+        let mut mask = SigSet::empty();
+        mask.add(Number::SIGTERM);
+        mask.add(Number::SIGINT);
+        mask.add(Number::SIGHUP);
+        mask.thread_block()
+            .and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
+            .map(|descriptor| Self { descriptor })
+            .map_err(|error| SetupError::system("opening a signal descriptor", error.into()))
+    }
+
+    /// The next signal that arrived. Does not block.
+    ///
+    /// # Errors
+    /// If the descriptor cannot be read.
+    #[allow(clippy::should_implement_trait, reason = "an iterator has no errors, and ends for good")]
+    pub fn next(&mut self) -> io::Result<Option<Signal>> {
+        let Some(signal) = self.descriptor.read_signal()? else { return Ok(None) };
+        match i32::try_from(signal.ssi_signo) {
+            Ok(libc::SIGHUP) => Ok(Some(Signal::Reload)),
+            _ => Ok(Some(Signal::Stop)),
+        }
+    }
+}
+
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+
+    #[test]
+    fn signals_are_read_once_each() {
+        let mut signals = Signals::open().unwrap();
+        assert_eq!(signals.next().unwrap(), None);
+        pthread_kill(pthread_self(), Number::SIGHUP).unwrap();
+        assert_eq!(signals.next().unwrap(), Some(Signal::Reload));
+        pthread_kill(pthread_self(), Number::SIGTERM).unwrap();
+        assert_eq!(signals.next().unwrap(), Some(Signal::Stop));
+        pthread_kill(pthread_self(), Number::SIGINT).unwrap();
+        assert_eq!(signals.next().unwrap(), Some(Signal::Stop));
+        assert_eq!(signals.next().unwrap(), None);
+    }
+}

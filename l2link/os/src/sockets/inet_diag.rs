@@ -1,0 +1,191 @@
+//! `INET_DIAG`: requests for, and descriptions of, the sockets of IPv4 and IPv6 (`linux/inet_diag.h`).
+
+use super::netlink::Channel;
+use super::{Socket, SocketKind, SocketState, local};
+use crate::IfIndex;
+use core::net::SocketAddr;
+use frames::protocol_address::{Family, Local};
+use netlink_packet_core::{Emitable, Parseable};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use netlink_packet_sock_diag::{AF_INET, AF_INET6, SOCK_DIAG_BY_FAMILY};
+use std::io;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query {
+    /// IP protocol number; 255 asks for raw sockets of all protocols.
+    pub(super) protocol: u8,
+    /// Which states.
+    pub(super) states: u32,
+}
+
+/// The states of a TCP connection: all but `CLOSE` (7), `LISTEN` (10) and `BOUND_INACTIVE` (13).
+pub(super) const CONNECTION_STATES: u32 = 0x1b7e;
+/// The state of a TCP listener.
+pub(super) const LISTEN_STATES: u32 = 1 << SocketState::LISTEN.0;
+/// The state of a UDP or raw socket that is not connected.
+pub(super) const UNCONNECTED_STATES: u32 = 1 << SocketState::CLOSE.0;
+/// The state of a UDP socket that is connected.
+pub(super) const CONNECTED_STATES: u32 = 1 << SocketState::ESTABLISHED.0;
+
+/// Adds the sockets for which `query` asks, of both IP versions.
+///
+/// # Errors
+/// `ENOENT` if the kernel has no diagnosis of this protocol.
+pub(super) fn dump(
+    channel: &mut Channel,
+    query: Query,
+    kind: impl Fn(u8) -> Option<SocketKind>,
+    sockets: &mut Vec<Socket>,
+) -> io::Result<()> {
+    dump_family(channel, AF_INET, query, &kind, sockets)?;
+    match dump_family(channel, AF_INET6, query, &kind, sockets) {
+        // A kernel started with ipv6.disable=1.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+fn dump_family(
+    channel: &mut Channel,
+    family: u8,
+    query: Query,
+    kind: &impl Fn(u8) -> Option<SocketKind>,
+    sockets: &mut Vec<Socket>,
+) -> io::Result<()> {
+    let request = InetRequest {
+        family,
+        protocol: query.protocol,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::from_bits_retain(query.states),
+        socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
+    };
+    let mut body = vec![0; request.buffer_len()];
+    request.emit(&mut body);
+    let known = sockets.len();
+    // A socket that moves within the kernel's table while it is dumped may be told twice.
+    let mut cookies = Vec::new();
+    channel.dump(SOCK_DIAG_BY_FAMILY, &body, |message| match message {
+        None => {
+            sockets.truncate(known);
+            cookies.clear();
+        }
+        Some(message) => {
+            if let Some((socket, cookie)) = parse(message, kind) {
+                sockets.push(socket);
+                cookies.push(cookie);
+            }
+        }
+    })?;
+    remove_doubles(sockets, known, &cookies);
+    Ok(())
+}
+
+/// Removes the sockets from `known` on whose cookie an earlier one of them has.
+fn remove_doubles(sockets: &mut Vec<Socket>, known: usize, cookies: &[u64]) {
+    let mut sorted = cookies.to_vec();
+    sorted.sort_unstable();
+    if sorted.windows(2).all(|pair| pair[0] != pair[1]) {
+        return;
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let mut fresh = cookies.iter().map(|cookie| seen.insert(*cookie));
+    let mut index = 0;
+    sockets.retain(|_| {
+        index += 1;
+        index <= known || fresh.next().unwrap_or(true)
+    });
+}
+
+/// Reads a description, with the cookie that tells sockets apart. `None` if it makes no sense.
+pub(super) fn parse(message: &[u8], kind: impl Fn(u8) -> Option<SocketKind>) -> Option<(Socket, u64)> {
+    let InetResponse { header, nlas } = InetResponse::parse(message).ok()?;
+    let id = header.socket_id;
+    let mut v6only = false;
+    let mut protocol = 0;
+    for nla in &nlas {
+        match nla {
+            Nla::SkV6Only(only) => v6only = *only,
+            Nla::Protocol(number) => protocol = *number,
+            _ => {}
+        }
+    }
+    let kind = kind(protocol)?;
+    let raw = matches!(kind, SocketKind::Raw { .. });
+    let remote = id.destination_address.to_canonical();
+    let connected = !remote.is_unspecified() || (id.destination_port != 0 && !raw);
+    let socket = Socket {
+        kind,
+        local: match local(id.source_address, v6only) {
+            // Raw sockets of IPv6 get no IPv4 packets.
+            Local::Any(Family::Both) if raw => Local::Any(Family::V6),
+            local => local,
+        },
+        // Raw sockets have their protocol there.
+        local_port: if raw { 0 } else { id.source_port },
+        remote: connected.then(|| SocketAddr::new(remote, if raw { 0 } else { id.destination_port })),
+        interface: (id.interface_id != 0).then_some(IfIndex(id.interface_id)),
+        state: SocketState(header.state),
+        inode: header.inode,
+        uid: header.uid,
+    };
+    Some((socket, u64::from_ne_bytes(id.cookie)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `struct inet_diag_msg` as `linux/inet_diag.h` has it, and one attribute of one byte.
+    fn message(family: u8, ports: [u16; 2], local: [u8; 16], attribute: (u8, u8)) -> Vec<u8> {
+        let mut message = vec![family, SocketState::CLOSE.0, 0, 0];
+        message.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+        message.extend(local);
+        message.extend([0; 16]);
+        message.extend(5_u32.to_ne_bytes());
+        message.extend(0x0102_0304_0506_0708_u64.to_ne_bytes());
+        message.extend([0; 12]);
+        message.extend(1000_u32.to_ne_bytes());
+        message.extend(4242_u32.to_ne_bytes());
+        message.extend(5_u16.to_ne_bytes());
+        message.extend([attribute.0, 0, attribute.1, 0, 0, 0]);
+        message
+    }
+
+    const SKV6ONLY: u8 = 11;
+    const PROTOCOL: u8 = 10;
+
+    #[test]
+    fn the_wildcard_of_ipv6_is_dual_stack_unless_told_otherwise() {
+        for (only, expected) in [(0, Family::Both), (1, Family::V6)] {
+            let message = message(AF_INET6, [53, 0], [0; 16], (SKV6ONLY, only));
+            let (socket, cookie) = parse(&message, |_| Some(SocketKind::Udp)).unwrap();
+            assert_eq!((socket.local, socket.local_port), (Local::Any(expected), 53));
+            assert_eq!((socket.interface, socket.inode, socket.uid), (Some(IfIndex(5)), 4242, 1000));
+            assert_eq!((socket.remote, cookie), (None, 0x0102_0304_0506_0708));
+        }
+    }
+
+    #[test]
+    fn a_raw_socket_has_its_protocol_in_an_attribute_and_no_port() {
+        let message = message(AF_INET6, [89, 0], [0; 16], (PROTOCOL, 89));
+        let kind = |protocol| Some(SocketKind::Raw { protocol });
+        let (socket, _) = parse(&message, kind).unwrap();
+        assert_eq!(socket.kind, SocketKind::Raw { protocol: 89 });
+        assert_eq!((socket.local, socket.local_port), (Local::Any(Family::V6), 0));
+        for length in 0..message.len() {
+            let _ = parse(&message[..length], kind);
+        }
+    }
+
+    #[test]
+    fn a_socket_told_twice_is_kept_once() {
+        let (socket, _) =
+            parse(&message(AF_INET, [1, 0], [0; 16], (0, 0)), |_| Some(SocketKind::Udp)).unwrap();
+        let mut sockets: Vec<_> = (0..5).map(|port| Socket { local_port: port, ..socket.clone() }).collect();
+        remove_doubles(&mut sockets, 1, &[7, 8, 7, 9]);
+        let ports: Vec<_> = sockets.iter().map(|socket| socket.local_port).collect();
+        assert_eq!(ports, [0, 1, 2, 4]);
+    }
+}

@@ -1,0 +1,144 @@
+//! [`Tap`]: the interface of a symbol.
+//!
+//! The device tells its kernel that every checksum and segmentation offload is there, so programs hand over TCP and
+//! UDP super-packets of up to 64 KiB uncut; what is still to do travels with the parcel. It has no carrier until
+//! [`Tap::set_carrier`]: the far port's cable is its cable.
+
+use crate::offload::swap_order;
+use crate::{NetNs, SetupError};
+use frames::data::PARCEL_MAX;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+/// A TAP device; it is removed when this is dropped.
+#[derive(Debug)]
+pub struct Tap {
+    file: File,
+    parcel: Box<[u8]>,
+}
+
+impl Tap {
+    /// Makes the device in `netns`, not blocking, ready for mio, without carrier, down.
+    ///
+    /// # Errors
+    /// [`SetupError::NoTunDevice`], [`SetupError::NameTaken`], [`SetupError::InterfaceName`], [`SetupError::Capability`].
+    pub fn create(netns: &NetNs, name: &str) -> Result<Self, SetupError> {
+        let system = |source| SetupError::system(format!("make interface {name}"), source);
+        let mut request = interface_request(name)?;
+        // The device is made in the namespace in which the file was opened.
+        let file = netns.run(open).map_err(system)??;
+        control(&file, libc::TUNSETIFF, (&raw mut request).cast_const().cast()).map_err(
+            |source| match source.raw_os_error() {
+                Some(libc::EBUSY | libc::EEXIST) => SetupError::NameTaken {
+                    interface: name.to_owned(),
+                    netns: netns
+                        .name()
+                        .map_or_else(|| "this namespace".to_owned(), |name| format!("namespace {name}")),
+                },
+                _ => SetupError::capable(format!("making interface {name}"), "CAP_NET_ADMIN", source),
+            },
+        )?;
+        let tap = Self { file, parcel: vec![0; PARCEL_MAX].into_boxed_slice() };
+        tap.set_offloads().map_err(system)?;
+        tap.set_carrier(false).map_err(system)?;
+        Ok(tap)
+    }
+
+    /// Takes one parcel that a program sent; `None` if none waits. The next call overwrites it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read(&mut self) -> io::Result<Option<&mut [u8]>> {
+        loop {
+            match self.file.read(&mut self.parcel) {
+                Ok(len) => {
+                    let parcel = &mut self.parcel[..len];
+                    swap_order(parcel);
+                    return Ok(Some(parcel));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Delivers a parcel. Its offload header is overwritten.
+    ///
+    /// # Errors
+    /// The kernel's: `EIO` if the device is down, `EINVAL` for an offload header that contradicts the frame.
+    pub fn write(&mut self, parcel: &mut [u8]) -> io::Result<()> {
+        if !swap_order(parcel) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        self.file.write(parcel).map(|_| ())
+    }
+
+    /// Sets the carrier, which programs see as the state of a cable.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_carrier(&self, carrier: bool) -> io::Result<()> {
+        let carrier = libc::c_int::from(carrier);
+        control(&self.file, libc::TUNSETCARRIER, core::ptr::from_ref(&carrier).cast())
+    }
+
+    /// UDP segmentation is refused by kernels before 6.2; programs' datagrams are then cut before they get here.
+    fn set_offloads(&self) -> io::Result<()> {
+        let set = |offloads: libc::c_uint| {
+            // The argument is the value itself, not a pointer to it.
+            control(&self.file, libc::TUNSETOFFLOAD, core::ptr::without_provenance(offloads as usize))
+        };
+        set(TCP_OFFLOADS | UDP_OFFLOADS).or_else(|_| set(TCP_OFFLOADS))
+    }
+}
+
+impl AsRawFd for Tap {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+fn open() -> Result<File, SetupError> {
+    let file = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun");
+    file.map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => SetupError::NoTunDevice,
+        _ => SetupError::capable("opening /dev/net/tun", "CAP_NET_ADMIN", source),
+    })
+}
+
+fn interface_request(name: &str) -> Result<libc::ifreq, SetupError> {
+    // The kernel would take a percent sign for a place to put a number in.
+    let forbidden = |byte: u8| matches!(byte, b'/' | b':' | b'%') || !byte.is_ascii_graphic();
+    let valid = (1..libc::IFNAMSIZ).contains(&name.len()) && !matches!(name, "." | "..");
+    if !valid || name.bytes().any(forbidden) {
+        return Err(SetupError::InterfaceName(name.to_owned()));
+    }
+    // SAFETY: all fields are integers, pointers and unions of them, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    request.ifr_ifru.ifru_flags = FLAGS;
+    Ok(request)
+}
+
+/// One of the ioctl(2) requests of a TUN/TAP device. `argument` points at what the request reads, or is its value.
+fn control(file: &File, request: libc::Ioctl, argument: *const libc::c_void) -> io::Result<()> {
+    // SAFETY: all callers are above; TUNSETIFF and TUNSETCARRIER read an `ifreq` and an `int` that their callers hold
+    // until this returns (TUNSETIFF writes the name back, which the caller's `ifreq` has room for), TUNSETOFFLOAD
+    // follows no pointer.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), request, argument) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+const TCP_OFFLOADS: libc::c_uint =
+    libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+const UDP_OFFLOADS: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+
+/// Ethernet frames, no protocol bytes before them but the offload header, and never someone else's device.
+#[expect(clippy::cast_possible_truncation, reason = "the flags are defined in 16 bits")]
+const FLAGS: libc::c_short =
+    (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL) as u16 as libc::c_short;

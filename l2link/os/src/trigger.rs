@@ -1,0 +1,258 @@
+//! [`Trigger`]: wakes the daemon when a program may have opened a socket, 30 to 130 µs after it did.
+//!
+//! # Theory of operation
+//!
+//! A private instance of tracefs (`Documentation/trace/ftrace.rst`) traces four things, and its `trace_pipe` becomes
+//! readable when one happened:
+//!
+//! | event | tells of |
+//! |---|---|
+//! | `sock:inet_sock_set_state`, into or out of `LISTEN` | TCP listeners; a `shutdown(2)` of one, which destroys nothing |
+//! | `syscalls:sys_exit_listen`, success | the same, once the listener is in the kernel's table: the first one comes just before |
+//! | `syscalls:sys_exit_bind`, success | UDP and its like; a packet socket that is bound later |
+//! | `syscalls:sys_exit_socket` | raw and packet sockets, which receive from their birth |
+//!
+//! The last one cannot tell raw sockets from others by itself: the arguments are known at `sys_enter_socket` only. So
+//! it is off, is switched on by a trigger on `sys_enter_socket` with a filter for raw and packet sockets, and is
+//! switched off again by the next `setsockopt(2)` of anybody. It may be switched off by another process between the
+//! two; raw and packet sockets, whose close nothing tells of, are dumped from time to time anyway.
+//!
+//! Tracepoints are global to the machine and carry no namespace, and programs of other architectures (32-bit ones) and
+//! io_uring may pass by `syscalls:`. The events therefore are never read: they only say that a dump is due, and a slow
+//! dump runs beside them. The cost is about 40 ns for every system call of the machine while a `syscalls:` event is
+//! on.
+//!
+//! An instance is locked (flock(2) on its directory) as long as its daemon lives. What a killed daemon left behind is
+//! unlocked, and is removed by the next one.
+
+use crate::SetupError;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+/// What the instances' names begin with; the process id follows.
+const PREFIX: &str = "l2control-";
+/// Size of the buffer of each CPU: some hundred events. What does not fit is no loss, as the daemon is awake then.
+const BUFFER_KIB: &str = "64";
+
+/// Event, and the filter that it gets.
+const EVENTS: [(&str, &str); 3] = [
+    // 10 is TCP_LISTEN (net/tcp_states.h).
+    ("sock/inet_sock_set_state", "newstate == 10 || oldstate == 10"),
+    ("syscalls/sys_exit_listen", "ret == 0"),
+    ("syscalls/sys_exit_bind", "ret == 0"),
+];
+
+/// Event, and the trigger that it gets. The numbers are AF_PACKET (17), AF_INET (2), AF_INET6 (10), and SOCK_RAW (3)
+/// without and with SOCK_NONBLOCK (0x800) and SOCK_CLOEXEC (0x80000).
+const TRIGGERS: [(&str, &str); 2] = [
+    (
+        "syscalls/sys_enter_socket",
+        "enable_event:syscalls:sys_exit_socket if family == 17 || ((family == 2 || family == 10) && \
+         (type == 0x3 || type == 0x803 || type == 0x80003 || type == 0x80803))",
+    ),
+    ("syscalls/sys_enter_setsockopt", "disable_event:syscalls:sys_exit_socket"),
+];
+
+/// Wakes when a socket may have been opened, anywhere on this machine.
+#[derive(Debug)]
+pub struct Trigger {
+    // The order matters: an instance whose pipe is open cannot be removed.
+    pipe: File,
+    complete: bool,
+    _instance: Instance,
+}
+
+/// A tracefs instance, removed when dropped.
+#[derive(Debug)]
+struct Instance {
+    path: PathBuf,
+    lock: Option<Flock<File>>,
+}
+
+impl Trigger {
+    /// Makes an instance; mounts tracefs at its standard place if it is mounted nowhere there. `None`, with a warning
+    /// in the log, where the kernel has no tracefs or does not allow it: dump often there.
+    ///
+    /// # Errors
+    /// If something else fails.
+    pub fn open() -> Result<Option<Self>, SetupError> {
+        match Self::open_at(Path::new(TRACEFS)) {
+            Ok(trigger) => {
+                if !trigger.complete {
+                    log::warn!(
+                        "this kernel does not trace system calls: UDP, raw and packet sockets are found by polling"
+                    );
+                }
+                Ok(Some(trigger))
+            }
+            Err(error) if is_unavailable(&error) => {
+                log::warn!("tracefs at {TRACEFS} cannot be used ({error}): new sockets are found by polling");
+                Ok(None)
+            }
+            Err(error) => {
+                Err(SetupError::system(format!("preparing a tracefs instance in {TRACEFS}"), error))
+            }
+        }
+    }
+
+    fn open_at(tracefs: &Path) -> io::Result<Self> {
+        let instances = tracefs.join("instances");
+        if !instances.is_dir() {
+            let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+            mount(Some("tracefs"), tracefs, Some("tracefs"), flags, None::<&str>)?;
+        }
+        sweep(&instances)?;
+        let instance = Instance::create(&instances)?;
+        instance.write("buffer_size_kb", BUFFER_KIB)?;
+        // Wake at the first event, not when half of the buffer is full.
+        instance.write("buffer_percent", "0")?;
+        let mut complete = true;
+        for (event, filter) in EVENTS {
+            complete &= instance.optional(event, || {
+                instance.write(&format!("events/{event}/filter"), filter)?;
+                instance.write(&format!("events/{event}/enable"), "1")
+            })?;
+        }
+        for (event, trigger) in TRIGGERS {
+            complete &=
+                instance.optional(event, || instance.write(&format!("events/{event}/trigger"), trigger))?;
+        }
+        let mut options = OpenOptions::new();
+        let pipe =
+            options.read(true).custom_flags(libc::O_NONBLOCK).open(instance.path.join("trace_pipe"))?;
+        Ok(Self { pipe, complete, _instance: instance })
+    }
+
+    /// Whether sockets of all kinds are told of. If not, only TCP listeners are.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether anything was told since the last time. Does not block.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub fn drain(&mut self) -> io::Result<bool> {
+        let mut text = [0; 8192];
+        let mut told = false;
+        loop {
+            match self.pipe.read(&mut text) {
+                Ok(0) => return Ok(told),
+                Ok(_) => told = true,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(told),
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+}
+
+impl AsRawFd for Trigger {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pipe.as_raw_fd()
+    }
+}
+
+impl Instance {
+    fn create(instances: &Path) -> io::Result<Self> {
+        let mut number = 0;
+        loop {
+            number += 1;
+            let path = instances.join(format!("{PREFIX}{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+            match lock(&path) {
+                Ok(Some(lock)) => return Ok(Self { path, lock: Some(lock) }),
+                // Another daemon's sweep was faster.
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    remove(&path);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(self.path.join(file))?;
+        file.write_all(text.as_bytes())
+    }
+
+    /// Does `work` if the kernel has the event; returns whether it has.
+    fn optional(&self, event: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<bool> {
+        if !self.path.join("events").join(event).is_dir() {
+            return Ok(false);
+        }
+        work().map(|()| true)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.lock = None;
+        remove(&self.path);
+    }
+}
+
+/// Removes the instances of daemons that are no more.
+fn sweep(instances: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(instances)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        if let Ok(Some(lock)) = lock(&entry.path()) {
+            drop(lock);
+            log::info!("removing {}, which a killed daemon left behind", entry.path().display());
+            remove(&entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The lock of an instance; `None` if another process has it.
+fn lock(instance: &Path) -> io::Result<Option<Flock<File>>> {
+    match Flock::lock(File::open(instance)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, error)) => Err(error.into()),
+    }
+}
+
+fn remove(instance: &Path) {
+    match fs::remove_dir(instance) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::warn!("{} cannot be removed: {error}", instance.display());
+        }
+        _ => {}
+    }
+}
+
+/// Whether an error means that tracefs is not there or not allowed.
+fn is_unavailable(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENOENT
+                | libc::ENODEV
+                | libc::EPERM
+                | libc::EACCES
+                | libc::EROFS
+                | libc::ENOSYS
+                | libc::EOPNOTSUPP
+        )
+    )
+}

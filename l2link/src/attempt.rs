@@ -1,0 +1,322 @@
+//! Handshakes under way, on both sides.
+//!
+//! ```text
+//!   control                                                    relay
+//!   hears a hello of a relay that it has no session with
+//!   attempt: Init ───────── HANDSHAKE_INIT ─────────────────▶  half-open candidate
+//!   candidate     ◀──────── HANDSHAKE_RESPONSE ──────────────
+//!   attempt: Confirm ────── KEEPALIVE, sealed, echo 0 ──────▶  opens: session established
+//!   session established ◀── KEEPALIVE or any other, sealed ──
+//! ```
+//!
+//! The control repeats its frame of either stage after 20, 40, 80, 160 and then every 200 ms, [`TRIES`] times in all,
+//! and then gives up until the next hello. Several attempts for one name may run side by side (an old hello that somebody
+//! repeats must not displace the true one); the first that is established ends the others.
+//!
+//! The same handshake with the present association changes the keys only ([`Link::begin_rekey`]).
+//!
+//! Bounds: [`HALF_OPEN_MAX`] attempts here, as many candidates there (the oldest gives way), and a token bucket on both.
+
+use crate::handshake::{Handshake, Prologue};
+use crate::interface::Head;
+use crate::session::{Candidate, Owner, REKEY_RETRY, Session};
+use crate::{Link, Time};
+use core::time::Duration;
+use frames::discovery::{Handshake as HandshakeBody, Hello, Role};
+use frames::header::{HEADERS_LEN, Kind, TAG_LEN};
+use frames::session::{Close, CloseReason, Keepalive};
+use frames::{BootId, DropReason, Mac, SessionIndex};
+
+/// A handshake that this control began.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) local: SessionIndex,
+    pub(crate) name: String,
+    boot: BootId,
+    mac: Mac,
+    association: u64,
+    /// Whether only the keys are to change.
+    pub(crate) rekey: bool,
+    stage: Stage,
+    tries: u32,
+    pub(crate) next: Time,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Waits for the response.
+    Init { handshake: Handshake, body: Vec<u8> },
+    /// Waits for the first frame under the new keys.
+    Confirm,
+}
+
+impl Link {
+    /// Begins a handshake for a new association, unless the same one is under way.
+    pub(crate) fn begin_handshake(
+        &mut self,
+        name: &str,
+        boot: BootId,
+        mac: Mac,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let same = |attempt: &Attempt| {
+            !attempt.rekey && attempt.name == name && attempt.boot == boot && attempt.mac == mac
+        };
+        if self.attempts.iter().any(same) {
+            return Ok(());
+        }
+        let association = self.random.u64();
+        self.begin(name.to_owned(), boot, mac, association, false, now)
+    }
+
+    /// Begins to replace the keys of a session.
+    pub(crate) fn begin_rekey(&mut self, peer: usize, now: Time) {
+        let peer = &mut self.peers[peer];
+        if let Some(life) = &mut peer.life {
+            life.rekey_at = Some(now + REKEY_RETRY);
+        }
+        let (name, boot, mac, association) = (peer.name.clone(), peer.boot, peer.mac, peer.association);
+        if self.attempts.iter().any(|attempt| attempt.rekey && attempt.name == name) {
+            return;
+        }
+        if let Err(reason) = self.begin(name, boot, mac, association, true, now) {
+            self.counters.drop(reason);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        name: String,
+        boot: BootId,
+        mac: Mac,
+        association: u64,
+        rekey: bool,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        if self.attempts.len() >= HALF_OPEN_MAX || !self.handshakes.take(now) {
+            return Err(DropReason::HandshakeLimit);
+        }
+        let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
+        let prologue = self.prologue(mac, association, local);
+        let written = Handshake::new(self.role, &self.noise_psk, &prologue, &mut self.random)
+            .and_then(|mut handshake| Ok((self.write_body(&mut handshake, local, association)?, handshake)));
+        let (body, handshake) = match written {
+            Ok(written) => written,
+            Err(reason) => {
+                self.sessions.remove(local);
+                return Err(reason);
+            }
+        };
+        let stage = Stage::Init { handshake, body };
+        self.attempts.push(Attempt {
+            local,
+            name,
+            boot,
+            mac,
+            association,
+            rekey,
+            stage,
+            tries: 0,
+            next: now,
+        });
+        self.attempts_timeout(now);
+        Ok(())
+    }
+
+    /// Sends again what was not answered, and gives up what never was.
+    pub(crate) fn attempts_timeout(&mut self, now: Time) {
+        for index in (0..self.attempts.len()).rev() {
+            let attempt = &mut self.attempts[index];
+            if attempt.next > now {
+                continue;
+            }
+            if attempt.tries == TRIES {
+                log::debug!(target: "link::handshake", "{} does not answer", attempt.name);
+                let local = attempt.local;
+                self.attempts.swap_remove(index);
+                self.sessions.remove(local);
+                continue;
+            }
+            attempt.next = now + (FIRST_PAUSE * (1 << attempt.tries)).min(LONGEST_PAUSE);
+            attempt.tries += 1;
+            let (mac, local) = (attempt.mac, attempt.local);
+            match &attempt.stage {
+                Stage::Init { body, .. } => {
+                    let body = body.clone();
+                    self.push_discovery(mac, Kind::HANDSHAKE_INIT, SessionIndex(0), &body);
+                }
+                Stage::Confirm => self.push_confirmation(local, now),
+            }
+        }
+    }
+
+    /// Relay: a control begins a handshake.
+    pub(crate) fn receive_init(&mut self, body: &[u8], head: &Head, now: Time) -> Result<(), DropReason> {
+        let init = HandshakeBody::parse(body).map_err(|_| DropReason::Malformed)?;
+        if self.role != Role::Relay {
+            return Err(DropReason::SameRole);
+        }
+        if !self.handshakes.take(now) {
+            return Err(DropReason::HandshakeLimit);
+        }
+        let prologue = self.prologue(head.source, init.association, init.sender);
+        let mut handshake = Handshake::new(self.role, &self.noise_psk, &prologue, &mut self.random)?;
+        let payload = handshake.read(init.noise)?;
+        let candidate = self.candidate(&payload, head.source, now)?;
+        while self.half_open.len() >= HALF_OPEN_MAX {
+            self.half_open.pop_front().into_iter().for_each(|oldest| self.sessions.remove(oldest));
+        }
+        let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
+        self.half_open.push_back(local);
+        let response = self.write_body(&mut handshake, local, init.association)?;
+        let seal = handshake.finish()?;
+        self.sessions.put(Session::new(local, init.sender, init.association, seal, candidate));
+        self.push_discovery(head.source, Kind::HANDSHAKE_RESPONSE, init.sender, &response);
+        Ok(())
+    }
+
+    /// Control: a relay answers.
+    pub(crate) fn receive_response(&mut self, body: &[u8], head: &Head, now: Time) -> Result<(), DropReason> {
+        let response = HandshakeBody::parse(body).map_err(|_| DropReason::Malformed)?;
+        let receiver = head.header.receiver();
+        let index = self.attempts.iter().position(|attempt| attempt.local == receiver);
+        let index = index.ok_or(DropReason::BadHandshake)?;
+        let attempt = &mut self.attempts[index];
+        let Stage::Init { handshake, .. } = &mut attempt.stage else { return Err(DropReason::BadHandshake) };
+        if response.association != attempt.association {
+            return Err(DropReason::BadHandshake);
+        }
+        let payload = handshake.read(response.noise)?;
+        let seal = handshake.finish();
+        let (association, rekey) = (attempt.association, attempt.rekey);
+        let accepted = self.accept_response(&payload, head.source, association, rekey, now);
+        let (candidate, seal) = match (accepted, seal) {
+            (Ok(candidate), Ok(seal)) => (candidate, seal),
+            (Err(reason), _) | (_, Err(reason)) => {
+                self.attempts.swap_remove(index);
+                self.sessions.remove(receiver);
+                return Err(reason);
+            }
+        };
+        self.sessions.put(Session::new(receiver, response.sender, association, seal, candidate));
+        let attempt = &mut self.attempts[index];
+        (attempt.stage, attempt.tries, attempt.next) = (Stage::Confirm, 0, now);
+        self.attempts_timeout(now);
+        Ok(())
+    }
+
+    fn accept_response(
+        &mut self,
+        payload: &[u8],
+        source: Mac,
+        association: u64,
+        rekey: bool,
+        now: Time,
+    ) -> Result<Candidate, DropReason> {
+        let candidate = self.candidate(payload, source, now)?;
+        let meets = self.meets(&candidate, association, now);
+        if rekey != matches!(meets, Ok(crate::association::Meeting::Rekey(_))) {
+            return Err(meets.err().unwrap_or(DropReason::BadHandshake));
+        }
+        match meets {
+            Err(DropReason::NameInUse) => {
+                self.refuse(&candidate.name, Role::Relay, source, DropReason::NameInUse, now);
+                Err(DropReason::NameInUse)
+            }
+            Err(reason) => Err(reason),
+            Ok(_) => Ok(candidate),
+        }
+    }
+
+    /// The other side as the payload of its handshake frame names it.
+    fn candidate(&mut self, payload: &[u8], source: Mac, now: Time) -> Result<Candidate, DropReason> {
+        let hello = Hello::parse(payload).map_err(|_| DropReason::BadHandshake)?;
+        self.check_hello(&hello, source, true, now)?;
+        Ok(Candidate {
+            name: hello.name.to_owned(),
+            boot: hello.boot,
+            mac: source,
+            until: now + HALF_OPEN_FOR,
+        })
+    }
+
+    fn write_body(
+        &self,
+        handshake: &mut Handshake,
+        sender: SessionIndex,
+        association: u64,
+    ) -> Result<Vec<u8>, DropReason> {
+        let mut hello = [0; crate::discovery::HELLO_MAX];
+        let length = self.own_hello().emit(&mut hello).map_err(|_| DropReason::BadHandshake)?;
+        let noise = handshake.write(&hello[..length])?;
+        let mut body = vec![0; HandshakeBody::PREFIX_LEN + noise.len()];
+        let handshake = HandshakeBody { sender, association, noise: &noise };
+        handshake.emit(&mut body).map_err(|_| DropReason::BadHandshake)?;
+        Ok(body)
+    }
+
+    fn prologue(&self, other: Mac, association: u64, initiator: SessionIndex) -> Prologue {
+        let (control, relay) = match self.role {
+            Role::Control => (self.interface.mac, other),
+            Role::Relay => (other, self.interface.mac),
+        };
+        Prologue { ethertype: self.interface.ethertype, control, relay, association, initiator }
+    }
+
+    /// The frame that proves to the relay that this control holds the keys; echo 0 asks for an answer at once.
+    fn push_confirmation(&mut self, index: SessionIndex, now: Time) {
+        let interval = u32::try_from(self.keepalive.as_micros()).unwrap_or(u32::MAX);
+        let keepalive = Keepalive { sent: now.0.max(1), echo: 0, held: 0, interval };
+        self.push_candidate_frame(index, Kind::KEEPALIVE, |body| keepalive.emit(body).ok());
+    }
+
+    /// Tells the other side of a candidate that it is refused.
+    pub(crate) fn push_refusal(&mut self, index: SessionIndex) {
+        let close = Close { reason: CloseReason::NAME_IN_USE };
+        self.push_candidate_frame(index, Kind::CLOSE, |body| close.emit(body).ok());
+    }
+
+    fn push_candidate_frame(
+        &mut self,
+        index: SessionIndex,
+        kind: Kind,
+        body: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let Owner::Candidate(candidate) = &session.owner else { return };
+        let (mac, mut frame) = (candidate.mac, vec![0; SMALL_FRAME]);
+        if let Some(length) = session.emit(&mut frame, &self.interface, mac, kind, self.control, body) {
+            frame.truncate(length);
+            self.push_frame(kind, frame);
+        }
+    }
+
+    /// Gives up the candidates that were not confirmed in time.
+    pub(crate) fn half_open_timeout(&mut self, now: Time) {
+        while let Some(index) = self.half_open.front().copied() {
+            if self.half_open_until(index).is_some_and(|until| until > now) {
+                return;
+            }
+            self.half_open.pop_front();
+            self.sessions.remove(index);
+        }
+    }
+
+    /// When a half-open candidate expires.
+    pub(crate) fn half_open_until(&self, index: SessionIndex) -> Option<Time> {
+        match &self.sessions.get(index)?.owner {
+            Owner::Candidate(candidate) => Some(candidate.until),
+            Owner::Peer(_) => None,
+        }
+    }
+}
+
+/// Handshakes under way at once, on each side.
+const HALF_OPEN_MAX: usize = 16;
+/// How long a relay keeps a candidate: longer than a control's tries.
+const HALF_OPEN_FOR: Duration = Duration::from_secs(2);
+const TRIES: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// Room for a keepalive or a close.
+const SMALL_FRAME: usize = HEADERS_LEN + 64 + TAG_LEN;

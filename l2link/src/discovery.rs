@@ -1,0 +1,198 @@
+//! Finding one another.
+//!
+//! Every device says hello to [`Mac::LINK_GROUP`]: at once when it starts or loses a peer, then after 100, 200 and
+//! 400 ms, then every second; every [`CALM`] when at least one peer is up and none is down. A relay answers the hello of
+//! a control with which it has no session (or one of another boot id) by a hello to that control alone, so a control
+//! that starts late waits for nobody. A control that hears such a relay begins a handshake.
+//!
+//! A hello is only a hint: it is never believed. Sessions come and go by handshakes and by liveness alone, so a repeated
+//! or forged hello costs a handshake attempt at most.
+
+use crate::interface::Head;
+use crate::{Link, Time};
+use core::time::Duration;
+use frames::discovery::{Hello, Role};
+use frames::header::{Flags, HEADERS_LEN, Kind, LinkHeader, TAG_LEN};
+use frames::{DropReason, Mac, SessionIndex};
+
+/// When hellos are sent, counted from the start or the loss of a peer.
+#[derive(Debug)]
+pub(crate) struct HelloTimer {
+    sent: usize,
+    next: Time,
+}
+
+/// Pauses after the first hellos.
+const QUICK: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
+/// Pause while someone is missed.
+const SEEKING: Duration = Duration::from_secs(1);
+/// Pause while nobody is known to be missed. Two devices whose first hellos were all lost still meet.
+const CALM: Duration = Duration::from_secs(2);
+
+impl HelloTimer {
+    pub(crate) fn new(now: Time) -> Self {
+        Self { sent: 0, next: now }
+    }
+
+    /// The next hello goes out at once.
+    pub(crate) fn hurry(&mut self) {
+        *self = Self::new(Time(0));
+    }
+
+    pub(crate) fn next(&self) -> Time {
+        self.next
+    }
+
+    fn advance(&mut self, calm: bool, now: Time) {
+        let pause = QUICK.get(self.sent).copied().unwrap_or(if calm { CALM } else { SEEKING });
+        self.sent = self.sent.saturating_add(1);
+        self.next = now + pause;
+    }
+}
+
+impl Link {
+    /// Sends the hello that is due.
+    pub(crate) fn hello_timeout(&mut self, now: Time) {
+        if self.hello.next() > now {
+            return;
+        }
+        self.push_hello(Mac::LINK_GROUP);
+        let calm = !self.peers.is_empty() && self.peers.iter().all(|peer| peer.life.is_some());
+        self.hello.advance(calm, now);
+    }
+
+    /// Takes a discovery or handshake frame.
+    pub(crate) fn receive_discovery(
+        &mut self,
+        frame: &[u8],
+        head: &Head,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let admitted = self.gate.as_ref().is_none_or(|gate| {
+            head.header.flags().contains(Flags::GATED) && gate.admits(frame, head.body_len)
+        });
+        let body = head.body(frame);
+        match head.header.kind {
+            Kind::HELLO => self.receive_hello(body, head.source, admitted, now),
+            Kind::HANDSHAKE_INIT if admitted => self.receive_init(body, head, now),
+            Kind::HANDSHAKE_RESPONSE if admitted => self.receive_response(body, head, now),
+            Kind::HANDSHAKE_INIT | Kind::HANDSHAKE_RESPONSE => Err(DropReason::BadGate),
+            _ => Err(DropReason::UnknownKind),
+        }
+    }
+
+    fn receive_hello(
+        &mut self,
+        body: &[u8],
+        source: Mac,
+        admitted: bool,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let hello = Hello::parse(body).map_err(|_| DropReason::Malformed)?;
+        self.check_hello(&hello, source, admitted, now)?;
+        let met = self.peer_named(hello.name).map(|index| &self.peers[index]);
+        if met.is_some_and(|peer| peer.life.is_some() && peer.boot == hello.boot) {
+            return Ok(());
+        }
+        match self.role {
+            Role::Control => self.begin_handshake(hello.name, hello.boot, source, now),
+            Role::Relay if self.answers.take(now) => {
+                self.push_hello(source);
+                Ok(())
+            }
+            Role::Relay => Err(DropReason::HandshakeLimit),
+        }
+    }
+
+    /// Whether there can be a session with the sender of a hello, at its face value.
+    pub(crate) fn check_hello(
+        &mut self,
+        hello: &Hello<'_>,
+        source: Mac,
+        admitted: bool,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let own = self.own_hello();
+        let same_role = hello.role == own.role;
+        let reason = if same_role && admitted && hello.name == own.name && hello.boot != own.boot {
+            DropReason::NameInUse
+        } else if same_role {
+            return Err(DropReason::SameRole);
+        } else if hello.mode != own.mode {
+            DropReason::ModeMismatch
+        } else if !admitted {
+            DropReason::BadGate
+        } else if (hello.control, hello.data) != (own.control, own.data) {
+            DropReason::ModeMismatch
+        } else {
+            return Ok(());
+        };
+        if !self.is_up_at(hello.name, source) {
+            self.refuse(hello.name, hello.role, source, reason, now);
+        }
+        Err(reason)
+    }
+
+    /// Whether there is a session with this name at this address: what anyone says in its name does not count.
+    fn is_up_at(&self, name: &str, mac: Mac) -> bool {
+        self.peers.iter().any(|peer| peer.life.is_some() && peer.name == name && peer.mac == mac)
+    }
+
+    /// Notes a device with which there can be no session.
+    pub(crate) fn refuse(&mut self, name: &str, role: Role, mac: Mac, reason: DropReason, now: Time) {
+        let event = self.refusals.note(name, role, mac, reason, now);
+        self.events.extend(event);
+    }
+
+    fn push_hello(&mut self, destination: Mac) {
+        let mut body = [0; HELLO_MAX];
+        if let Ok(length) = self.own_hello().emit(&mut body) {
+            self.push_discovery(destination, Kind::HELLO, SessionIndex(0), &body[..length]);
+        }
+    }
+
+    /// Queues a discovery or handshake frame, with the gate's tag in secured modes.
+    pub(crate) fn push_discovery(
+        &mut self,
+        destination: Mac,
+        kind: Kind,
+        receiver: SessionIndex,
+        body: &[u8],
+    ) {
+        let Ok(length) = u16::try_from(body.len()) else { return };
+        let flags = if self.gate.is_some() { Flags::GATED } else { Flags::empty() };
+        let mut frame = vec![0; HEADERS_LEN];
+        self.interface.write_headers(
+            &mut frame,
+            destination,
+            &LinkHeader::new(kind, flags, length, receiver, 0),
+        );
+        frame.extend_from_slice(body);
+        if let Some(gate) = &self.gate {
+            frame.resize(frame.len() + TAG_LEN, 0);
+            gate.close(&mut frame, body.len());
+        }
+        self.push_frame(kind, frame);
+    }
+}
+
+/// Longest hello that this build sends, in bytes.
+pub(crate) const HELLO_MAX: usize = 79;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_then_seeking_then_calm() {
+        let mut timer = HelloTimer::new(Time(0));
+        let mut pause = |calm| {
+            let now = timer.next();
+            timer.advance(calm, now);
+            (timer.next() - now).as_millis()
+        };
+        assert_eq!([pause(true), pause(false), pause(true)], [100, 200, 400]);
+        assert_eq!([pause(false), pause(true), pause(false)], [1000, 2000, 1000]);
+    }
+}

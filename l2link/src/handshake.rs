@@ -1,0 +1,234 @@
+//! The handshake: who speaks, what is bound, which keys come out.
+//!
+//! The control always begins, when it has heard a relay's hello. Two frames: `HANDSHAKE_INIT` and
+//! `HANDSHAKE_RESPONSE`, each with the sender's [`Hello`](frames::discovery::Hello) as payload.
+//!
+//! Mode `psk`: [`PATTERN`], with the noise psk of [`crate::gate`] and this prologue:
+//!
+//! ```text
+//! "l2link" | version (8) | EtherType (16) | initiator's role (8) | responder's role (8) | initiator's address (48) |
+//! responder's address (48) | association (64) | initiator's session index (32)
+//! ```
+//!
+//! The addresses are those of this handshake; they may change later. `Split()` gives two keys, the first for frames from
+//! control to relay, the second for the other way. Mode `none`: the payloads stand in clear and there are no keys.
+//!
+//! All randomness is the link's: the resolver gives snow a generator seeded from it, and all else is snow's own.
+
+use crate::random::Random;
+use crate::seal::Seal;
+use core::fmt;
+use frames::discovery::Role;
+use frames::header::VERSION;
+use frames::{DropReason, Mac, SessionIndex};
+use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash};
+use snow::{Builder, HandshakeState};
+use std::sync::Mutex;
+use zeroize::Zeroizing;
+
+pub(crate) const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+
+/// Longest Noise message here: a public key, a payload, a tag.
+const MESSAGE_MAX: usize = 32 + PAYLOAD_MAX + 16;
+/// Longest payload that is taken: a hello of today is at most 79 bytes, the rest is for TLVs to come.
+const PAYLOAD_MAX: usize = 1024;
+
+/// What both sides bind into the handshake.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prologue {
+    pub(crate) ethertype: u16,
+    pub(crate) control: Mac,
+    pub(crate) relay: Mac,
+    pub(crate) association: u64,
+    pub(crate) initiator: SessionIndex,
+}
+
+impl Prologue {
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = b"l2link".to_vec();
+        bytes.push(VERSION);
+        bytes.extend(self.ethertype.to_be_bytes());
+        bytes.extend([Role::Control as u8, Role::Relay as u8]);
+        bytes.extend(self.control.0);
+        bytes.extend(self.relay.0);
+        bytes.extend(self.association.to_be_bytes());
+        bytes.extend(self.initiator.0.to_be_bytes());
+        bytes
+    }
+}
+
+/// One side of a handshake between its two frames.
+pub(crate) struct Handshake(Option<Box<HandshakeState>>);
+
+/// The key for Noise; `None` in mode `none`.
+pub(crate) type NoisePsk = Option<Zeroizing<[u8; 32]>>;
+
+impl Handshake {
+    /// A handshake at its beginning. Both sides do the same work in it, in opposite order.
+    pub(crate) fn new(
+        role: Role,
+        psk: &NoisePsk,
+        prologue: &Prologue,
+        random: &mut Random,
+    ) -> Result<Self, DropReason> {
+        let Some(psk) = psk else { return Ok(Self(None)) };
+        build(role, psk, prologue, random).map(|state| Self(Some(Box::new(state)))).map_err(bad)
+    }
+
+    /// Writes this side's message.
+    pub(crate) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, DropReason> {
+        let Some(state) = &mut self.0 else { return Ok(payload.to_vec()) };
+        let mut message = vec![0; MESSAGE_MAX];
+        let len = state.write_message(payload, &mut message).map_err(bad)?;
+        message.truncate(len);
+        Ok(message)
+    }
+
+    /// Reads the other side's message and returns its payload. After an error a genuine message may still come.
+    pub(crate) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, DropReason> {
+        if message.len() > MESSAGE_MAX {
+            return Err(DropReason::BadHandshake);
+        }
+        let Some(state) = &mut self.0 else { return Ok(message.to_vec()) };
+        let mut payload = vec![0; MESSAGE_MAX];
+        let len = state.read_message(message, &mut payload).map_err(bad)?;
+        payload.truncate(len);
+        Ok(payload)
+    }
+
+    /// The keys, after both messages.
+    pub(crate) fn finish(&mut self) -> Result<Option<Seal>, DropReason> {
+        let Some(state) = &mut self.0 else { return Ok(None) };
+        if !state.is_handshake_finished() {
+            return Err(DropReason::BadHandshake);
+        }
+        let (up, down) = state.dangerously_get_raw_split();
+        let (up, down) = (Zeroizing::new(up), Zeroizing::new(down));
+        let (send, receive) = if state.is_initiator() { (&up, &down) } else { (&down, &up) };
+        Seal::new(send, receive).map(Some).map_err(|_| DropReason::BadHandshake)
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handshake(..)")
+    }
+}
+
+fn build(
+    role: Role,
+    psk: &[u8; 32],
+    prologue: &Prologue,
+    random: &mut Random,
+) -> Result<HandshakeState, snow::Error> {
+    let params: NoiseParams = PATTERN.parse()?;
+    let prologue = prologue.bytes();
+    let resolver = Box::new(Resolver { random: Mutex::new(Some(random.child())) });
+    let builder = Builder::with_resolver(params, resolver).psk(0, psk)?.prologue(&prologue)?;
+    match role {
+        Role::Control => builder.build_initiator(),
+        Role::Relay => builder.build_responder(),
+    }
+}
+
+fn bad(_: snow::Error) -> DropReason {
+    DropReason::BadHandshake
+}
+
+/// Gives snow the link's randomness, once for each handshake.
+struct Resolver {
+    random: Mutex<Option<Random>>,
+}
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn snow::types::Random>> {
+        let random = self.random.lock().ok()?.take()?;
+        Some(Box::new(random))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use frames::header::{HEADERS_LEN, TAG_LEN};
+
+    const PROLOGUE: Prologue = Prologue {
+        ethertype: 0x88b5,
+        control: Mac([2, 0, 0, 0, 0, 1]),
+        relay: Mac([2, 0, 0, 0, 0, 2]),
+        association: 5,
+        initiator: SessionIndex(6),
+    };
+
+    fn sides(control: u8, relay: u8, relay_prologue: &Prologue) -> (Handshake, Handshake) {
+        let mut random = Random::new(&[3; 32]);
+        let mut side = |role, psk, prologue| {
+            Handshake::new(role, &Some(Zeroizing::new([psk; 32])), prologue, &mut random).unwrap()
+        };
+        (side(Role::Control, control, &PROLOGUE), side(Role::Relay, relay, relay_prologue))
+    }
+
+    #[test]
+    fn both_sides_get_the_same_keys_crossed() {
+        let (mut control, mut relay) = sides(1, 1, &PROLOGUE);
+        let first = control.write(b"from control").unwrap();
+        assert_eq!(relay.read(&first).unwrap(), b"from control");
+        let second = relay.write(b"from relay").unwrap();
+        let mut forged = second.clone();
+        forged[40] ^= 1;
+        assert!(control.read(&forged).is_err());
+        assert!(control.finish().is_err(), "not finished yet");
+        assert_eq!(control.read(&second).unwrap(), b"from relay", "a forgery does no harm");
+        let (control, relay) = (control.finish().unwrap().unwrap(), relay.finish().unwrap().unwrap());
+        let mut frame = [7; HEADERS_LEN + 3 + TAG_LEN];
+        control.close(&mut frame, 3, 1, true).unwrap();
+        assert!(relay.open(&mut frame, 3, 1, true));
+        relay.close(&mut frame, 3, 1, false).unwrap();
+        assert!(control.open(&mut frame, 3, 1, false));
+    }
+
+    #[test]
+    fn another_key_or_another_prologue_fails_at_the_first_message() {
+        let (mut control, mut relay) = sides(1, 2, &PROLOGUE);
+        assert_eq!(relay.read(&control.write(b"x").unwrap()), Err(DropReason::BadHandshake));
+        for prologue in [
+            Prologue { ethertype: 0x88b6, ..PROLOGUE },
+            Prologue { association: 6, ..PROLOGUE },
+            Prologue { initiator: SessionIndex(7), ..PROLOGUE },
+            Prologue { relay: PROLOGUE.control, ..PROLOGUE },
+        ] {
+            let (mut control, mut relay) = sides(1, 1, &prologue);
+            assert_eq!(relay.read(&control.write(b"x").unwrap()), Err(DropReason::BadHandshake));
+        }
+    }
+
+    #[test]
+    fn mode_none_has_payloads_in_clear_and_no_keys() {
+        let mut side = Handshake::new(Role::Control, &None, &PROLOGUE, &mut Random::new(&[0; 32])).unwrap();
+        assert_eq!(side.write(b"x").unwrap(), b"x");
+        assert_eq!(side.read(b"y").unwrap(), b"y");
+        assert!(side.finish().unwrap().is_none());
+    }
+
+    #[test]
+    fn garbage_of_any_length_is_refused() {
+        for len in [0, 1, 31, 32, 47, 48, 200, 5000] {
+            let (_, mut relay) = sides(1, 1, &PROLOGUE);
+            assert_eq!(relay.read(&vec![0x55; len]), Err(DropReason::BadHandshake), "{len}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the link knows of a peer.
+
+use crate::Time;
+use crate::reassembly::Reassembly;
+use crate::rtt::Rtt;
+use crate::stream::Streams;
+use core::time::Duration;
+use frames::{BootId, Mac, SessionIndex};
+
+/// Peers that this device remembers at most.
+pub(crate) const PEERS_MAX: usize = 256;
+/// Even with traffic, a keepalive is sent this often, for its round-trip time.
+pub(crate) const KEEPALIVE_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// A device of the other role that had a session here.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) boot: BootId,
+    pub(crate) mac: Mac,
+    /// When it went up or down.
+    pub(crate) since: Time,
+    /// The newest association, over if there is no life: it never begins again.
+    pub(crate) association: u64,
+    pub(crate) rtt: Rtt,
+    pub(crate) life: Option<Life>,
+}
+
+/// What exists from `PeerUp` to `PeerDown`: one association.
+#[derive(Debug)]
+pub(crate) struct Life {
+    /// The session by which frames are sent.
+    pub(crate) current: SessionIndex,
+    /// The one before the last rekey, still received until this time.
+    pub(crate) previous: Option<(SessionIndex, Time)>,
+    pub(crate) streams: Streams,
+    pub(crate) reassembly: Reassembly,
+    /// Number of the newest parcel sent in pieces.
+    pub(crate) parcel: u32,
+    pub(crate) last_heard: Time,
+    /// When the last frame was sent that counts as a sign of life.
+    pub(crate) last_sent: Time,
+    pub(crate) last_keepalive: Time,
+    pub(crate) keepalive_due: bool,
+    /// Longest silence that the peer promised.
+    pub(crate) interval: Duration,
+    /// When the keys are to be replaced; only the control does.
+    pub(crate) rekey_at: Option<Time>,
+}
+
+impl Life {
+    pub(crate) fn new(current: SessionIndex, interval: Duration, rekey_at: Option<Time>, now: Time) -> Self {
+        Self {
+            current,
+            previous: None,
+            streams: Streams::default(),
+            reassembly: Reassembly::default(),
+            parcel: 0,
+            last_heard: now,
+            last_sent: now,
+            last_keepalive: now,
+            keepalive_due: true,
+            interval,
+            rekey_at,
+        }
+    }
+
+    /// When the peer is given up unless it is heard.
+    pub(crate) fn dead_at(&self, missed: u32) -> Time {
+        self.last_heard + self.interval.saturating_mul(missed)
+    }
+
+    /// When a keepalive is due. `interval` is this device's longest silence.
+    pub(crate) fn keepalive_at(&self, interval: Duration) -> Time {
+        (self.last_sent + interval).min(self.last_keepalive + KEEPALIVE_AT_LEAST)
+    }
+}

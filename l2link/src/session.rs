@@ -1,0 +1,256 @@
+//! One generation of keys between this device and a peer, and the table of all of them.
+//!
+//! A session is made by a handshake. It is a *candidate* until the first authentic frame of the other side opens under
+//! its keys: that proves that the other side is alive now and holds the same keys, whatever old handshake frames an
+//! attacker repeats. Then it belongs to its peer, and this side begins to send by it. Frames name it by the receiver's
+//! index: the low ten bits are the place in the table, the rest is random, so that a frame of a dead session finds
+//! nothing.
+
+use crate::Time;
+use crate::interface::Interface;
+use crate::random::Random;
+use crate::replay::ReplayWindow;
+use crate::seal::Seal;
+use core::time::Duration;
+use frames::discovery::Protection;
+use frames::header::{Flags, HEADERS_LEN, Kind, LinkHeader, TAG_LEN};
+use frames::{BootId, Mac, SessionIndex};
+
+/// Age at which the control replaces the keys of a session.
+pub(crate) const REKEY_AFTER: Duration = Duration::from_secs(120);
+/// Pause before a rekey that failed is tried again; the old keys go on.
+pub(crate) const REKEY_RETRY: Duration = Duration::from_secs(5);
+/// For how long frames under the former keys are still taken after a rekey: reordering and queues on the way.
+pub(crate) const PREVIOUS_KEPT: Duration = Duration::from_secs(1);
+
+/// Places in the table: current and former keys of 256 peers, and what is half open.
+const TABLE_MAX: usize = 1 << PLACE_BITS;
+const PLACE_BITS: u32 = 10;
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) local: SessionIndex,
+    pub(crate) remote: SessionIndex,
+    pub(crate) owner: Owner,
+    pub(crate) association: u64,
+    /// `None` in mode `none`.
+    pub(crate) seal: Option<Seal>,
+    pub(crate) replay: ReplayWindow,
+    /// Counter of the newest frame sent.
+    counter: u64,
+    /// `sent` of the peer's newest keepalive here, and when it came.
+    pub(crate) echo: Option<(u64, Time)>,
+}
+
+/// Whose session it is.
+#[derive(Debug)]
+pub(crate) enum Owner {
+    /// Nobody's yet.
+    Candidate(Box<Candidate>),
+    /// The peer's at this place.
+    Peer(usize),
+}
+
+/// The other side of a handshake, as its hello within the handshake names it.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) name: String,
+    pub(crate) boot: BootId,
+    pub(crate) mac: Mac,
+    /// When it is given up.
+    pub(crate) until: Time,
+}
+
+impl Session {
+    pub(crate) fn new(
+        local: SessionIndex,
+        remote: SessionIndex,
+        association: u64,
+        seal: Option<Seal>,
+        candidate: Candidate,
+    ) -> Self {
+        Self {
+            local,
+            remote,
+            owner: Owner::Candidate(Box::new(candidate)),
+            association,
+            seal,
+            replay: ReplayWindow::default(),
+            counter: 0,
+            echo: None,
+        }
+    }
+
+    /// Writes a frame of this session to the front of `slot` and returns its length. `body` writes the body and returns
+    /// its length; it is given all the room that the link's MTU and the slot leave.
+    #[inline]
+    pub(crate) fn emit(
+        &mut self,
+        slot: &mut [u8],
+        interface: &Interface,
+        destination: Mac,
+        kind: Kind,
+        protection: Protection,
+        body: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<usize> {
+        let flags = flags(protection);
+        let longest = slot.len().min(interface.frame_len_max());
+        let room = slot.get_mut(HEADERS_LEN..longest.checked_sub(flags.tag_len())?)?;
+        let body_len = body(room)?;
+        let length = u16::try_from(body_len).ok()?;
+        let counter = self.counter + 1;
+        interface.write_headers(
+            slot,
+            destination,
+            &LinkHeader::new(kind, flags, length, self.remote, counter),
+        );
+        if flags.contains(Flags::SEALED) {
+            self.seal.as_ref()?.close(slot, body_len, counter, flags.contains(Flags::ENCRYPTED)).ok()?;
+        }
+        self.counter = counter;
+        Some(HEADERS_LEN + body_len + flags.tag_len())
+    }
+}
+
+/// The flags that frames of a protection carry.
+pub(crate) fn flags(protection: Protection) -> Flags {
+    match protection {
+        Protection::SEALED => Flags::SEALED,
+        Protection::ENCRYPTED => Flags::SEALED | Flags::ENCRYPTED,
+        _ => Flags::empty(),
+    }
+}
+
+/// Bytes of a body that one frame holds.
+pub(crate) fn body_max(interface: &Interface, protection: Protection) -> usize {
+    interface.mtu - size_of::<LinkHeader>() - flags(protection).tag_len()
+}
+const _: () = assert!(TAG_LEN + size_of::<LinkHeader>() < crate::Config::MTU_MIN as usize);
+
+/// All sessions by their local index.
+#[derive(Debug, Default)]
+pub(crate) struct SessionTable {
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Free,
+    Reserved(SessionIndex),
+    Used(Box<Session>),
+}
+
+impl SessionTable {
+    /// Allots an index; `None` if the table is full.
+    pub(crate) fn reserve(&mut self, random: &mut Random) -> Option<SessionIndex> {
+        let free = self.places.iter().position(|place| matches!(place, Place::Free));
+        let place = free.unwrap_or(self.places.len());
+        if place >= TABLE_MAX {
+            return None;
+        }
+        let salt = random.u32() << PLACE_BITS;
+        let index = SessionIndex(1 << 31 | salt | u32::try_from(place).ok()?);
+        if place == self.places.len() {
+            self.places.push(Place::Free);
+        }
+        self.places[place] = Place::Reserved(index);
+        Some(index)
+    }
+
+    /// Puts a session at its reserved index.
+    pub(crate) fn put(&mut self, session: Session) {
+        let local = session.local;
+        if let Some(place) = self.places.get_mut(place(local))
+            && matches!(place, Place::Reserved(index) if *index == local)
+        {
+            *place = Place::Used(Box::new(session));
+        }
+    }
+
+    /// Frees an index, whether there is a session or not.
+    pub(crate) fn remove(&mut self, index: SessionIndex) {
+        if let Some(place) = self.places.get_mut(place(index)) {
+            let known = match place {
+                Place::Free => false,
+                Place::Reserved(known) => *known == index,
+                Place::Used(session) => session.local == index,
+            };
+            if known {
+                *place = Place::Free;
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: SessionIndex) -> Option<&Session> {
+        match self.places.get(place(index)) {
+            Some(Place::Used(session)) if session.local == index => Some(session),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Session> {
+        match self.places.get_mut(place(index)) {
+            Some(Place::Used(session)) if session.local == index => Some(session),
+            _ => None,
+        }
+    }
+
+    /// How many indexes are allotted.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn len(&self) -> usize {
+        self.places.iter().filter(|place| !matches!(place, Place::Free)).count()
+    }
+}
+
+fn place(index: SessionIndex) -> usize {
+    (index.0 & ((1 << PLACE_BITS) - 1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(local: SessionIndex) -> Session {
+        let candidate = Candidate { name: "a".into(), boot: BootId(1), mac: Mac::default(), until: Time(0) };
+        Session::new(local, SessionIndex(7), 1, None, candidate)
+    }
+
+    #[test]
+    fn an_index_finds_its_session_and_nothing_after_it() {
+        let (mut table, mut random) = (SessionTable::default(), Random::new(&[1; 32]));
+        let first = table.reserve(&mut random).unwrap();
+        assert!(table.get(first).is_none());
+        table.put(session(first));
+        assert!(table.get(first).is_some());
+        table.remove(SessionIndex(first.0 ^ 1 << 20));
+        assert!(table.get_mut(first).is_some());
+        table.remove(first);
+        let second = table.reserve(&mut random).unwrap();
+        table.put(session(second));
+        assert_eq!(place(first), place(second));
+        assert!(table.get(first).is_none() && table.get(second).is_some());
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let (mut table, mut random) = (SessionTable::default(), Random::new(&[1; 32]));
+        assert_eq!((0..2000).filter_map(|_| table.reserve(&mut random)).count(), TABLE_MAX);
+    }
+
+    #[test]
+    fn frames_stay_within_mtu_and_slot() {
+        let interface = Interface { mac: Mac::default(), ethertype: 0x88b5, mtu: 1280 };
+        let mut session = session(SessionIndex(1));
+        let mut slot = [0; 2000];
+        let mut fill = |slot: &mut [u8]| {
+            let body = |room: &mut [u8]| Some(room.len());
+            session.emit(slot, &interface, Mac::BROADCAST, Kind::DATA, Protection::CLEAR, body)
+        };
+        assert_eq!(fill(&mut slot), Some(1294));
+        assert_eq!(fill(&mut slot[..100]), Some(100));
+        assert_eq!(fill(&mut slot[..20]), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! Whole segments in virtual time, over a network that loses, reorders, repeats, corrupts, delays and cuts; all of it,
+//! the devices' keys included, follows from one number.
+//!
+//! [`run`] draws a scenario from the seed: one or two relays and one to three controls, mode and protections, MTUs,
+//! liveness, and how bad the network is. For a few virtual seconds the devices send messages and parcels while they are
+//! cut off, restarted, renumbered and re-addressed. Then the network heals, and some seconds later everything must have
+//! come right. What is checked, in [`world`] and [`node`]:
+//!
+//! - the messages of each stream arrive exactly once and in order from the first one on, as long as their association
+//!   lives; at the end all messages of the last association have arrived;
+//! - `PeerUp` and `PeerDown` take turns;
+//! - every relay and every control converge to "up" after the network healed, and stay so;
+//! - no parcel arrives that was not sent, byte for byte, where the configuration protects parcels;
+//! - sessions, peers, attempts, half-open candidates and queues stay within their bounds; no timer spins.
+
+mod dice;
+mod network;
+mod node;
+mod scenario;
+mod world;
+
+pub use dice::Dice;
+pub use network::Weather;
+pub use scenario::Scenario;
+pub use world::{Failure, Report, Trace, run, run_traced};

@@ -1,0 +1,111 @@
+//! What a seed stands for.
+
+use super::{Dice, Weather};
+use crate::{Config, Security, Time};
+use core::time::Duration;
+use frames::discovery::{Protection, Role};
+use frames::{BootId, Mac};
+use zeroize::Zeroizing;
+
+/// A segment, its network and how long each phase takes.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// How many of the devices are relays; they come first.
+    pub relays: usize,
+    /// How many are controls.
+    pub controls: usize,
+    /// Whether there is a psk.
+    pub secured: bool,
+    /// Protection of session frames.
+    pub control: Protection,
+    /// Protection of data frames.
+    pub data: Protection,
+    /// The network until it heals.
+    pub weather: Weather,
+    /// When it heals.
+    pub heals: Time,
+    /// When sending stops.
+    pub quiet: Time,
+    /// When everything must have arrived.
+    pub end: Time,
+    /// Keepalives missed until a peer counts as lost.
+    pub missed: u32,
+    /// Mean pause between two things that a device sends, in µs.
+    pub pause: u64,
+    /// Mean pause between two blows (restart, cut, new address, new MTU), in µs.
+    pub blows: u64,
+}
+
+/// The longest time from healing to "up" that is allowed: the liveness time-out, then the next hello of a device that
+/// misses somebody (a second), twice, as the first handshake may meet what is left of an old one.
+const CONVERGES: Duration = Duration::from_secs(4);
+/// Time for what is queued to arrive.
+const DRAINS: Duration = Duration::from_secs(2);
+
+impl Scenario {
+    /// Draws one.
+    #[must_use]
+    pub fn draw(dice: &mut Dice) -> Self {
+        let secured = !dice.chance(200);
+        let (control, data) = if secured {
+            let sealed = [Protection::SEALED, Protection::ENCRYPTED];
+            let any = [Protection::SEALED, Protection::SEALED, Protection::ENCRYPTED, Protection::CLEAR];
+            (dice.pick(&sealed), dice.pick(&any))
+        } else {
+            (Protection::CLEAR, Protection::CLEAR)
+        };
+        let mut up_to_one_of = |worst: &[u64]| {
+            let worst = dice.pick(worst);
+            dice.between(0, worst)
+        };
+        let weather = Weather {
+            loss: up_to_one_of(&[0, 20, 100, 300, 500]),
+            repeat: up_to_one_of(&[0, 50, 300]),
+            corrupt: up_to_one_of(if secured { &[0, 20, 150] } else { &[0] }),
+            delay: up_to_one_of(&[20, 500]),
+            jitter: up_to_one_of(&[10, 1000, 8000]),
+        };
+        let heals = Time(dice.between(500_000, 3_000_000));
+        let quiet = heals + CONVERGES;
+        Self {
+            relays: dice.pick(&[1, 1, 2]),
+            controls: dice.pick(&[1, 1, 2, 3]),
+            secured,
+            control,
+            data,
+            weather,
+            heals,
+            quiet,
+            end: quiet + DRAINS,
+            missed: dice.pick(&[3, 3, 5, 10]),
+            pause: dice.between(2_000, 60_000),
+            blows: dice.between(100_000, 2_000_000),
+        }
+    }
+
+    /// Whether a parcel that arrives must be one that was sent.
+    #[must_use]
+    pub fn protects_parcels(&self) -> bool {
+        self.data != Protection::CLEAR || self.weather.corrupt == 0
+    }
+
+    /// The configuration of a device in one of its lives.
+    #[must_use]
+    pub fn config(&self, device: usize, boot: u64, mac: Mac, mtu: u32) -> Config {
+        let relay = device < self.relays;
+        let role = if relay { Role::Relay } else { Role::Control };
+        Config {
+            name: format!("{role}{device}"),
+            role,
+            boot: BootId(boot),
+            mac,
+            ethertype: frames::header::DEFAULT_ETHERTYPE,
+            mtu,
+            security: if self.secured { Security::Psk(Zeroizing::new([42; 32])) } else { Security::None },
+            control: self.control,
+            data: self.data,
+            keepalive: Config::KEEPALIVE,
+            missed: self.missed,
+        }
+    }
+}

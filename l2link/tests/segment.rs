@@ -1,0 +1,423 @@
+//! Two or three devices on a sound segment: what happens when, told step by step.
+
+use core::time::Duration;
+use frames::data::Tunnel;
+use frames::discovery::{Protection, Role};
+use frames::message::{Message, MessageType, RuleDelete};
+use frames::session::{CloseReason, Stream};
+use frames::{BootId, DropReason, Mac, RequestId, UpTunnel};
+use l2link::{Batch, Config, DownReason, Event, Link, PeerId, PeerState, Rx, Security, Time};
+use rstest::rstest;
+
+const MS: u64 = 1_000;
+const SECOND: u64 = 1_000_000;
+
+#[test]
+fn they_meet_whoever_starts_first() {
+    for late in [0, 1] {
+        let mut segment = Segment::default();
+        segment.add(device(1 - late, 1));
+        segment.run(5_000 * MS);
+        segment.add(device(late, 2));
+        segment.run(2 * MS);
+        assert_eq!(segment.told(0), ["up"], "late {late}");
+        assert_eq!(segment.told(1), ["up"], "late {late}");
+    }
+}
+
+#[test]
+fn a_message_is_on_the_wire_at_once() {
+    let mut segment = pair();
+    segment.stations[1].link.send_message(PeerId(0), &rule(7));
+    let sent = segment.flush(1);
+    assert_eq!(sent, 1);
+    segment.deliver();
+    assert_eq!(segment.told(0), ["RULE_DELETE"]);
+    segment.run(1);
+    assert_eq!(segment.stations[1].link.backlog(PeerId(0), Stream::Rules), 0, "acknowledged at once");
+}
+
+#[test]
+fn a_killed_device_is_back_within_milliseconds() {
+    for restarted in [0, 1] {
+        let mut segment = pair();
+        segment.run(10 * SECOND);
+        let config = Config { boot: BootId(99), ..device(restarted, [1, 2][restarted]) };
+        segment.stations[restarted].start(config, segment.now);
+        segment.run(2 * MS);
+        assert_eq!(segment.told(restarted), ["up"]);
+        assert_eq!(segment.told(1 - restarted), ["down: began a new session", "up"]);
+    }
+}
+
+#[test]
+fn silence_is_noticed_after_three_keepalives_and_healed_soon() {
+    let mut segment = pair();
+    segment.cut = true;
+    segment.run(290 * MS);
+    assert_eq!(segment.told(0), Vec::<String>::new());
+    segment.run(120 * MS);
+    assert_eq!(
+        (segment.told(0), segment.told(1)),
+        (vec!["down: silent".to_owned()], vec!["down: silent".to_owned()])
+    );
+    segment.run(20 * SECOND);
+    segment.cut = false;
+    segment.run(1100 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
+}
+
+#[test]
+fn a_stop_is_told() {
+    let mut segment = pair();
+    let now = segment.now;
+    segment.stations[0].link.close(CloseReason::SHUTDOWN, now);
+    segment.run(1);
+    assert_eq!(segment.told(1), ["down: peer stopped"]);
+    segment.stations[0].start(device(0, 1), segment.now);
+    segment.run(2 * MS);
+    assert_eq!(segment.told(1), ["up"]);
+}
+
+#[test]
+fn keys_change_without_a_trace() {
+    let mut segment = pair();
+    for request in 0..150_u32 {
+        segment.run(2 * SECOND);
+        segment.stations[1].link.send_message(PeerId(0), &rule(request));
+        segment.run(MS);
+        assert_eq!(segment.told(0), ["RULE_DELETE"]);
+    }
+    let (_, sent, _) = kind(&segment.stations[1].link, "HANDSHAKE_INIT");
+    assert!(sent >= 3, "300 s are two rekeys and the first handshake, not {sent}");
+    assert_eq!(segment.told(1), Vec::<String>::new());
+}
+
+#[test]
+fn a_new_address_is_followed_on_the_next_frame() {
+    let mut segment = pair();
+    for (station, mac) in [(0, 0x70), (1, 0x71)] {
+        let mac = Mac([2, 0, 0, 0, 0, mac]);
+        segment.stations[station].mac = mac;
+        segment.stations[station].link.set_interface(mac, 1500);
+        segment.run(MS);
+        assert_eq!(segment.stations[1 - station].link.peers()[0].mac, mac);
+    }
+    segment.run(2 * SECOND);
+    assert_eq!((segment.told(0).len(), segment.told(1).len()), (0, 0));
+}
+
+#[test]
+fn another_psk_is_refused_once_a_minute_and_shown() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(Config { security: psk(9), ..device(1, 2) });
+    segment.run(59 * SECOND);
+    assert_eq!(segment.told(0), ["refused control1: bad-gate"]);
+    assert_eq!(segment.told(1), ["refused relay0: bad-gate"]);
+    assert_eq!(segment.stations[0].link.peers()[0].state, PeerState::Refused(DropReason::BadGate));
+    segment.run(5 * SECOND);
+    assert_eq!(segment.told(0), ["refused control1: bad-gate"]);
+    segment.stations[1].start(device(1, 2), segment.now);
+    segment.run(2 * MS);
+    assert_eq!(segment.told(0), ["up"]);
+    let peers = segment.stations[0].link.peers();
+    assert_eq!((peers.len(), peers[0].state), (1, PeerState::Up));
+}
+
+#[rstest]
+#[case(Config { security: Security::None, ..device(1, 2) })]
+#[case(Config { data: Protection::CLEAR, ..device(1, 2) })]
+#[case(Config { control: Protection::ENCRYPTED, ..device(1, 2) })]
+fn another_mode_is_refused(#[case] config: Config) {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(config);
+    segment.run(SECOND);
+    assert_eq!(segment.told(0), ["refused control1: mode-mismatch"]);
+    assert_eq!(segment.told(1), ["refused relay0: mode-mismatch"]);
+}
+
+#[test]
+fn a_second_device_of_the_name_is_refused_until_the_first_is_gone() {
+    let mut segment = pair();
+    segment.add(Config { boot: BootId(77), ..device(1, 3) });
+    segment.run(3 * SECOND);
+    assert_eq!(segment.told(0), ["refused control1: name-in-use"]);
+    assert_eq!(segment.told(1), ["refused control1: name-in-use"]);
+    let told = segment.told(2);
+    assert!(told.contains(&"refused relay0: name-in-use".to_owned()), "{told:?}");
+    assert!(!told.contains(&"up".to_owned()), "{told:?}");
+    segment.stations.remove(1);
+    segment.run(2 * SECOND);
+    assert_eq!(segment.told(0), ["down: silent", "up"]);
+    assert_eq!(segment.told(1), ["up"]);
+}
+
+#[rstest]
+fn parcels_of_every_size_in_every_protection(
+    #[values(Protection::CLEAR, Protection::SEALED, Protection::ENCRYPTED)] data: Protection,
+    #[values(1280, 1500, 9000)] mtu: u32,
+) {
+    let mut segment = Segment::default();
+    for station in [0, 1] {
+        segment.add(Config { data, mtu, ..device(station, [1, 2][station]) });
+    }
+    segment.run(2 * MS);
+    for length in [24, 60, 1400, 1450, 1464, 1465, 1500, 1524, 9000, 65_000, 65_567] {
+        let mut parcel: Vec<u8> = (0..=255).cycle().take(length).collect();
+        parcel[..10].fill(0);
+        segment.send_parcel(0, &parcel).unwrap();
+        assert_eq!(segment.parcels(1), [parcel]);
+    }
+    assert_eq!(segment.send_parcel(0, &vec![0; 65_568]), Err(DropReason::TooLarge));
+    assert_eq!(segment.stations[0].link.counters().dropped(DropReason::TooLarge), 1);
+}
+
+#[test]
+fn what_no_kernel_would_take_is_dropped() {
+    let mut segment = pair();
+    let mut parcel = vec![0; 100];
+    parcel[1] = 9;
+    segment.send_parcel(0, &parcel).unwrap();
+    segment.send_parcel(0, &[0; 23]).unwrap();
+    let counters = segment.stations[1].link.counters();
+    assert_eq!((counters.dropped(DropReason::BadOffload), counters.dropped(DropReason::Malformed)), (1, 1));
+    assert!(segment.parcels(1).is_empty());
+}
+
+#[test]
+fn nothing_to_nobody() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    assert_eq!(segment.send_parcel(0, &[0; 60]), Err(DropReason::NoSession));
+    segment.stations[0].link.send_message(PeerId(0), &rule(1));
+    assert_eq!(segment.stations[0].link.backlog(PeerId(0), Stream::Rules), 0);
+}
+
+#[test]
+fn repeated_and_forged_frames_are_dropped_by_name() {
+    let mut segment = pair();
+    let now = segment.now;
+    segment.send_parcel_unheard(0, &[0; 60]);
+    let frame = segment.wire.pop().unwrap().1;
+    let link = &mut segment.stations[1].link;
+    let mut drop = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut frame = frame.clone();
+        change(&mut frame);
+        match link.handle_frame(&mut frame, now) {
+            Rx::Drop(reason) => Some(reason),
+            Rx::Parcel { .. } | Rx::Consumed => None,
+        }
+    };
+    let own = Mac([2, 0, 0, 0, 0, 2]).0;
+    assert_eq!(drop(&|frame| frame[6..12].copy_from_slice(&own)), Some(DropReason::OwnFrame));
+    assert_eq!(drop(&|frame| frame.truncate(50)), Some(DropReason::Truncated));
+    assert_eq!(drop(&|frame| frame[14] ^= 0x30), Some(DropReason::Version));
+    assert_eq!(drop(&|frame| frame[15] = 0x7f), Some(DropReason::UnknownKind));
+    assert_eq!(drop(&|frame| frame[15] = 0x05), Some(DropReason::UnknownKind));
+    assert_eq!(drop(&|frame| frame[20] ^= 1), Some(DropReason::UnknownSession));
+    assert_eq!(drop(&|frame| frame[14] &= 0xf0), Some(DropReason::NotSealed));
+    assert_eq!(drop(&|frame| frame[40] ^= 1), Some(DropReason::BadSeal));
+    assert_eq!(drop(&|frame| frame.extend([0; 20])), None, "padding is no harm");
+    assert_eq!(drop(&|_| ()), Some(DropReason::Replayed));
+}
+
+#[test]
+fn a_full_batch_loses_nothing() {
+    let mut segment = pair();
+    segment.stations[1].batch = Batch::new(1, 1514);
+    for request in 0..500 {
+        segment.stations[1].link.send_message(PeerId(0), &rule(request));
+    }
+    segment.run(10 * MS);
+    assert_eq!(segment.told(0).len(), 500);
+}
+
+#[test]
+fn a_forged_crowd_stays_bounded() {
+    let mut segment = Segment::default();
+    segment.add(Config { security: Security::None, ..device(0, 1) });
+    for name in 0..2_000_u32 {
+        let [_, _, high, low] = name.to_be_bytes();
+        let mac = Mac([2, 9, 9, 9, high, low]);
+        let name = format!("crowd{name}");
+        let config = Config { name, mac, security: Security::None, ..device(1, 2) };
+        let mut link = Link::new(config, [1; 32], segment.now);
+        let mut batch = Batch::new(8, 2000);
+        link.poll_transmit(&mut batch, segment.now);
+        for frame in batch.frames() {
+            let _ = segment.stations[0].link.handle_frame(&mut frame.to_vec(), segment.now);
+        }
+    }
+    segment.flush(0);
+    let link = &segment.stations[0].link;
+    assert!(segment.wire.len() <= 301, "{} answers", segment.wire.len());
+    assert!(link.counters().dropped(DropReason::HandshakeLimit) > 1_600);
+}
+
+fn device(station: usize, mac: u8) -> Config {
+    let role = [Role::Relay, Role::Control][station];
+    Config {
+        name: format!("{role}{station}"),
+        role,
+        boot: BootId(station as u64 + 1),
+        mac: Mac([2, 0, 0, 0, 0, mac]),
+        ethertype: 0x88b5,
+        mtu: 1500,
+        security: psk(3),
+        control: Protection::SEALED,
+        data: Protection::SEALED,
+        keepalive: Config::KEEPALIVE,
+        missed: Config::MISSED,
+    }
+}
+
+fn psk(key: u8) -> Security {
+    Security::Psk([key; 32].into())
+}
+
+fn rule(request: u32) -> Message<'static> {
+    Message::RuleDelete(RuleDelete { request: RequestId(request), tunnel: UpTunnel(1) })
+}
+
+fn kind(link: &Link, name: &str) -> (u64, u64, &'static str) {
+    let found = link.counters().kinds().find(|(known, ..)| *known == name);
+    found.map(|(name, rx, tx)| (rx.frames, tx.frames, name)).unwrap()
+}
+
+/// A relay (station 0) and a control (station 1) that have met.
+fn pair() -> Segment {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(device(1, 2));
+    segment.run(2 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
+    segment
+}
+
+/// A segment that carries every frame in no time.
+#[derive(Default)]
+struct Segment {
+    now: Time,
+    cut: bool,
+    stations: Vec<Station>,
+    wire: Vec<(Mac, Vec<u8>)>,
+}
+
+struct Station {
+    link: Link,
+    mac: Mac,
+    batch: Batch,
+    told: Vec<String>,
+    parcels: Vec<Vec<u8>>,
+}
+
+impl Station {
+    fn start(&mut self, config: Config, now: Time) {
+        self.link = Link::new(config, [self.mac.0[5]; 32], now);
+        self.batch = Batch::new(80, self.link.frame_len_max());
+    }
+}
+
+impl Segment {
+    fn add(&mut self, config: Config) {
+        let mac = config.mac;
+        let link = Link::new(config, [mac.0[5]; 32], self.now);
+        let batch = Batch::new(80, link.frame_len_max());
+        self.stations.push(Station { link, mac, batch, told: Vec::new(), parcels: Vec::new() });
+    }
+
+    /// Lets some µs pass.
+    fn run(&mut self, micros: u64) {
+        let end = self.now + Duration::from_micros(micros);
+        loop {
+            for station in 0..self.stations.len() {
+                self.stations[station].link.handle_timeout(self.now);
+                self.flush(station);
+            }
+            self.deliver();
+            let next = self.stations.iter().filter_map(|station| station.link.poll_timeout()).min();
+            match next {
+                Some(next) if next <= end => self.now = self.now.max(next),
+                _ => break,
+            }
+        }
+        self.now = end;
+    }
+
+    /// Puts what a station has to send on the wire; returns how many frames.
+    fn flush(&mut self, station: usize) -> usize {
+        let before = self.wire.len();
+        loop {
+            let station = &mut self.stations[station];
+            let waiting = station.link.poll_transmit(&mut station.batch, self.now);
+            self.wire.extend(station.batch.frames().map(|frame| (station.mac, frame.to_vec())));
+            station.batch.clear();
+            if !waiting {
+                return self.wire.len() - before;
+            }
+        }
+    }
+
+    /// Carries what is on the wire, and the answers to it.
+    fn deliver(&mut self) {
+        while !self.wire.is_empty() {
+            for (sender, mut frame) in std::mem::take(&mut self.wire) {
+                let destination = Mac(*frame.first_chunk().unwrap());
+                for station in &mut self.stations {
+                    let meant = destination.is_multicast() || destination == station.mac;
+                    if !meant || station.mac == sender || self.cut {
+                        continue;
+                    }
+                    if let Rx::Parcel { parcel, .. } = station.link.handle_frame(&mut frame, self.now) {
+                        station.parcels.push(parcel.to_vec());
+                    }
+                }
+            }
+            for station in 0..self.stations.len() {
+                self.take_events(station);
+                self.flush(station);
+            }
+        }
+    }
+
+    fn take_events(&mut self, station: usize) {
+        let station = &mut self.stations[station];
+        while let Some(event) = station.link.poll_event() {
+            station.told.push(match event {
+                Event::PeerUp { .. } => "up".to_owned(),
+                Event::PeerDown { reason, .. } => {
+                    let reason: DownReason = reason;
+                    format!("down: {reason}")
+                }
+                Event::Message { message, .. } => MessageType::to_string(&message.kind),
+                Event::Refused { name, reason, .. } => format!("refused {name}: {reason}"),
+            });
+        }
+    }
+
+    /// What a station's link told its owner since the last call.
+    fn told(&mut self, station: usize) -> Vec<String> {
+        self.take_events(station);
+        std::mem::take(&mut self.stations[station].told)
+    }
+
+    fn send_parcel(&mut self, station: usize, parcel: &[u8]) -> Result<(), DropReason> {
+        let sender = &mut self.stations[station];
+        sender.link.send_parcel(PeerId(0), Tunnel(5), parcel, &mut sender.batch, self.now)?;
+        self.flush(station);
+        self.deliver();
+        Ok(())
+    }
+
+    fn send_parcel_unheard(&mut self, station: usize, parcel: &[u8]) {
+        let sender = &mut self.stations[station];
+        sender.link.send_parcel(PeerId(0), Tunnel(5), parcel, &mut sender.batch, self.now).unwrap();
+        self.flush(station);
+    }
+
+    fn parcels(&mut self, station: usize) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.stations[station].parcels)
+    }
+}

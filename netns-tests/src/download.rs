@@ -1,0 +1,93 @@
+//! A long transfer that is watched for stalls.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A program that prints without end, such as `curl`, and how evenly it does.
+#[derive(Debug)]
+pub struct Download {
+    child: Child,
+    reader: Option<JoinHandle<Progress>>,
+    begun: Receiver<()>,
+}
+
+/// How a transfer went.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Bytes received.
+    pub bytes: u64,
+    /// Longest time without any.
+    pub longest_gap: Duration,
+}
+
+impl Download {
+    /// Starts a command and reads what it prints.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("start a download");
+        let mut pipe = child.stdout.take().expect("a pipe from the download");
+        let (first, begun) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            let mut progress = Progress { bytes: 0, longest_gap: Duration::ZERO };
+            let mut last = None;
+            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                let now = Instant::now();
+                progress.longest_gap =
+                    progress.longest_gap.max(last.map_or(Duration::ZERO, |last| now - last));
+                progress.bytes += length as u64;
+                if last.replace(now).is_none() {
+                    // Nobody waits any more if it fails.
+                    let _ = first.send(());
+                }
+            }
+            progress
+        });
+        Self { child, reader: Some(reader), begun }
+    }
+
+    /// Waits for the first bytes.
+    ///
+    /// # Panics
+    /// When none come.
+    #[track_caller]
+    pub fn await_begin(&self) {
+        self.begun.recv_timeout(crate::SOON).expect("the download begins");
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Stops it and says how it went.
+    ///
+    /// # Panics
+    /// When it had ended by itself.
+    #[track_caller]
+    pub fn stop(mut self) -> Progress {
+        assert!(self.is_running(), "the download broke off");
+        self.end()
+    }
+
+    fn end(&mut self) -> Progress {
+        // It may have ended meanwhile.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.reader.take().expect("a reader").join().expect("a reader that does not panic")
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if self.reader.is_some() {
+            let _ = self.end();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! nginx.
+
+use crate::netns::Netns;
+use crate::process::Process;
+use crate::wait::{SOON, eventually};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// A running nginx with two workers, a page and a large file.
+#[derive(Debug)]
+pub struct Nginx {
+    /// The master process.
+    pub master: Process,
+    folder: PathBuf,
+}
+
+/// Size of `/large`: a file of zeroes that takes no space, and more than a test can download.
+const LARGE: u64 = 64 << 30;
+
+/// What `/` is.
+pub const PAGE: &str = "served by the control\n";
+
+impl Nginx {
+    /// Starts it; `listen` has the arguments of its `listen` directives. It may not be ready yet.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(netns: &Netns, folder: &Path, listen: &[&str]) -> Self {
+        let folder = folder.join("nginx");
+        fs::create_dir_all(folder.join("www")).expect("make nginx's folders");
+        fs::write(folder.join("www/index.html"), PAGE).expect("write a page");
+        let large = File::create(folder.join("www/large")).expect("make a file");
+        large.set_len(LARGE).expect("set a file's length");
+        let config = folder.join("nginx.conf");
+        fs::write(&config, Self::config(&folder, listen)).expect("write nginx.conf");
+        let master = netns.spawn(&format!("nginx -e stderr -c {}", config.display()));
+        Self { master, folder }
+    }
+
+    /// Writes a configuration with other `listen` directives, for a reload.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, listen: &[&str]) {
+        fs::write(self.folder.join("nginx.conf"), Self::config(&self.folder, listen))
+            .expect("write nginx.conf");
+    }
+
+    /// Waits for a text in its access log.
+    ///
+    /// # Panics
+    /// When it does not appear.
+    #[track_caller]
+    pub fn await_access(&self, text: &str) {
+        eventually(SOON, &format!("nginx's access log has {text:?}"), || {
+            let log =
+                fs::read_to_string(self.folder.join("access.log")).map_err(|error| error.to_string())?;
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        });
+    }
+
+    fn config(folder: &Path, listen: &[&str]) -> String {
+        let folder = folder.display();
+        let listen: String = listen.iter().map(|arguments| format!("listen {arguments}; ")).collect();
+        format!(
+            "user root; daemon off; worker_processes 2; pid {folder}/pid; error_log stderr;
+            events {{}}
+            http {{
+                access_log {folder}/access.log;
+                client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+                fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+                sendfile on;
+                server {{ {listen} root {folder}/www; }}
+            }}"
+        )
+    }
+}

@@ -1,0 +1,163 @@
+//! The README keeps its word: every command that it shows is run, its configuration files are the examples, its links lead
+//! somewhere.
+
+use netns_tests::address::*;
+use netns_tests::{Daemon, Finished, Lab, Layout, Process, SOON, binary, eventually};
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder").to_owned()
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// Contents of the code blocks of a language, in order.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect()
+}
+
+/// Two machines with the example configurations; what differs from the README's is only what keeps tests apart.
+struct Machines {
+    lab: Lab,
+    nginx: Option<Process>,
+}
+
+impl Machines {
+    fn new(lab: Lab) -> Self {
+        let here = |daemon: &Daemon, file: &str| {
+            let text = fs::read_to_string(root().join("examples").join(file)).unwrap();
+            let router = format!("netns = \"{}\"", lab.programs().name());
+            daemon.configure(&format!(
+                "{}\n[api]\nsocket = \"sock\"\n",
+                text.replace("netns = \"router\"", &router)
+            ));
+        };
+        here(&lab.relay, "relay.toml");
+        here(&lab.control, "control.toml");
+        Self { lab, nginx: None }
+    }
+
+    fn sh(&self, line: &str) -> Finished {
+        Finished::new(Command::new("sh").args(["-ec", line]).current_dir(self.lab.relay.folder()))
+    }
+
+    /// Does what a line of the README says.
+    fn run(&mut self, line: &str) {
+        let lab = &mut self.lab;
+        match line {
+            "sudo tools/demo" => {
+                let folder = binary("l2relay").parent().unwrap().display().to_string();
+                let line = format!("L2LINK_BIN_DIR={folder} {}/tools/demo", root().display());
+                let story = self.sh(&line).expect_success();
+                assert!(story.contains("Longest gap"), "{story}");
+            }
+            // It is what runs this test.
+            "sudo tools/test" => {
+                let _ = self.sh(&format!("{}/tools/test --help", root().display())).expect_success();
+            }
+            // Has been done, in this or the other profile.
+            "cargo build --release" => {}
+            "sudo install target/release/l2relay target/release/l2control target/release/l2ctl /usr/local/bin" => {
+                for program in ["l2relay", "l2control", "l2ctl"] {
+                    assert!(binary(program).is_file());
+                }
+            }
+            "head -c 32 /dev/urandom | base64 > psk" => {
+                let _ = self.sh(line).expect_success();
+            }
+            "chmod 600 psk" => {
+                let _ = self.sh(line).expect_success();
+                let lab = &self.lab;
+                fs::copy(lab.relay.folder().join("psk"), lab.control.folder().join("psk")).unwrap();
+            }
+            "l2relay --config relay.toml --check" => {
+                let _ = lab.relay.run(&["--check"]).expect_success();
+            }
+            "l2control --config control.toml --check" => {
+                let _ = lab.control.run(&["--check"]).expect_success();
+            }
+            "sudo l2relay --config relay.toml" => lab.relay.start(),
+            "sudo l2control --config control.toml" => {
+                lab.control.start();
+                lab.await_symbol();
+            }
+            "sudo ip netns add router" => assert!(lab.programs().name().ends_with("router")),
+            "sudo ip netns exec router nginx" => {
+                self.nginx =
+                    Some(netns_tests::program::Nginx::start(lab.programs(), lab.folder(), &["80"]).master)
+            }
+            "sudo ip netns exec router ping -c 1 192.0.2.2" => {
+                lab.programs().ok("ping -c 1 192.0.2.2");
+            }
+            "sudo l2ctl monitor" => {
+                let mut command = Command::new("timeout");
+                command.arg("1").arg(binary("l2ctl")).arg("--socket").arg(lab.relay.socket()).arg("monitor");
+                assert_eq!(command.status().unwrap().code(), Some(124), "it runs until it is interrupted");
+            }
+            _ => {
+                let Some(arguments) = line.strip_prefix("sudo l2ctl ") else {
+                    panic!("the README shows `{line}`, which this test does not know how to run");
+                };
+                for daemon in [&lab.relay, &lab.control] {
+                    let _ = daemon.l2ctl(arguments).expect_success();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_command_shown_is_run() {
+    let Some(lab) = Lab::build(Layout { router: true, ..Layout::default() }) else { return };
+    let mut machines = Machines::new(lab);
+    let readme = readme();
+    let lines: Vec<String> = blocks(&readme, "sh")
+        .iter()
+        .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert!(lines.len() > 10, "{lines:?}");
+    for line in lines {
+        machines.run(&line);
+    }
+    let lab = &machines.lab;
+    lab.relay.await_row("rules", &json!({"port_number": 80, "state": "active"}));
+    eventually(SOON, "the server is reached", || {
+        lab.client.run(&format!("curl -sSf --max-time 2 http://{PORT_V4}/")).into_result()
+    });
+}
+
+#[test]
+fn configuration_files_shown_are_the_examples() {
+    let shown = blocks(&readme(), "toml");
+    let examples = ["relay.toml", "control.toml"]
+        .map(|file| fs::read_to_string(root().join("examples").join(file)).unwrap());
+    assert_eq!(shown, examples);
+}
+
+#[test]
+fn links_and_files_named_exist() {
+    let readme = readme();
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let quoted = readme.split('`').skip(1).step_by(2);
+    let named = quoted.filter(|text| text.ends_with(".rs") || text.ends_with('/') && !text.starts_with('/'));
+    for path in links.filter(|link| !link.contains("://")).chain(named) {
+        assert!(root().join(path).exists(), "the README names {path}, which is not there");
+    }
+}
+
+#[test]
+fn journeys_name_files() {
+    let readme = readme();
+    for heading in ["## Application to wire", "## Wire to application", "## Socket to rule"] {
+        let section = readme.split_once(heading).expect(heading).1.split("\n## ").next().unwrap();
+        let hops =
+            section.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).count();
+        assert!(hops >= 5 && section.matches(".rs`").count() >= hops, "{heading}: {hops} hops");
+    }
+}

@@ -1,0 +1,83 @@
+//! What the shell is asked to do, and what monitors are told.
+
+use crate::show::{PeerRow, PortRow, RuleRow, SymbolRow};
+use frames::message::Group;
+use frames::{Mac, PortId};
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// Something for the shell to do. The shell owes nothing in return.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Take only these of the port's frames from now on.
+    SetCapture {
+        /// The port.
+        port: PortId,
+        /// What to take.
+        capture: Capture,
+    },
+    /// Let the port's interface accept a group. Asked for again when the interface was made anew.
+    Join {
+        /// The port.
+        port: PortId,
+        /// The group.
+        group: Group,
+    },
+    /// Take a [`Action::Join`] back.
+    Leave {
+        /// The port.
+        port: PortId,
+        /// The group.
+        group: Group,
+    },
+    /// Tell the monitors.
+    Tell(Box<Event>),
+}
+
+/// Which frames of a port the dispatch table wants to see. Unicast packets to addresses that are not the relay's are
+/// transit and stay with the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// EtherType of the link protocol: such frames are never taken.
+    pub link_ethertype: u16,
+    /// The port's Ethernet address, and the unicast addresses that programs joined.
+    pub macs: Vec<Mac>,
+    /// Every address of the relay.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What monitors are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A session with a control is up.
+    PeerUp(PeerRow),
+    /// Contact is lost.
+    PeerDown(PeerRow),
+    /// A device was heard with which there can be no session.
+    PeerRefused(PeerRow),
+    /// A symbol was granted its port.
+    SymbolUp(SymbolRow),
+    /// A symbol is gone.
+    SymbolDown(SymbolRow),
+    /// A symbol was refused its port.
+    SymbolRefused(SymbolRow),
+    /// A rule is in force.
+    RuleAdded(RuleRow),
+    /// A rule was refused.
+    RuleRefused(RuleRow),
+    /// A rule is gone.
+    RuleDeleted(RuleRow),
+    /// A port changed.
+    PortChanged(PortRow),
+    /// What a control wants an operator to know.
+    Notice {
+        /// The control.
+        control: String,
+        /// What kind of trouble.
+        status: String,
+        /// The text.
+        text: String,
+    },
+}

@@ -1,0 +1,302 @@
+//! The dispatch table: which control gets a packet.
+//!
+//! # Theory of operation
+//! A rule stands in one hash table under its [`Key`], exact flows, listeners, IP protocols and EtherTypes alike. A
+//! packet is looked up stage by stage, from the most exact key to the least (see `select`), and each stage costs one
+//! lookup whatever the number of rules; a stage of which there is no rule at all costs none.
+//!
+//! An entry lists its *members*: the rules with that key. For a unicast packet one member is chosen by weighted
+//! rendezvous hashing of the flow over the identity {control, symbol} of each member: every member draws a number from
+//! the flow's hash and its own identity, scaled by its weight, and the highest wins. So the packets of a flow go to one
+//! control, another relay would choose alike, and when a member comes or goes only the flows that it wins or leaves
+//! behind move. A draining member (weight 0) draws nothing: its live flows have exact rules, which are found first.
+//!
+//! Of two rules of one identity under one key, as after a control's restart, the newer stands before the older and wins
+//! the tie. An entry is at most [`MEMBERS_PER_KEY`] long; in practice it has one member for each control.
+//!
+//! Rules live in a slab, so that a member is an index and counting a packet costs no lookup. Invariants: an entry is
+//! never empty; every member's rule is in the slab; every rule is in `by_tunnel` once and in the table under each of
+//! its keys once.
+
+use crate::rule::{Key, Rule};
+use core::hash::{Hash, Hasher};
+use core::net::IpAddr;
+use frames::{SymbolId, UpTunnel};
+use l2link::PeerId;
+use rustc_hash::{FxHashMap, FxHasher};
+use std::collections::BTreeMap;
+use std::collections::hash_map;
+
+/// Most rules of one control: twice the ports of one address, so that no program meets it by accident.
+pub(crate) const RULES_PER_CONTROL: usize = 131_072;
+/// Most rules under one key, as choosing among them takes time in proportion.
+pub(crate) const MEMBERS_PER_KEY: usize = 256;
+
+#[derive(Debug, Default)]
+pub(crate) struct Dispatch {
+    rules: Vec<Option<Rule>>,
+    free: Vec<RuleIndex>,
+    by_tunnel: BTreeMap<(PeerId, UpTunnel), RuleIndex>,
+    table: FxHashMap<Key, Entry>,
+    /// Entries by class of key: a class without any is not looked up.
+    classes: [usize; Key::CLASSES],
+    /// Rules by control; no zero is kept.
+    owned: FxHashMap<PeerId, usize>,
+}
+
+/// Where a packet is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) peer: PeerId,
+    pub(crate) tunnel: UpTunnel,
+    symbol: SymbolId,
+    rule: RuleIndex,
+}
+
+/// The targets of one packet, each symbol at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Targets(Vec<Target>);
+
+/// A flow as members are chosen by it: not the packets, only what is the same in all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FlowHash(u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RuleIndex(usize);
+
+#[derive(Debug, Default)]
+struct Entry {
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    target: Target,
+    weight: u16,
+}
+
+/// What [`Dispatch::add`] did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    New,
+    /// The same rule was there already; its weight may have changed, and it is stale no more.
+    Again,
+    /// The tunnel was in use by this rule, which is gone.
+    InsteadOf(Rule),
+}
+
+/// The control has [`RULES_PER_CONTROL`] rules, or the key has [`MEMBERS_PER_KEY`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TableFull;
+
+impl Dispatch {
+    /// Puts a rule in force. A rule with the same tunnel is replaced.
+    pub(crate) fn add(&mut self, rule: Rule) -> Result<Added, TableFull> {
+        let id = (rule.peer, rule.tunnel);
+        if let Some(index) = self.by_tunnel.get(&id).copied()
+            && let Some(known) = self.rules[index.0].as_mut()
+            && (known.port, known.symbol, known.protocol_address)
+                == (rule.port, rule.symbol, rule.protocol_address)
+        {
+            known.stale = false;
+            known.weight = rule.weight;
+            self.set_weight(index, &rule);
+            return Ok(Added::Again);
+        }
+        let replaced = self.remove(id.0, id.1);
+        let owned = self.owned.get(&rule.peer).copied().unwrap_or(0);
+        let crowded = |key| self.table.get(&key).is_some_and(|entry| entry.members.len() >= MEMBERS_PER_KEY);
+        if owned >= RULES_PER_CONTROL || Key::of(rule.port, &rule.protocol_address).any(crowded) {
+            return Err(TableFull);
+        }
+        self.insert(rule);
+        Ok(replaced.map_or(Added::New, Added::InsteadOf))
+    }
+
+    /// Takes a rule out of force.
+    pub(crate) fn remove(&mut self, peer: PeerId, tunnel: UpTunnel) -> Option<Rule> {
+        let index = self.by_tunnel.remove(&(peer, tunnel))?;
+        let rule = self.rules[index.0].take()?;
+        for key in Key::of(rule.port, &rule.protocol_address) {
+            if let hash_map::Entry::Occupied(mut entry) = self.table.entry(key) {
+                entry.get_mut().members.retain(|member| member.target.rule != index);
+                if entry.get().members.is_empty() {
+                    entry.remove();
+                    self.classes[key.class()] -= 1;
+                }
+            }
+        }
+        self.free.push(index);
+        if let hash_map::Entry::Occupied(mut owned) = self.owned.entry(peer) {
+            *owned.get_mut() -= 1;
+            if *owned.get() == 0 {
+                owned.remove();
+            }
+        }
+        Some(rule)
+    }
+
+    /// Takes those rules of a control out of force that `which` picks.
+    pub(crate) fn remove_where(&mut self, peer: PeerId, which: impl Fn(&Rule) -> bool) -> Vec<Rule> {
+        let tunnels: Vec<_> = self.of_peer(peer).filter(|rule| which(rule)).map(|rule| rule.tunnel).collect();
+        tunnels.into_iter().filter_map(|tunnel| self.remove(peer, tunnel)).collect()
+    }
+
+    /// Marks all rules of a control as left from an earlier session.
+    pub(crate) fn mark_stale(&mut self, peer: PeerId) {
+        for (_, index) in self.by_tunnel.range(tunnels_of(peer)) {
+            if let Some(rule) = self.rules[index.0].as_mut() {
+                rule.stale = true;
+            }
+        }
+    }
+
+    /// All rules by control and tunnel.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.by_tunnel.values().filter_map(|index| self.rules[index.0].as_ref())
+    }
+
+    /// The one member of the key's entry that the flow belongs to.
+    pub(crate) fn choose(&self, key: &Key, flow: FlowHash) -> Option<Target> {
+        let mut active = self.members(key).iter().filter(|member| member.weight > 0);
+        let mut best = active.next()?;
+        let Some(mut next) = active.next() else { return Some(best.target) };
+        let mut score = best.score(flow);
+        loop {
+            let rival = next.score(flow);
+            if rival > score {
+                (best, score) = (next, rival);
+            }
+            match active.next() {
+                Some(member) => next = member,
+                None => return Some(best.target),
+            }
+        }
+    }
+
+    /// Every member of the key's entry that takes new flows.
+    pub(crate) fn copies(&self, key: &Key, targets: &mut Targets) {
+        for member in self.members(key).iter().filter(|member| member.weight > 0) {
+            targets.push(member.target);
+        }
+    }
+
+    /// Whether the target's rule is still in force.
+    pub(crate) fn in_force(&self, target: &Target) -> bool {
+        self.rules
+            .get(target.rule.0)
+            .and_then(Option::as_ref)
+            .is_some_and(|rule| (rule.peer, rule.tunnel) == (target.peer, target.tunnel))
+    }
+
+    /// Counts a packet that was sent to a target of this moment.
+    pub(crate) fn count(&mut self, target: &Target, bytes: usize) {
+        if let Some(rule) = self.rules.get_mut(target.rule.0).and_then(Option::as_mut) {
+            rule.packets += 1;
+            rule.bytes += bytes as u64;
+        }
+    }
+
+    fn members(&self, key: &Key) -> &[Member] {
+        if self.classes[key.class()] == 0 {
+            return &[];
+        }
+        self.table.get(key).map_or(&[], |entry| &entry.members)
+    }
+
+    fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Rule> {
+        self.by_tunnel.range(tunnels_of(peer)).filter_map(|(_, index)| self.rules[index.0].as_ref())
+    }
+
+    fn insert(&mut self, rule: Rule) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.rules.push(None);
+            RuleIndex(self.rules.len() - 1)
+        });
+        let target = Target { peer: rule.peer, tunnel: rule.tunnel, symbol: rule.symbol, rule: index };
+        for key in Key::of(rule.port, &rule.protocol_address) {
+            let members = &mut self.table.entry(key).or_default().members;
+            if members.is_empty() {
+                self.classes[key.class()] += 1;
+            }
+            members.insert(0, Member { target, weight: rule.weight });
+        }
+        self.by_tunnel.insert((rule.peer, rule.tunnel), index);
+        *self.owned.entry(rule.peer).or_default() += 1;
+        self.rules[index.0] = Some(rule);
+    }
+
+    fn set_weight(&mut self, index: RuleIndex, rule: &Rule) {
+        for key in Key::of(rule.port, &rule.protocol_address) {
+            let members = self.table.get_mut(&key).map_or(&mut [][..], |entry| &mut entry.members);
+            for member in members.iter_mut().filter(|member| member.target.rule == index) {
+                member.weight = rule.weight;
+            }
+        }
+    }
+}
+
+impl Member {
+    /// The member's draw for a flow: of weight times as many lots as there are, the best one.
+    fn score(&self, flow: FlowHash) -> f64 {
+        let drawn = mix(flow.0 ^ mix(u64::from(self.target.peer.0) << 32 | u64::from(self.target.symbol.0)));
+        // 53 bits, the most that an f64 holds exactly, as a number above 0 and below 1.
+        let uniform = ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        -f64::from(self.weight) / uniform.ln()
+    }
+}
+
+impl FlowHash {
+    /// The hash of a flow at a port.
+    pub(crate) fn new(protocol: u8, local: (IpAddr, u16), remote: (IpAddr, u16)) -> Self {
+        let mut hasher = FxHasher::default();
+        (protocol, local, remote).hash(&mut hasher);
+        Self(mix(hasher.finish()))
+    }
+}
+
+impl Targets {
+    /// Adds a target unless its symbol gets the packet already.
+    pub(crate) fn push(&mut self, target: Target) {
+        if !self.0.iter().any(|known| (known.peer, known.symbol) == (target.peer, target.symbol)) {
+            self.0.push(target);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<Target> {
+        self.0.get(index).copied()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {
+        self.0.iter()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Takes over the targets of `other`; allots no memory once the capacity is there.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.0.clear();
+        self.0.extend_from_slice(&other.0);
+    }
+}
+
+fn tunnels_of(peer: PeerId) -> core::ops::RangeInclusive<(PeerId, UpTunnel)> {
+    (peer, UpTunnel(0))..=(peer, UpTunnel(u32::MAX))
+}
+
+/// The finisher of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators): each bit of the
+/// input changes each bit of the output with probability one half.
+const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! [`Relay`]: inputs and outputs of the core.
+
+use crate::action::{Action, Capture, Event};
+use crate::config::RelayConfig;
+use crate::dispatch::{Dispatch, Target, Targets};
+use crate::fragment::Fragments;
+use crate::membership::Memberships;
+use crate::police::{Police, PuntClass};
+use crate::port::{PortState, Ports};
+use crate::show::{RuleRow, port_state};
+use crate::symbol::Symbols;
+use frames::data::OffloadHeader;
+use frames::message::{Group, Message, PortUpdate};
+use frames::session::CloseReason;
+use frames::{DownTunnel, DropReason, Mac, PortId, UpTunnel};
+use l2link::{Batch, Counters, Link, PeerId, Rx, Time};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+/// The relay: its link, its ports, and its tables.
+#[derive(Debug)]
+pub struct Relay {
+    pub(crate) config: RelayConfig,
+    pub(crate) link: Link,
+    pub(crate) ports: Ports,
+    /// Every control that was ever up.
+    pub(crate) controls: BTreeMap<PeerId, Control>,
+    pub(crate) symbols: Symbols,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) memberships: Memberships,
+    /// Rules that were refused, until their control asks again, deletes them or goes.
+    pub(crate) refusals: BTreeMap<(PeerId, UpTunnel), RuleRow>,
+    pub(crate) actions: VecDeque<Action>,
+    /// Drops at ports and in the shell; the link counts its own.
+    pub(crate) drops: Counters,
+    pub(crate) fragments: Fragments,
+    /// Fragments whose first has come, on their way.
+    pub(crate) released: VecDeque<(Target, PuntClass, Vec<u8>)>,
+    /// What was asked for by [`Action::SetCapture`].
+    pub(crate) captures: BTreeMap<PortId, Capture>,
+    /// The packet being sent: its targets, and how many of them it was sent to.
+    pub(crate) targets: Targets,
+    pub(crate) copies: usize,
+    pub(crate) class: PuntClass,
+}
+
+/// A control.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) name: String,
+    pub(crate) police: Police,
+}
+
+/// What becomes of a link frame.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum LinkVerdict<'a> {
+    /// The parcel leaves by the port.
+    Transmit {
+        /// The port.
+        port: PortId,
+        /// Offload header and Ethernet frame.
+        parcel: &'a mut [u8],
+    },
+    /// The link has dealt with it.
+    Consumed,
+    /// Dropped and counted.
+    Drop(DropReason),
+}
+
+/// What becomes of a parcel from a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum PortVerdict {
+    /// It is in the batch, for each control that gets it.
+    Sent,
+    /// The batch is full. Flush it and call [`Relay::resume_port_parcel`] with the same parcel, before anything else.
+    Full,
+    /// It waits for the first fragment of its packet.
+    Held,
+    /// Dropped and counted.
+    Drop(DropReason),
+}
+
+impl Relay {
+    /// A relay that has not seen any of its ports yet.
+    #[must_use]
+    pub fn new(config: RelayConfig, link: Link) -> Self {
+        Self {
+            ports: Ports::new(config.ports.clone()),
+            config,
+            link,
+            controls: BTreeMap::new(),
+            symbols: Symbols::default(),
+            dispatch: Dispatch::default(),
+            memberships: Memberships::default(),
+            refusals: BTreeMap::new(),
+            actions: VecDeque::new(),
+            drops: Counters::default(),
+            fragments: Fragments::default(),
+            released: VecDeque::new(),
+            captures: BTreeMap::new(),
+            targets: Targets::default(),
+            copies: 0,
+            class: PuntClass::Raw,
+        }
+    }
+
+    /// Takes a whole Ethernet frame that arrived on the link interface. What it tells besides a parcel is taken in
+    /// with the next frame, or by [`Relay::handle_link_events`].
+    pub fn handle_link_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> LinkVerdict<'a> {
+        // What came before this frame is in force for it.
+        self.handle_link_events(now);
+        match self.link.handle_frame(frame, now) {
+            Rx::Parcel { peer, tunnel, parcel } => {
+                let bytes = parcel.len().saturating_sub(OFFLOAD);
+                let verdict = match self.symbols.receive(peer, DownTunnel(tunnel.0), bytes) {
+                    Some(port) if self.ports.get(port).is_some_and(|port| port.is_up()) => Ok(port),
+                    Some(_) => Err(DropReason::PortDown),
+                    None => Err(DropReason::UnknownTunnel),
+                };
+                match verdict {
+                    Ok(port) => LinkVerdict::Transmit { port, parcel },
+                    Err(reason) => {
+                        self.drops.drop(reason);
+                        LinkVerdict::Drop(reason)
+                    }
+                }
+            }
+            Rx::Consumed => LinkVerdict::Consumed,
+            Rx::Drop(reason) => LinkVerdict::Drop(reason),
+        }
+    }
+
+    /// Takes over what a port's interface is like; `None` while there is none that can be used.
+    pub fn handle_port_state(&mut self, id: PortId, state: Option<PortState>) {
+        let Some((before, before_state)) =
+            self.ports.get(id).map(|port| (port.state.ifindex, port_state(port.state.flags)))
+        else {
+            return;
+        };
+        if !self.ports.set_state(id, state) {
+            return;
+        }
+        let Some(port) = self.ports.get(id) else { return };
+        let row = self.port_row(port);
+        if row.state != before_state {
+            log::info!(target: "relay::port", "port {} is {}", row.name, row.state);
+        }
+        log::debug!(target: "relay::port", "port {}: {:?}", row.name, port.state);
+        let message = Message::PortUpdate(PortUpdate { port: id, attributes: port.attributes() });
+        for peer in self.symbols.controls(id) {
+            self.link.send_message(peer, &message);
+        }
+        let remade = port.state.ifindex != before;
+        if remade || !port.is_present() {
+            // The socket at the new interface knows nothing of what the old one was told.
+            self.captures.remove(&id);
+        }
+        if port.is_present() && !self.captures.contains_key(&id) {
+            let joins = self.memberships.of_port(id).map(|group| Action::Join { port: id, group });
+            self.actions.extend(joins);
+        }
+        self.tell(Event::PortChanged(row));
+        self.refresh_captures();
+    }
+
+    /// Takes over the addresses of all the relay's interfaces that are not ports.
+    pub fn handle_addresses(&mut self, addresses: &[IpAddr]) {
+        if self.ports.set_elsewhere(addresses) {
+            self.refresh_captures();
+        }
+    }
+
+    /// The link interface is another one, or has another address or MTU. Afterwards [`Relay::frame_len_max`] and
+    /// [`Relay::parcel_frames_max`] may be others.
+    pub fn handle_link_interface(&mut self, mac: Mac, mtu: u32) {
+        self.link.set_interface(mac, mtu);
+    }
+
+    /// Lets time pass; harmless at any moment.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.link.handle_timeout(now);
+        self.handle_link_events(now);
+        let orphans = self.fragments.expire(now);
+        self.drops.drops(DropReason::OrphanFragment, orphans);
+    }
+
+    /// Counts what the shell saw dropped.
+    pub fn handle_drops(&mut self, reason: DropReason, times: u64) {
+        self.drops.drops(reason, times);
+    }
+
+    /// Says goodbye to all peers: to be followed by a last [`Relay::poll_transmit`].
+    pub fn close(&mut self, now: Time) {
+        self.link.close(CloseReason::SHUTDOWN, now);
+        self.handle_link_events(now);
+    }
+
+    /// The next thing for the shell to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Writes waiting frames into `batch` until none waits or the batch is full. Returns whether any still waits.
+    pub fn poll_transmit(&mut self, batch: &mut Batch, now: Time) -> bool {
+        self.transmit_released(batch, now) || self.link.poll_transmit(batch, now)
+    }
+
+    /// When [`Relay::handle_timeout`] wants to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.link.poll_timeout(), self.fragments.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Most link frames that one parcel can become.
+    #[must_use]
+    pub fn parcel_frames_max(&self) -> usize {
+        self.link.parcel_frames_max()
+    }
+
+    /// Longest link frame, Ethernet header included.
+    #[must_use]
+    pub fn frame_len_max(&self) -> usize {
+        self.link.frame_len_max()
+    }
+
+    /// How often a reason to drop occurred, anywhere in the relay.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.link.counters().dropped(reason) + self.drops.dropped(reason)
+    }
+
+    pub(crate) fn drop(&mut self, reason: DropReason) {
+        self.drops.drop(reason);
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.actions.push_back(Action::Tell(Box::new(event)));
+    }
+
+    pub(crate) fn control_name(&self, peer: PeerId) -> &str {
+        self.controls.get(&peer).map_or("?", |control| &control.name)
+    }
+
+    pub(crate) fn port_name(&self, port: PortId) -> &str {
+        self.ports.get(port).map_or("?", |port| port.name())
+    }
+
+    /// Asks for a capture of each port whose capture is not what it should be.
+    pub(crate) fn refresh_captures(&mut self) {
+        let addresses = self.ports.locals();
+        for port in self.ports.iter().filter(|port| port.is_present()) {
+            let joined = self.memberships.of_port(port.id).filter_map(|group| match group {
+                Group::Ethernet(mac) if !mac.is_multicast() => Some(mac),
+                Group::Ethernet(_) | Group::Ip(_) => None,
+            });
+            let capture = Capture {
+                link_ethertype: self.config.ethertype,
+                macs: core::iter::once(port.state.mac).chain(joined).collect(),
+                addresses: addresses.clone(),
+            };
+            if self.captures.get(&port.id) != Some(&capture) {
+                self.captures.insert(port.id, capture.clone());
+                self.actions.push_back(Action::SetCapture { port: port.id, capture });
+            }
+        }
+    }
+}
+
+/// Bytes before the Ethernet frame of a parcel.
+pub(crate) const OFFLOAD: usize = size_of::<OffloadHeader>();

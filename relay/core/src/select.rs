@@ -1,0 +1,160 @@
+//! From a packet to the controls that get it.
+//!
+//! # Theory of operation
+//! A packet that is for the relay goes through the stages of a host's own delivery:
+//!
+//! 1. *The socket.* The exact flow, else the listener of that address, else the listener of any address: one control
+//!    gets it. A packet to a group (broadcast, multicast) has many receivers on a host, so every control with such a
+//!    listener gets it.
+//! 2. *Raw sockets*, by IP protocol: every control that has one gets a copy.
+//! 3. *Packet sockets*, by EtherType, and those for all EtherTypes: every control that has one gets a copy.
+//!
+//! A symbol gets a packet once, however many of its rules match.
+//!
+//! What the relay's kernel answers itself is never punted: ARP requests and neighbour solicitations for an address of
+//! the relay, echo requests, and `relay_services`. Everything else of ARP and neighbour discovery, and router
+//! advertisements, go to every symbol: each has a rule for the EtherType of ARP that stands for all of these. An ICMP
+//! error goes the way of the packet that it is about, looked up in reverse: what that packet was from is local here.
+
+use crate::config::ETHERTYPE_ARP;
+use crate::dispatch::{Dispatch, FlowHash, Targets};
+use crate::membership::Memberships;
+use crate::police::PuntClass;
+use crate::port::{Port, Ports};
+use crate::rule::{Key, any_like};
+use core::net::IpAddr;
+use frames::DropReason;
+use frames::inet::{ArpOperation, EchoKind, IcmpInner, Ip, Layer3, PacketView, Transport};
+
+/// Whom a packet at a port is for. Reads the tables, fills `targets`.
+pub(crate) struct Selector<'a> {
+    pub(crate) link_ethertype: u16,
+    pub(crate) ports: &'a Ports,
+    pub(crate) dispatch: &'a Dispatch,
+    pub(crate) memberships: &'a Memberships,
+    pub(crate) targets: &'a mut Targets,
+}
+
+impl Selector<'_> {
+    /// Whether the packet is the relay's, neither transit nor somebody else's.
+    pub(crate) fn is_for_port(&self, port: &Port, view: &PacketView) -> bool {
+        let joined = self.memberships.accepts(port.id, view.destination);
+        let heard = view.destination.is_multicast() || view.destination == port.state.mac || joined;
+        let addressed = match view.layer3 {
+            Layer3::Ip(ip) => {
+                joined || self.ports.is_local(&ip.destination) || port.is_group(&ip.destination)
+            }
+            Layer3::Arp { .. } | Layer3::Other => true,
+        };
+        heard && addressed && view.ethertype != self.link_ethertype
+    }
+
+    /// Fills the targets of a packet that [`Selector::is_for_port`]; at least one, if it is not dropped.
+    pub(crate) fn select(&mut self, port: &Port, view: &PacketView) -> Result<PuntClass, DropReason> {
+        self.targets.clear();
+        let class = match &view.layer3 {
+            Layer3::Arp { operation, target, .. } => {
+                let asked = *operation == ArpOperation::Request && self.ports.is_local(&IpAddr::V4(*target));
+                if asked {
+                    return Err(DropReason::NotForPort);
+                }
+                self.neighbors(port)
+            }
+            Layer3::Ip(ip) => {
+                let class = self.socket(port, ip)?;
+                self.copies(&Key::ip_protocol(port.id, ip.protocol, ip.destination));
+                self.copies(&Key::ip_protocol(port.id, ip.protocol, any_like(ip.destination)));
+                class
+            }
+            Layer3::Other => PuntClass::Raw,
+        };
+        self.copies(&Key::ethertype(port.id, view.ethertype));
+        self.copies(&Key::ethertype(port.id, ETHERTYPE_ALL));
+        if self.targets.is_empty() { Err(DropReason::Unmatched) } else { Ok(class) }
+    }
+
+    /// Stage 1: what the packet's socket gets. The class is that of the packet as a whole.
+    fn socket(&mut self, port: &Port, ip: &Ip) -> Result<PuntClass, DropReason> {
+        match ip.transport {
+            Transport::Ports { source, destination } => {
+                if port.config.relay_services.covers_port(ip.protocol, destination) {
+                    return Err(DropReason::NotForPort);
+                }
+                let (local, remote) = ((ip.destination, destination), (ip.source, source));
+                if port.is_group(&ip.destination) {
+                    self.copies(&Key::listener(port.id, ip.protocol, local.0, local.1));
+                    self.copies(&Key::listener(port.id, ip.protocol, any_like(local.0), local.1));
+                    return Ok(PuntClass::Group);
+                }
+                self.unicast(port, ip.protocol, local, remote);
+                Ok(if self.targets.is_empty() { PuntClass::Raw } else { PuntClass::Transport })
+            }
+            Transport::Echo { kind: EchoKind::Request, .. } => Err(DropReason::NotForPort),
+            Transport::Echo { kind: EchoKind::Reply, id } => {
+                self.unicast(port, ip.protocol, (ip.destination, id), (ip.source, 0));
+                Ok(PuntClass::Icmp)
+            }
+            Transport::IcmpError(inner) => {
+                self.error(port, &inner);
+                Ok(PuntClass::Icmp)
+            }
+            Transport::NeighborSolicitation(target) if self.ports.is_local(&IpAddr::V6(target)) => {
+                Err(DropReason::NotForPort)
+            }
+            Transport::NeighborSolicitation(_) | Transport::NeighborAdvertisement(_) => {
+                Ok(self.neighbors(port))
+            }
+            Transport::Icmp(kind) if ip.protocol == ICMPV6 && kind == ROUTER_ADVERTISEMENT => {
+                Ok(self.neighbors(port))
+            }
+            Transport::Icmp(_) => Ok(PuntClass::Icmp),
+            Transport::Other | Transport::LaterFragment => Ok(PuntClass::Raw),
+        }
+    }
+
+    /// The one control of a flow.
+    fn unicast(&mut self, port: &Port, protocol: u8, local: (IpAddr, u16), remote: (IpAddr, u16)) {
+        let flow = FlowHash::new(protocol, local, remote);
+        let found = self
+            .dispatch
+            .choose(&Key::flow(port.id, protocol, local, remote), flow)
+            .or_else(|| self.dispatch.choose(&Key::listener(port.id, protocol, local.0, local.1), flow))
+            .or_else(|| {
+                self.dispatch.choose(&Key::listener(port.id, protocol, any_like(local.0), local.1), flow)
+            });
+        if let Some(target) = found {
+            self.targets.push(target);
+        }
+    }
+
+    fn error(&mut self, port: &Port, inner: &IcmpInner) {
+        match inner.ports {
+            Some((source, destination)) => {
+                self.unicast(port, inner.protocol, (inner.source, source), (inner.destination, destination))
+            }
+            None => {
+                self.copies(&Key::ip_protocol(port.id, inner.protocol, inner.source));
+                self.copies(&Key::ip_protocol(port.id, inner.protocol, any_like(inner.source)));
+            }
+        }
+    }
+
+    /// Every symbol of the port.
+    fn neighbors(&mut self, port: &Port) -> PuntClass {
+        self.copies(&Key::ethertype(port.id, ETHERTYPE_ARP));
+        PuntClass::Neighbor
+    }
+
+    fn copies(&mut self, key: &Key) {
+        self.dispatch.copies(key, self.targets);
+    }
+}
+
+/// Linux's pseudo type of packet sockets for all frames (`ETH_P_ALL`).
+const ETHERTYPE_ALL: u16 = 0x0003;
+const ICMPV6: u8 = 58;
+/// RFC 4861, 4.2.
+const ROUTER_ADVERTISEMENT: u8 = 134;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,340 @@
+//! Given a segment, an input, what comes of it.
+
+mod segment;
+
+use frames::DropReason;
+use frames::data::Tunnel;
+use frames::message::{Group, Message, PortRelease, PortRequest, Status};
+use frames::{PortId, RequestId};
+use relay_core::{Action, PortState, PortVerdict};
+use segment::{PORT, SYMBOL, Segment, ipv4, port_state, tcp, tcp_listener, udp_listener};
+use std::time::Duration;
+
+#[test]
+fn a_permitted_control_gets_port_tunnel_and_packets() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.told(), ["port-changed", "peer-up", "symbol-up"]);
+    assert_eq!(segment.controls[0].port, Some(PORT));
+    let granted = &segment.controls[0].messages[0];
+    for part in ["PortReply", "generation: 2", "mtu: 1500", "name: \"eth1\""] {
+        assert!(granted.contains(part), "{part} in {granted}");
+    }
+    assert_eq!(segment.rule(0, 7, tcp_listener(80)), Status::OK);
+    assert_eq!(segment.told(), ["rule-added"]);
+
+    assert_eq!(segment.arrive(&tcp(40_000, 80)), PortVerdict::Sent);
+    assert_eq!(segment.controls[0].parcels, [(Tunnel(7), tcp(40_000, 80))]);
+    assert_eq!(segment.arrive(&tcp(40_000, 81)), PortVerdict::Drop(DropReason::Unmatched));
+    assert_eq!(segment.dropped(DropReason::Unmatched), 1);
+
+    let down = segment.controls[0].down.unwrap();
+    segment.send_down(0, down.into(), &tcp(80, 40_000));
+    assert_eq!(segment.transmitted, [(PORT, tcp(80, 40_000))]);
+    let tunnels = segment.relay.show_tunnels();
+    assert_eq!(tunnels.len(), 2);
+    assert!(tunnels.iter().all(|row| row.packets == 1 && row.bytes == 54), "{tunnels:?}");
+
+    segment.delete(0, 7);
+    assert_eq!(segment.told(), ["rule-deleted"]);
+    assert_eq!(segment.arrive(&tcp(40_000, 80)), PortVerdict::Drop(DropReason::Unmatched));
+    assert!(segment.controls[0].messages.last().unwrap().starts_with("RuleDeleted"));
+}
+
+#[test]
+fn a_full_size_packet_crosses_in_pieces() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 7, udp_listener(5_000)), Status::OK);
+    let mut payload = vec![0xa5; 60_000];
+    payload[..8].copy_from_slice(&[0x30, 0x39, 0x13, 0x88, 0xea, 0x60, 0, 0]);
+    let packet = ipv4(17, 1, 0, false, &payload);
+    assert_eq!(segment.arrive(&packet), PortVerdict::Sent);
+    assert_eq!(segment.controls[0].parcels, [(Tunnel(7), packet)]);
+}
+
+#[test]
+fn who_is_not_on_the_list_is_told_what_to_write() {
+    let mut segment = Segment::with_control();
+    let place = segment.join("control3");
+    assert_eq!(segment.controls[place].port, None);
+    let reply = &segment.controls[place].messages[0];
+    for part in ["relay1", "eth1", "control3", "[[port.allow]]", "Status(2)"] {
+        assert!(reply.contains(part), "{part} in {reply}");
+    }
+    assert_eq!(segment.told().last(), Some(&"symbol-refused"));
+    let row = segment.relay.show_symbols().pop().unwrap();
+    assert_eq!((row.control.as_str(), row.state, row.down_tunnel), ("control3", "refused", None));
+    assert!(row.reason.unwrap().contains("[[port.allow]]"));
+    assert_eq!(segment.rule(place, 1, tcp_listener(80)), Status::BAD_REQUEST, "no symbol, no rule");
+}
+
+#[test]
+fn an_unknown_port_is_refused_with_those_that_there_are() {
+    let mut segment = Segment::with_control();
+    segment
+        .say(0, &Message::PortRequest(PortRequest { request: RequestId(5), symbol: SYMBOL, name: "eth9" }));
+    let reply = segment.controls[0].messages.last().unwrap();
+    assert!(reply.contains("Status(1)") && reply.contains("eth9; it offers eth1"), "{reply}");
+    assert_eq!(segment.relay.show_tunnels().len(), 0, "the symbol's old port went with the refusal");
+}
+
+#[test]
+fn services_are_permitted_one_by_one() {
+    let mut segment = Segment::with_control();
+    let place = segment.join("control2");
+    assert_eq!(segment.rule(place, 1, tcp_listener(80)), Status::OK);
+    assert_eq!(segment.rule(place, 2, tcp_listener(81)), Status::NOT_PERMITTED);
+    assert_eq!(segment.rule(0, 1, tcp_listener(22)), Status::RESERVED);
+    let refused: Vec<_> =
+        segment.relay.show_rules().into_iter().filter(|row| row.state == "refused").collect();
+    assert_eq!(refused.len(), 2);
+    assert_eq!((refused[0].control.as_str(), refused[0].port_number), ("control1", Some(22)));
+    assert!(refused[0].reason.as_ref().unwrap().contains("relay_services"));
+    segment.delete(place, 2);
+    segment.delete(0, 1);
+    assert!(segment.relay.show_rules().iter().all(|row| row.state == "active"));
+}
+
+#[test]
+fn a_tunnel_of_another_control_is_nobodys() {
+    let mut segment = Segment::with_control();
+    let place = segment.join("control2");
+    let down = segment.controls[0].down.unwrap();
+    segment.send_down(place, down.into(), &tcp(80, 40_000));
+    segment.send_down(place, Tunnel(77), &tcp(80, 40_000));
+    assert!(segment.transmitted.is_empty());
+    assert_eq!(segment.dropped(DropReason::UnknownTunnel), 2);
+}
+
+#[test]
+fn two_controls_share_and_a_stopped_one_leaves_its_share() {
+    let mut segment = Segment::with_control();
+    let other = segment.join("control2");
+    assert_eq!(segment.rule(0, 1, tcp_listener(80)), Status::OK);
+    assert_eq!(segment.rule(other, 1, tcp_listener(80)), Status::OK);
+    let flows = 200;
+    for port in 0..flows {
+        assert_eq!(segment.arrive(&tcp(10_000 + port, 80)), PortVerdict::Sent);
+        assert_eq!(segment.arrive(&tcp(10_000 + port, 80)), PortVerdict::Sent);
+    }
+    let counts = [0, other].map(|place| segment.controls[place].parcels.len());
+    assert!(counts.iter().all(|count| *count > 100 && count % 2 == 0), "{counts:?}");
+
+    segment.close(0);
+    let _ = segment.told();
+    for port in 0..flows {
+        assert_eq!(segment.arrive(&tcp(10_000 + port, 80)), PortVerdict::Sent);
+    }
+    assert_eq!(segment.controls[other].parcels.len(), counts[1] + usize::from(flows));
+    assert_eq!(segment.relay.show_ports()[0].controls, ["control2"]);
+}
+
+#[test]
+fn a_silent_control_loses_everything() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 1, tcp_listener(80)), Status::OK);
+    segment.member(0, ospf());
+    let _ = segment.told();
+    segment.controls.clear();
+    segment.pass(Duration::from_secs(2));
+    assert!(segment.actions.contains(&Action::Leave { port: PORT, group: ospf() }));
+    assert_eq!(segment.told(), ["rule-deleted", "symbol-down", "peer-down"]);
+    assert_eq!(segment.relay.show_rules(), []);
+    assert_eq!(segment.relay.show_tunnels(), []);
+    assert_eq!(segment.relay.show_peers(segment.now)[0].state, "down");
+    assert_eq!(segment.arrive(&tcp(40_000, 80)), PortVerdict::Drop(DropReason::Unmatched));
+}
+
+#[test]
+fn what_a_restarted_control_does_not_ask_for_again_is_swept_at_its_end_of_table() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 1, tcp_listener(80)), Status::OK);
+    assert_eq!(segment.rule(0, 2, tcp_listener(443)), Status::OK);
+    segment.member(0, ospf());
+    let down = segment.controls[0].down;
+    segment.restart(0, "control1", 999);
+    // Too fast to be missed: the old rules are in force until the new process has said what it wants.
+    assert_eq!(rules(&segment), [(80, 1), (443, 2)]);
+    let _ = segment.told();
+    segment.ask(0);
+    assert_eq!(segment.controls[0].down, down, "the symbol keeps its tunnel");
+    assert_eq!(segment.rule(0, 5, tcp_listener(80)), Status::OK);
+    assert_eq!(segment.arrive(&tcp(40_000, 80)), PortVerdict::Sent);
+    assert_eq!(segment.controls[0].parcels[0].0, Tunnel(5), "the newer rule has the packets");
+    assert_eq!(rules(&segment), [(80, 1), (443, 2), (80, 5)]);
+
+    segment.actions.clear();
+    segment.say(0, &Message::RulesEnd);
+    assert_eq!(rules(&segment), [(80, 5)]);
+    assert!(segment.actions.contains(&Action::Leave { port: PORT, group: ospf() }));
+    assert_eq!(segment.told(), ["rule-deleted", "rule-deleted"]);
+}
+
+#[test]
+fn a_port_given_back_takes_rules_and_tunnel_with_it() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 1, tcp_listener(80)), Status::OK);
+    segment.say(0, &Message::PortRelease(PortRelease { symbol: SYMBOL, port: PortId(2) }));
+    assert_eq!(segment.relay.show_rules().len(), 1, "not its port");
+    segment.say(0, &Message::PortRelease(PortRelease { symbol: SYMBOL, port: PORT }));
+    assert_eq!(segment.relay.show_rules(), []);
+    assert_eq!(segment.relay.show_symbols(), []);
+    let down = segment.controls[0].down.unwrap();
+    segment.send_down(0, down.into(), &tcp(80, 40_000));
+    assert_eq!(segment.dropped(DropReason::UnknownTunnel), 1);
+}
+
+#[test]
+fn an_absent_port_is_granted_and_told_of_when_it_comes() {
+    let mut segment = Segment::new();
+    let place = segment.join("control1");
+    assert!(
+        segment.controls[place].messages[0].contains("flags: PortFlags(0)"),
+        "{:?}",
+        segment.controls[place].messages[0]
+    );
+    assert_eq!(segment.relay.show_ports()[0].state, "absent");
+    let down = segment.controls[place].down.unwrap();
+    segment.send_down(place, down.into(), &tcp(80, 40_000));
+    assert_eq!(segment.dropped(DropReason::PortDown), 1);
+
+    segment.member(place, ospf());
+    segment.actions.clear();
+    segment.relay.handle_port_state(PORT, Some(port_state()));
+    segment.pass(Duration::from_millis(20));
+    let update = segment.controls[place].messages.last().unwrap();
+    assert!(update.starts_with("PortUpdate"), "{update}");
+    assert!(segment.actions.contains(&Action::Join { port: PORT, group: ospf() }));
+    assert!(
+        matches!(&segment.actions[..], [.., Action::SetCapture { port: PORT, .. }]),
+        "{:?}",
+        segment.actions
+    );
+    segment.send_down(place, down.into(), &tcp(80, 40_000));
+    assert_eq!(segment.transmitted.len(), 1);
+
+    // Made anew: the new interface knows nothing of the groups and the filter.
+    segment.actions.clear();
+    segment.relay.handle_port_state(PORT, Some(PortState { ifindex: 6, ..port_state() }));
+    segment.pass(Duration::from_millis(20));
+    assert!(segment.actions.contains(&Action::Join { port: PORT, group: ospf() }));
+    assert!(segment.actions.iter().any(|action| matches!(action, Action::SetCapture { .. })));
+}
+
+#[test]
+fn an_unchanged_port_is_nobodys_news() {
+    let mut segment = Segment::with_control();
+    let _ = segment.told();
+    let messages = segment.controls[0].messages.len();
+    segment.relay.handle_port_state(PORT, Some(port_state()));
+    segment.pass(Duration::from_millis(20));
+    assert_eq!(segment.actions, []);
+    assert_eq!(segment.controls[0].messages.len(), messages);
+}
+
+#[test]
+fn addresses_elsewhere_are_captured_too() {
+    let mut segment = Segment::with_control();
+    segment.actions.clear();
+    segment.relay.handle_addresses(&["203.0.113.7".parse().unwrap()]);
+    let Some(Action::SetCapture { capture, .. }) = segment.relay.poll_action() else { panic!("no capture") };
+    let addresses: Vec<_> = capture.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["192.0.2.1", "203.0.113.7", "2001:db8::1"]);
+    segment.relay.handle_addresses(&["203.0.113.7".parse().unwrap()]);
+    assert_eq!(segment.relay.poll_action(), None);
+}
+
+#[test]
+fn later_fragments_follow_their_first_in_either_order() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 7, udp_listener(5_000)), Status::OK);
+    let mut payload = vec![0x5a; 1_480];
+    payload[..8].copy_from_slice(&[0x30, 0x39, 0x13, 0x88, 0x0b, 0xb8, 0, 0]);
+    let first = ipv4(17, 21, 0, true, &payload);
+    let second = ipv4(17, 21, 1_480, true, &[1; 1_480]);
+    let last = ipv4(17, 21, 2_960, false, &[2; 40]);
+    assert_eq!(segment.arrive(&last), PortVerdict::Held);
+    assert_eq!(segment.controls[0].parcels, []);
+    assert_eq!(segment.arrive(&first), PortVerdict::Sent);
+    assert_eq!(segment.arrive(&second), PortVerdict::Sent);
+    let parcels: Vec<_> = segment.controls[0].parcels.iter().map(|(_, frame)| frame.clone()).collect();
+    assert_eq!(parcels, [first, last, second]);
+
+    // Another packet, whose first fragment nobody gets.
+    let lost = ipv4(17, 22, 1_480, false, &[2; 40]);
+    payload[3] = 0x89;
+    assert_eq!(segment.arrive(&ipv4(17, 22, 0, true, &payload)), PortVerdict::Drop(DropReason::Unmatched));
+    assert_eq!(segment.arrive(&lost), PortVerdict::Drop(DropReason::Unmatched));
+
+    // And one whose first fragment never comes.
+    assert_eq!(segment.arrive(&ipv4(17, 23, 1_480, false, &[2; 40])), PortVerdict::Held);
+    segment.pass(Duration::from_secs(2));
+    assert_eq!(segment.dropped(DropReason::OrphanFragment), 1);
+}
+
+#[test]
+fn a_deleted_rule_takes_no_late_fragments() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 7, udp_listener(5_000)), Status::OK);
+    let payload = [0x30, 0x39, 0x13, 0x88, 0x0b, 0xb8, 0, 0];
+    assert_eq!(segment.arrive(&ipv4(17, 21, 0, true, &payload)), PortVerdict::Sent);
+    segment.delete(0, 7);
+    assert_eq!(segment.rule(0, 8, tcp_listener(80)), Status::OK);
+    let late = ipv4(17, 21, 8, false, &[1; 8]);
+    assert_eq!(segment.arrive(&late), PortVerdict::Drop(DropReason::Unmatched));
+}
+
+#[test]
+fn garbage_at_a_port_is_counted() {
+    let mut segment = Segment::with_control();
+    for length in 0..34 {
+        let verdict = segment.arrive(&tcp(40_000, 80)[..length]);
+        assert_eq!(verdict, PortVerdict::Drop(DropReason::BadPacket), "{length} bytes");
+    }
+    assert_eq!(segment.dropped(DropReason::BadPacket), 34);
+}
+
+#[test]
+fn a_membership_needs_the_port_and_a_group() {
+    let mut segment = Segment::with_control();
+    segment.member(0, Group::Ip("192.0.2.1".parse().unwrap()));
+    assert!(segment.controls[0].messages.last().unwrap().contains("is not a group"));
+    let place = segment.join("control3");
+    segment.member(place, ospf());
+    assert!(segment.controls[place].messages.last().unwrap().contains("was not granted the port"));
+    assert!(!segment.actions.iter().any(|action| matches!(action, Action::Join { .. })));
+}
+
+#[test]
+fn punts_of_a_class_are_limited_and_counted() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 1, frames::ProtocolAddress::EtherType(0x88cc)), Status::OK);
+    let mut lldp = vec![1, 0x80, 0xc2, 0, 0, 0x0e, 2, 0, 0, 0, 9, 9, 0x88, 0xcc];
+    lldp.resize(60, 0);
+    let verdicts: Vec<_> = (0..2_100).map(|_| segment.arrive(&lldp)).collect();
+    let limited =
+        verdicts.iter().filter(|verdict| **verdict == PortVerdict::Drop(DropReason::PuntLimit)).count();
+    assert_eq!(limited, 100);
+    let counters = segment.relay.show_counters();
+    let value = |name: &str| counters.iter().find(|row| row.name == name).unwrap().value;
+    assert_eq!(value("punt.control1.raw.passed"), 2_000);
+    assert_eq!(value("punt.control1.raw.dropped"), 100);
+    assert_eq!(value("drop.punt-limit"), 100);
+}
+
+#[test]
+fn every_drop_reason_is_a_counter() {
+    let segment = Segment::new();
+    let counters = segment.relay.show_counters();
+    for reason in DropReason::ALL {
+        assert!(counters.iter().any(|row| row.name == format!("drop.{reason}")), "{reason}");
+    }
+}
+
+fn ospf() -> Group {
+    Group::Ip("224.0.0.5".parse().unwrap())
+}
+
+/// Local port and up tunnel of each rule.
+fn rules(segment: &Segment) -> Vec<(u16, u32)> {
+    segment.relay.show_rules().iter().map(|row| (row.port_number.unwrap(), row.up_tunnel)).collect()
+}

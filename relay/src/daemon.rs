@@ -1,0 +1,317 @@
+//! The event loop: one thread, one `Poll`.
+//!
+//! mio tells of a source once when it becomes readable, so a source that was not drained stays in the ready set, and
+//! the next turn does not wait. Each source has a budget per turn, so that a flood at one starves no other.
+
+use crate::answer::{Asked, answer, event};
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::interfaces::Interfaces;
+use crate::ports::Ports;
+use crate::source::Source;
+use crate::wire::{Wire, register};
+use core::time::Duration;
+use frames::DropReason;
+use frames::discovery::Role;
+use l2link::{Link, Time};
+use l2link_os::api::{ApiServer, Request, success};
+use l2link_os::privileges::{Capability, require};
+use l2link_os::signals::{Signal, Signals};
+use l2link_os::{Discard, NetNs, SetupError, clock, seed};
+use mio::{Events, Poll};
+use relay_core::{Action, LinkVerdict, PortVerdict, Relay};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io;
+
+/// The running relay.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    relay: Relay,
+    wire: Wire,
+    ports: Ports,
+    interfaces: Interfaces,
+    signals: Signals,
+    api: ApiServer,
+    /// Requests of this turn, answered at its end.
+    requests: Vec<Request>,
+    /// Keeps the relay's kernel quiet; `None` if every port has `unmatched = "kernel"`.
+    discard: Option<Discard>,
+    /// Sources that have something to read.
+    ready: BTreeSet<Source>,
+    stopping: bool,
+    // Last, as the others' registrations end before it does.
+    poll: Poll,
+}
+
+impl Daemon {
+    /// Sets everything up.
+    pub(crate) fn start(settings: Settings) -> Result<Self, Failure> {
+        require(&[Capability::NetAdmin, Capability::NetRaw])?;
+        let now = clock::now();
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let signals = Signals::open()?;
+        register(registry, &signals, Source::Signals)?;
+        let netns = NetNs::current()?;
+        let mut interfaces = Interfaces::open(&netns, registry)?;
+        let (links, addresses) = interfaces.list()?;
+        let discards = settings.discards();
+
+        // First of all, as it fails if this relay is running already, whose table must not be touched.
+        let mut api = ApiServer::bind(&settings.api_socket, API_MODE)?;
+        api.register(registry, Source::API)?;
+        let mut wire = Wire::open(&settings.link.interface, settings.link.ethertype, registry)?;
+        let names = settings.relay.ports.iter().map(|port| port.interface.clone());
+        let mut ports = Ports::new(names, settings.link.ethertype);
+        ports.open(&links, registry)?;
+        let discard = if discards.is_empty() {
+            sweep(&netns)?;
+            None
+        } else {
+            Some(Discard::install(&netns, &discards)?)
+        };
+
+        let (_, mac, mtu) = wire.attributes().unwrap_or_default();
+        let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
+        let name = settings.relay.name.clone();
+        let mut relay = Relay::new(settings.relay, Link::new(config, seed::random()?, now));
+        wire.size_batch(&relay);
+        if ports.follow(&links, &addresses, &mut relay, registry, now) {
+            interfaces.look_again(now);
+        }
+        log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
+        Ok(Self {
+            relay,
+            wire,
+            ports,
+            interfaces,
+            signals,
+            api,
+            requests: Vec::new(),
+            discard,
+            ready: BTreeSet::new(),
+            stopping: false,
+            poll,
+        })
+    }
+
+    /// Runs until a signal ends it.
+    pub(crate) fn run(mut self) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut now = clock::now();
+        loop {
+            // 1. Say and do what the last turn led to.
+            self.act(now);
+            self.transmit(now);
+            self.answer(now);
+            if self.stopping {
+                return self.stop(now);
+            }
+            // 2. Wait, unless something is left to read.
+            let timeout = self.timeout(clock::now());
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(error.into());
+            }
+            // 3. Read the clock: this turn happens at one moment.
+            now = clock::now();
+            // 4. Note who has something to read.
+            self.note(&events);
+            // 5. Signals before anything that a flood can delay.
+            if self.ready.remove(&Source::Signals) {
+                self.read_signals();
+            }
+            // 6. Interfaces before frames, which then meet the ports as they are.
+            if self.ready.remove(&Source::Interfaces) || is_due(self.interfaces.poll_timeout(), now) {
+                self.follow_interfaces(now);
+            }
+            // 7. Frames of the link: parcels go out of their ports, messages change the tables.
+            if self.ready.remove(&Source::Link) && self.read_link(now) {
+                self.ready.insert(Source::Link);
+            }
+            // 8. Timers, after the frames that may have made them pointless.
+            if is_due(self.relay.poll_timeout(), now) {
+                self.relay.handle_timeout(now);
+            }
+            // 9. Packets at the ports: by the tables as the messages left them.
+            for place in 0..self.ports.len() {
+                if self.ready.remove(&Source::Port(place)) && self.read_port(place, now) {
+                    self.ready.insert(Source::Port(place));
+                }
+            }
+        }
+    }
+
+    /// Carries out what the core asks for.
+    fn act(&mut self, now: Time) {
+        while let Some(action) = self.relay.poll_action() {
+            match action {
+                Action::SetCapture { port, capture } => self.ports.set_capture(port, capture, now),
+                Action::Join { port, group } => self.ports.join(port, group, now),
+                Action::Leave { port, group } => self.ports.leave(port, group, now),
+                Action::Tell(told) if self.api.monitored() => self.api.broadcast(&event(&told, now)),
+                Action::Tell(_) => {}
+            }
+        }
+    }
+
+    /// Sends what waits in the link and in the batch.
+    fn transmit(&mut self, now: Time) {
+        while self.relay.poll_transmit(&mut self.wire.batch, now) && !self.wire.batch.is_empty() {
+            self.wire.flush(&mut self.relay);
+        }
+        self.wire.flush(&mut self.relay);
+    }
+
+    fn answer(&mut self, now: Time) {
+        for Request { client, json } in std::mem::take(&mut self.requests) {
+            match answer(&json, &self.relay, now) {
+                Asked::Answer(answer) => self.api.answer(client, &answer),
+                Asked::Monitor => {
+                    self.api.answer(client, &success(Vec::<Value>::new()));
+                    self.api.monitor(client);
+                }
+            }
+        }
+    }
+
+    fn timeout(&self, now: Time) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout()].into_iter().flatten().min();
+        next.map(|next| next - now)
+    }
+
+    fn note(&mut self, events: &Events) {
+        for event in events {
+            match Source::of(event.token()) {
+                Some(Source::Api) => self.requests.extend(self.api.handle(self.poll.registry(), event)),
+                Some(source) => {
+                    self.ready.insert(source);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn read_signals(&mut self) {
+        loop {
+            match self.signals.next() {
+                Ok(Some(Signal::Stop)) => self.stopping = true,
+                Ok(Some(Signal::Reload)) => log::warn!(
+                    target: "relay::daemon",
+                    "this version does not apply a changed configuration: restart l2relay"
+                ),
+                Ok(None) => return,
+                Err(error) => {
+                    log::error!(target: "relay::daemon", "reading signals: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn follow_interfaces(&mut self, now: Time) {
+        let Some((links, addresses)) = self.interfaces.changed(now) else { return };
+        let registry = self.poll.registry();
+        let link = links.iter().find(|info| info.name == self.wire.interface());
+        let again = self.wire.follow(link, &mut self.relay, registry, now)
+            | self.ports.follow(&links, &addresses, &mut self.relay, registry, now);
+        if again {
+            self.interfaces.look_again(now);
+        }
+        // Sockets that were opened just now are read at once, whatever mio has told of them.
+        self.ready.insert(Source::Link);
+        self.ready.extend((0..self.ports.len()).map(Source::Port));
+        self.act(now);
+    }
+
+    /// Reads frames of the link. Returns whether there may be more.
+    fn read_link(&mut self, now: Time) -> bool {
+        let mut more = false;
+        for _ in 0..BUDGET {
+            let received = self.wire.receive(&mut self.relay, now);
+            more = received.is_ok();
+            let count = received.unwrap_or(0);
+            for index in 0..count {
+                let frame = self.wire.frame_mut(index);
+                match self.relay.handle_link_frame(frame, now) {
+                    LinkVerdict::Transmit { port, parcel } => {
+                        if !self.ports.queue(port, parcel) {
+                            self.relay.handle_drops(DropReason::PortDown, 1);
+                        }
+                    }
+                    LinkVerdict::Consumed => {}
+                    LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
+                }
+            }
+            self.relay.handle_link_events(now);
+            self.ports.flush(&mut self.relay);
+            if more && count == 0 {
+                return false;
+            }
+        }
+        more
+    }
+
+    /// Reads parcels of a port. Returns whether there may be more.
+    fn read_port(&mut self, place: usize, now: Time) -> bool {
+        let Some(id) = self.ports.id(place) else { return false };
+        let mut more = false;
+        for _ in 0..BUDGET {
+            let received = self.ports.receive(place, &mut self.relay, now);
+            more = received.is_ok();
+            let count = received.unwrap_or(0);
+            for index in 0..count {
+                let parcel = self.ports.parcel_mut(place, index);
+                let mut verdict = self.relay.handle_port_parcel(id, parcel, now, &mut self.wire.batch);
+                while verdict == PortVerdict::Full {
+                    self.wire.flush(&mut self.relay);
+                    verdict = self.relay.resume_port_parcel(parcel, now, &mut self.wire.batch);
+                }
+                if let PortVerdict::Drop(reason) = verdict {
+                    log::trace!(target: "relay::punt", "dropped at {id}: {reason}");
+                }
+            }
+            self.wire.flush(&mut self.relay);
+            if more && count == 0 {
+                return false;
+            }
+        }
+        more
+    }
+
+    /// Says goodbye, and leaves the machine as it was.
+    fn stop(mut self, now: Time) -> Result<(), Failure> {
+        self.relay.close(now);
+        self.act(now);
+        self.transmit(now);
+        if let Some(discard) = self.discard.take() {
+            discard.remove()?;
+        }
+        log::info!(target: "relay::daemon", "stopped");
+        Ok(())
+    }
+}
+
+fn is_due(timeout: Option<Time>, now: Time) -> bool {
+    timeout.is_some_and(|timeout| timeout <= now)
+}
+
+/// Removes what a crash left behind. Without the program nft there cannot be anything.
+fn sweep(netns: &NetNs) -> Result<(), SetupError> {
+    match Discard::sweep(netns) {
+        Err(SetupError::NoNft { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Receive batches of one source in one turn.
+const BUDGET: usize = 8;
+/// Events of one turn; more are told in the next.
+const EVENTS: usize = 64;
+/// Permission bits of the command socket: the owner and the group.
+const API_MODE: u32 = 0o660;

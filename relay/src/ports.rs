@@ -1,0 +1,236 @@
+//! [`Ports`]: a socket for each port whose interface is there.
+
+use crate::complaint::Complaint;
+use crate::source::Source;
+use crate::wire::{Failed, register};
+use frames::message::{Group, PortAddress, PortFlags};
+use frames::{DropReason, PortId};
+use l2link::Time;
+use l2link_os::{CaptureFilter, InterfaceAddress, LinkInfo, PortSocket, SetupError};
+use mio::Registry;
+use relay_core::{Capture, PortState, Relay};
+use std::io;
+
+/// The ports in the order of the configuration.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    ports: Vec<Port>,
+    link_ethertype: u16,
+}
+
+#[derive(Debug)]
+struct Port {
+    id: PortId,
+    interface: String,
+    /// `None` while there is no such interface, or none that can be used.
+    socket: Option<PortSocket>,
+    /// Whether parcels were queued since the last flush.
+    queued: bool,
+    complaint: Complaint,
+}
+
+impl Ports {
+    /// Ports of these interfaces, none of them open yet.
+    pub(crate) fn new(interfaces: impl IntoIterator<Item = String>, link_ethertype: u16) -> Self {
+        let port = |(id, interface)| Port {
+            id: PortId(id),
+            interface,
+            socket: None,
+            queued: false,
+            complaint: Complaint::default(),
+        };
+        Self { ports: (1..).zip(interfaces).map(port).collect(), link_ethertype }
+    }
+
+    /// Opens the interfaces that are there when the daemon starts. One that is not may come later.
+    pub(crate) fn open(&mut self, links: &[LinkInfo], registry: &Registry) -> Result<(), SetupError> {
+        for (place, port) in self.ports.iter_mut().enumerate() {
+            match port.find(links) {
+                Some(info) => port.socket = Some(port.open(place, info, self.link_ethertype, registry)?),
+                None => log::warn!(
+                    target: "relay::port",
+                    "port {}: there is no such interface; waiting for it", port.interface
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the interfaces, and tells the relay what they are like. Returns whether to look again soon.
+    pub(crate) fn follow(
+        &mut self,
+        links: &[LinkInfo],
+        addresses: &[InterfaceAddress],
+        relay: &mut Relay,
+        registry: &Registry,
+        now: Time,
+    ) -> bool {
+        let mut again = false;
+        for (place, port) in self.ports.iter_mut().enumerate() {
+            let info = port.find(links);
+            if port.socket.as_ref().map(PortSocket::ifindex) != info.map(|info| info.ifindex) {
+                port.socket = None;
+            }
+            if let (Some(info), None) = (info, &port.socket) {
+                match port.open(place, info, self.link_ethertype, registry) {
+                    Ok(socket) => {
+                        port.socket = Some(socket);
+                        port.complaint.clear();
+                    }
+                    Err(error) => {
+                        port.complaint.warn("relay::port", format!("port {}: {error}", port.interface), now);
+                        again = true;
+                    }
+                }
+            }
+            let state = info.filter(|_| port.socket.is_some()).map(|info| state(info, addresses));
+            relay.handle_port_state(port.id, state);
+        }
+        let elsewhere: Vec<_> = addresses
+            .iter()
+            .filter(|address| !self.ports.iter().any(|port| port.has(address)))
+            .map(|address| address.address)
+            .collect();
+        relay.handle_addresses(&elsewhere);
+        again
+    }
+
+    /// How many there are, open or not.
+    pub(crate) fn len(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// The id of the port at this place in the configuration.
+    pub(crate) fn id(&self, place: usize) -> Option<PortId> {
+        self.ports.get(place).map(|port| port.id)
+    }
+
+    /// Takes parcels out of a port's socket; zero if none waits. After a failure, which ends with the call, there may
+    /// be.
+    pub(crate) fn receive(&mut self, place: usize, relay: &mut Relay, now: Time) -> Result<usize, Failed> {
+        let Some(port) = self.ports.get_mut(place) else { return Ok(0) };
+        let Some(socket) = &mut port.socket else { return Ok(0) };
+        let received = socket.receive();
+        relay.handle_drops(DropReason::PortRxOverrun, socket.overruns());
+        relay.handle_drops(DropReason::TooLarge, socket.skipped());
+        received.map_err(|error| {
+            if error.kind() != io::ErrorKind::NetworkDown {
+                let text = format!("receiving at port {}: {error}", port.interface);
+                port.complaint.warn("relay::port", text, now);
+            }
+            Failed
+        })
+    }
+
+    /// Parcel `index` of those that [`Ports::receive`] took at this place.
+    pub(crate) fn parcel_mut(&mut self, place: usize, index: usize) -> &mut [u8] {
+        let socket = self.ports.get_mut(place).and_then(|port| port.socket.as_mut());
+        socket.map_or(&mut [], |socket| socket.parcel_mut(index))
+    }
+
+    /// Queues a parcel that leaves by a port. Returns whether the port is open.
+    pub(crate) fn queue(&mut self, id: PortId, parcel: &mut [u8]) -> bool {
+        let Some(port) = self.by_id(id) else { return false };
+        let Some(socket) = &mut port.socket else { return false };
+        socket.queue(parcel);
+        port.queued = true;
+        true
+    }
+
+    /// Sends the parcels that were queued.
+    pub(crate) fn flush(&mut self, relay: &mut Relay) {
+        for port in self.ports.iter_mut().filter(|port| port.queued) {
+            port.queued = false;
+            let Some(socket) = &mut port.socket else { continue };
+            let sent = socket.flush();
+            relay.handle_drops(DropReason::PortTxFull, sent.full);
+            relay.handle_drops(DropReason::PortTxError, sent.errors);
+        }
+    }
+
+    /// Takes only these of a port's frames from now on.
+    pub(crate) fn set_capture(&mut self, id: PortId, capture: Capture, now: Time) {
+        let Capture { link_ethertype, macs, addresses } = capture;
+        let filter = CaptureFilter { link_ethertype, macs, addresses };
+        self.change(id, "changing the filter", now, |socket| socket.set_filter(&filter));
+    }
+
+    /// Lets a port's interface accept a group.
+    pub(crate) fn join(&mut self, id: PortId, group: Group, now: Time) {
+        self.change(id, "joining a group", now, |socket| match group {
+            Group::Ip(address) => socket.join_ip(address),
+            Group::Ethernet(mac) => socket.join(mac),
+        });
+    }
+
+    /// Takes a [`Ports::join`] back.
+    pub(crate) fn leave(&mut self, id: PortId, group: Group, now: Time) {
+        self.change(id, "leaving a group", now, |socket| match group {
+            Group::Ip(address) => socket.leave_ip(address),
+            Group::Ethernet(mac) => socket.leave(mac),
+        });
+    }
+
+    /// Changes a socket; a failure is for the operator to know, and no reason to stop.
+    fn change(
+        &mut self,
+        id: PortId,
+        what: &str,
+        now: Time,
+        change: impl FnOnce(&mut PortSocket) -> io::Result<()>,
+    ) {
+        let Some(port) = self.by_id(id) else { return };
+        let Some(socket) = &mut port.socket else { return };
+        if let Err(error) = change(socket) {
+            port.complaint.warn("relay::port", format!("port {}: {what}: {error}", port.interface), now);
+        }
+    }
+
+    fn by_id(&mut self, id: PortId) -> Option<&mut Port> {
+        self.ports.iter_mut().find(|port| port.id == id)
+    }
+}
+
+impl Port {
+    fn find<'a>(&self, links: &'a [LinkInfo]) -> Option<&'a LinkInfo> {
+        links.iter().find(|info| info.name == self.interface)
+    }
+
+    /// Opens the socket with a filter that takes nothing to any address yet: the relay gives it the real one.
+    fn open(
+        &self,
+        place: usize,
+        info: &LinkInfo,
+        link_ethertype: u16,
+        registry: &Registry,
+    ) -> Result<PortSocket, SetupError> {
+        let filter =
+            CaptureFilter { link_ethertype, macs: info.mac.into_iter().collect(), addresses: Vec::new() };
+        let socket = PortSocket::open(&self.interface, &filter)?;
+        register(registry, &socket, Source::Port(place))
+            .map_err(|error| SetupError::system(format!("watching {}", self.interface), error))?;
+        Ok(socket)
+    }
+
+    fn has(&self, address: &InterfaceAddress) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.ifindex() == address.ifindex)
+    }
+}
+
+fn state(info: &LinkInfo, addresses: &[InterfaceAddress]) -> PortState {
+    let mut flags = PortFlags::PRESENT;
+    flags.set(PortFlags::UP, info.up);
+    flags.set(PortFlags::CARRIER, info.carrier);
+    PortState {
+        ifindex: info.ifindex.0,
+        mac: info.mac.unwrap_or_default(),
+        mtu: info.mtu,
+        speed: info.speed,
+        flags,
+        addresses: addresses
+            .iter()
+            .filter(|address| address.ifindex == info.ifindex)
+            .map(|address| PortAddress::new(address.address, address.prefix))
+            .collect(),
+    }
+}

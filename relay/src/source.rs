@@ -1,0 +1,82 @@
+//! What wakes the daemon up.
+
+use core::fmt;
+use l2link_os::api::ApiServer;
+use mio::Token;
+
+/// A source of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// SIGTERM, SIGINT or SIGHUP arrived.
+    Signals,
+    /// Interfaces or addresses of this machine changed.
+    Interfaces,
+    /// Frames of the link arrived.
+    Link,
+    /// The command socket has a new client, or a client wrote something.
+    Api,
+    /// Packets arrived at the port of this place in the configuration.
+    Port(usize),
+}
+
+impl Source {
+    /// Tokens of the command socket: the listener and its clients.
+    pub(crate) const API: core::ops::Range<usize> = 16..16 + 1 + ApiServer::CLIENTS;
+    const FIRST_PORT: usize = Self::API.end;
+
+    /// The source's token; the first one of several.
+    pub(crate) const fn token(self) -> Token {
+        Token(match self {
+            Self::Signals => 0,
+            Self::Interfaces => 1,
+            Self::Link => 2,
+            Self::Api => Self::API.start,
+            Self::Port(place) => Self::FIRST_PORT + place,
+        })
+    }
+
+    /// The source of a token that was registered.
+    pub(crate) fn of(token: Token) -> Option<Self> {
+        match token.0 {
+            0 => Some(Self::Signals),
+            1 => Some(Self::Interfaces),
+            2 => Some(Self::Link),
+            token if Self::API.contains(&token) => Some(Self::Api),
+            token => token.checked_sub(Self::FIRST_PORT).map(Self::Port),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signals => f.write_str("signals"),
+            Self::Interfaces => f.write_str("interfaces"),
+            Self::Link => f.write_str("link"),
+            Self::Api => f.write_str("api"),
+            Self::Port(place) => write!(f, "port {}", place + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_and_sources_are_one_to_one() {
+        let sources = [
+            Source::Signals,
+            Source::Interfaces,
+            Source::Link,
+            Source::Api,
+            Source::Port(0),
+            Source::Port(1_000),
+        ];
+        for source in sources {
+            assert_eq!(Source::of(source.token()), Some(source));
+        }
+        assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
+        assert_eq!(Source::of(Token(3)), None);
+    }
+}

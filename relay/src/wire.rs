@@ -1,0 +1,148 @@
+//! [`Wire`]: the relay's end of the segment.
+
+use crate::complaint::Complaint;
+use crate::source::Source;
+use frames::{DropReason, Mac};
+use l2link::{Batch, Time};
+use l2link_os::{IfIndex, LinkInfo, LinkSocket, SetupError};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use relay_core::Relay;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// The link's socket, and the frames that wait to be sent.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    interface: String,
+    ethertype: u16,
+    /// `None` while there is no such interface.
+    socket: Option<LinkSocket>,
+    pub(crate) batch: Batch,
+    complaint: Complaint,
+}
+
+impl Wire {
+    /// Opens the interface, which must exist when the daemon starts.
+    pub(crate) /// A call of the kernel failed, and that has been said where it is news: an interface that is down is not.
+#[derive(Debug)]
+pub(crate) struct Failed;
+
+fn open(interface: &str, ethertype: u16, registry: &Registry) -> Result<Self, SetupError> {
+        let socket = open(interface, ethertype, registry)?;
+        Ok(Self {
+            interface: interface.to_owned(),
+            ethertype,
+            socket: Some(socket),
+            batch: Batch::new(0, 0),
+            complaint: Complaint::default(),
+        })
+    }
+
+    /// The name of the interface.
+    pub(crate) fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// The interface's address and MTU as the socket knows them.
+    pub(crate) fn attributes(&self) -> Option<(IfIndex, Mac, u32)> {
+        self.socket.as_ref().map(|socket| (socket.ifindex(), socket.mac(), socket.mtu()))
+    }
+
+    /// Makes the batch as large as the link wants it.
+    pub(crate) fn size_batch(&mut self, relay: &Relay) {
+        let (frames, longest) = (relay.parcel_frames_max(), relay.frame_len_max());
+        let slots = (BATCH_BYTES / longest.max(1)).min(BATCH_FRAMES).max(2 * frames);
+        self.batch = Batch::new(slots, longest);
+    }
+
+    /// Follows the interface: another one of the same name, another address or MTU, none. Returns whether to look
+    /// again soon.
+    pub(crate) fn follow(
+        &mut self,
+        info: Option<&LinkInfo>,
+        relay: &mut Relay,
+        registry: &Registry,
+        now: Time,
+    ) -> bool {
+        let Some(info) = info else {
+            if self.socket.take().is_some() {
+                log::warn!(target: "relay::link", "{}: the interface is gone; waiting for it", self.interface);
+            }
+            return false;
+        };
+        let wanted = (info.ifindex, info.mac.unwrap_or_default(), info.mtu);
+        if self.attributes() == Some(wanted) {
+            return false;
+        }
+        // The old socket goes first: the kernel then has no more use for the old buffers.
+        self.socket = None;
+        match open(&self.interface, self.ethertype, registry) {
+            Ok(socket) => {
+                let (mac, mtu) = (socket.mac(), socket.mtu());
+                log::info!(target: "relay::link", "{}: address {mac}, MTU {mtu}", self.interface);
+                self.socket = Some(socket);
+                self.complaint.clear();
+                relay.handle_link_interface(mac, mtu);
+                self.size_batch(relay);
+                false
+            }
+            Err(error) => {
+                self.complaint.warn("relay::link", error.to_string(), now);
+                true
+            }
+        }
+    }
+
+    /// Takes frames out of the socket; zero if none waits. After a failure, which ends with the call, there may be.
+    pub(crate) fn receive(&mut self, relay: &mut Relay, now: Time) -> Result<usize, Failed> {
+        let Some(socket) = &mut self.socket else { return Ok(0) };
+        let received = socket.receive();
+        relay.handle_drops(DropReason::LinkRxOverrun, socket.overruns());
+        received.map_err(|error| {
+            if error.kind() != io::ErrorKind::NetworkDown {
+                let text = format!("receiving on {}: {error}", self.interface);
+                self.complaint.warn("relay::link", text, now);
+            }
+            Failed
+        })
+    }
+
+    /// Frame `index` of those that [`Wire::receive`] took.
+    pub(crate) fn frame_mut(&mut self, index: usize) -> &mut [u8] {
+        self.socket.as_mut().map_or(&mut [], |socket| socket.frame_mut(index))
+    }
+
+    /// Sends the frames that wait.
+    pub(crate) fn flush(&mut self, relay: &mut Relay) {
+        if self.batch.is_empty() {
+            return;
+        }
+        match &mut self.socket {
+            Some(socket) => {
+                let sent = socket.send(&self.batch);
+                relay.handle_drops(DropReason::LinkTxFull, sent.full);
+                relay.handle_drops(DropReason::LinkTxError, sent.errors);
+            }
+            None => relay.handle_drops(DropReason::LinkTxError, self.batch.len() as u64),
+        }
+        self.batch.clear();
+    }
+}
+
+fn open(interface: &str, ethertype: u16, registry: &Registry) -> Result<LinkSocket, SetupError> {
+    let socket = LinkSocket::open(interface, ethertype)?;
+    register(registry, &socket, Source::Link)
+        .map_err(|error| SetupError::system(format!("watching {interface}"), error))?;
+    Ok(socket)
+}
+
+/// Registers a descriptor. Closing it is what ends the registration.
+pub(crate) fn register(registry: &Registry, file: &impl AsRawFd, source: Source) -> io::Result<()> {
+    registry.register(&mut SourceFd(&file.as_raw_fd()), source.token(), Interest::READABLE)
+}
+
+/// Most frames that wait: more than the kernel takes with one system call serve nothing.
+const BATCH_FRAMES: usize = 256;
+/// Bytes of waiting frames, unless one parcel alone needs more: what stays in the processor's second cache.
+const BATCH_BYTES: usize = 512 * 1024;

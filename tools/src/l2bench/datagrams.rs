@@ -1,0 +1,108 @@
+//! UDP load: packets per second, and the time of one request and its response.
+
+use crate::sample;
+use serde_json::{Value, json};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// A flood is over when nothing came for this long.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The first datagram of a flood or of a series of requests comes within this time.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A request without a response within this time is lost.
+const LOST: Duration = Duration::from_millis(200);
+/// Requests sent before the measurement, to fill caches and neighbor tables.
+const WARM_UP: usize = 200;
+/// Payload that ends an echo.
+const DONE: &[u8] = b"done";
+
+/// Sends for `seconds` and reports how many datagrams went out.
+pub(crate) fn flood(to: SocketAddr, bytes: usize, seconds: f64) -> io::Result<Value> {
+    let socket = connected(to)?;
+    let payload = vec![0x5a; bytes];
+    let begin = Instant::now();
+    let (mut sent, mut refused) = (0u64, 0u64);
+    while begin.elapsed().as_secs_f64() < seconds {
+        for _ in 0..64 {
+            match socket.send(&payload) {
+                Ok(_) => sent += 1,
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    Ok(json!({ "sent": sent, "refused": refused, "per_second": sent as f64 / begin.elapsed().as_secs_f64() }))
+}
+
+/// Counts datagrams from the first to the last.
+pub(crate) fn sink(listen: SocketAddr) -> io::Result<Value> {
+    let socket = UdpSocket::bind(listen)?;
+    let mut buffer = [0; 65_536];
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.recv(&mut buffer)?;
+    socket.set_read_timeout(Some(PAUSE))?;
+    let begin = Instant::now();
+    let mut last = begin;
+    let mut received = 1u64;
+    while socket.recv(&mut buffer).is_ok() {
+        received += 1;
+        if received.is_multiple_of(64) {
+            last = Instant::now();
+        }
+    }
+    let seconds = (last - begin).as_secs_f64();
+    Ok(json!({ "received": received, "per_second": received as f64 / seconds.max(1e-3) }))
+}
+
+/// Sends every datagram back.
+pub(crate) fn echo(listen: SocketAddr) -> io::Result<Value> {
+    let socket = UdpSocket::bind(listen)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut buffer = [0; 2048];
+    let mut answered = 0u64;
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer)?;
+        if &buffer[..length] == DONE {
+            return Ok(json!({ "answered": answered }));
+        }
+        socket.send_to(&buffer[..length], from)?;
+        answered += 1;
+    }
+}
+
+/// Asks `count` times, one request at a time.
+pub(crate) fn ask(to: SocketAddr, count: usize) -> io::Result<Value> {
+    let socket = connected(to)?;
+    socket.set_read_timeout(Some(LOST))?;
+    let mut durations = Vec::with_capacity(count);
+    let mut buffer = [0; 64];
+    let mut lost = 0u64;
+    for number in 0..count + WARM_UP {
+        let begin = Instant::now();
+        let request = (number as u64).to_be_bytes();
+        socket.send(&request)?;
+        let answered = loop {
+            match socket.recv(&mut buffer) {
+                Ok(length) if buffer[..length] == request => break true,
+                Ok(_late) => {}
+                Err(_) => break false,
+            }
+        };
+        match (answered, number >= WARM_UP) {
+            (true, true) => durations.push(begin.elapsed()),
+            (false, true) => lost += 1,
+            (_, false) => {}
+        }
+    }
+    socket.send(DONE)?;
+    let mut report = sample::summary(durations);
+    report["lost"] = lost.into();
+    Ok(report)
+}
+
+fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(to)?;
+    Ok(socket)
+}

@@ -1,0 +1,88 @@
+//! `l2bench`: the load and the stop-watch of `tools/bench`. Each verb prints one JSON object.
+#![allow(clippy::print_stderr, reason = "a command-line tool")]
+
+mod datagrams;
+mod rules;
+mod sample;
+
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Load generator and stop-watch for tools/bench.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Send datagrams as fast as one thread can.
+    Flood {
+        /// Receiver.
+        #[arg(long)]
+        to: SocketAddr,
+        /// Payload of each datagram in bytes.
+        #[arg(long, default_value_t = 64)]
+        bytes: usize,
+        /// How long.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
+    /// Count the datagrams of a flood until it pauses.
+    Sink {
+        /// Address to receive at.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Answer every datagram until the sender says that it is done.
+    Echo {
+        /// Address to answer at.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Time one request at a time.
+    Ask {
+        /// The echo.
+        #[arg(long)]
+        to: SocketAddr,
+        /// How many requests.
+        #[arg(long, default_value_t = 5_000)]
+        count: usize,
+    },
+    /// Open and close TCP listeners; time until the relay reports each rule added and deleted.
+    Rules {
+        /// The relay's API socket.
+        #[arg(long)]
+        socket: PathBuf,
+        /// Address and port to listen at.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// How many times.
+        #[arg(long, default_value_t = 300)]
+        count: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Flood { to, bytes, seconds } => datagrams::flood(to, bytes, seconds),
+        Verb::Sink { listen } => datagrams::sink(listen),
+        Verb::Echo { listen } => datagrams::echo(listen),
+        Verb::Ask { to, count } => datagrams::ask(to, count),
+        Verb::Rules { socket, listen, count } => rules::measure(&socket, listen, count),
+    };
+    match result {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

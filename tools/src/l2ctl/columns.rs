@@ -1,0 +1,193 @@
+//! The daemons' tables: which keys each has, in which order, and how their values read.
+
+use clap::ValueEnum;
+use serde_json::Value;
+use std::fmt;
+
+/// A table of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Object {
+    /// The devices heard on the segment
+    Peers,
+    /// The relay's ports
+    Ports,
+    /// What stands for ports on controls
+    Symbols,
+    /// Up and down tunnels with their traffic
+    Tunnels,
+    /// Which packets go to which control
+    Rules,
+    /// The routes mirrored to the relay
+    Routes,
+    /// Frames by kind and drops by reason
+    Counters,
+}
+
+impl Object {
+    /// Keys in the order in which columns stand. Keys that are not listed follow by name.
+    pub(crate) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Peers => &["name", "role", "mac", "state", "session_age_ms", "rtt_us"],
+            Self::Ports => {
+                &["relay", "name", "id", "ifindex", "mac", "mtu", "state", "addresses", "controls"]
+            }
+            Self::Symbols => &[
+                "control",
+                "symbol",
+                "name",
+                "kind",
+                "netns",
+                "relay",
+                "port",
+                "state",
+                "reason",
+                "mac",
+                "mtu",
+                "addresses",
+                "down_tunnel",
+            ],
+            Self::Tunnels => {
+                &["direction", "id", "peer", "symbol", "port", "protocol_address", "packets", "bytes"]
+            }
+            Self::Rules => &[
+                "relay",
+                "port",
+                "protocol",
+                "address",
+                "port_number",
+                "remote",
+                "control",
+                "up_tunnel",
+                "state",
+                "reason",
+            ],
+            Self::Routes => &["prefix", "table", "nexthops", "state"],
+            Self::Counters => &["name", "value"],
+        }
+    }
+
+    /// Its name on the command line and in requests.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Peers => "peers",
+            Self::Ports => "ports",
+            Self::Symbols => "symbols",
+            Self::Tunnels => "tunnels",
+            Self::Rules => "rules",
+            Self::Routes => "routes",
+            Self::Counters => "counters",
+        }
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The keys that rows have, the documented ones first.
+pub(crate) fn keys_of<'a>(documented: &'static [&'static str], rows: &'a [Value]) -> Vec<&'a str> {
+    let has = |key: &str| rows.iter().any(|row| row.get(key).is_some_and(|value| !value.is_null()));
+    let mut keys: Vec<&str> = documented.iter().copied().filter(|key| has(key)).collect();
+    for row in rows.iter().filter_map(Value::as_object) {
+        for key in row.keys() {
+            if !keys.contains(&key.as_str()) && has(key) {
+                keys.push(key);
+            }
+        }
+    }
+    keys
+}
+
+/// A column's heading: the key without its unit.
+pub(crate) fn heading(key: &str) -> String {
+    let name = key.strip_suffix("_ms").or_else(|| key.strip_suffix("_us")).unwrap_or(key);
+    name.replace('_', " ").to_uppercase()
+}
+
+/// A value as a human reads it, with its unit.
+pub(crate) fn cell(key: &str, value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::Bool(true) => "yes".into(),
+        Value::Bool(false) => "no".into(),
+        Value::String(text) if text.is_empty() => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "-".into(),
+        Value::Array(items) => items.iter().map(|item| cell(key, item)).collect::<Vec<_>>().join(" "),
+        Value::Number(number) => match number.as_f64() {
+            Some(value) if key.ends_with("_ms") => duration(value * 1e3),
+            Some(value) if key.ends_with("_us") => duration(value),
+            Some(value) if key == "bytes" => bytes(value),
+            _ => number.to_string(),
+        },
+        Value::Object(_) => value.to_string(),
+    }
+}
+
+/// Whether a column of this key is read from the right.
+pub(crate) fn is_quantity(key: &str, value: &Value) -> bool {
+    value.is_number() && !matches!(key, "port_number")
+}
+
+fn duration(us: f64) -> String {
+    const S: f64 = 1e6;
+    match us {
+        ..1e3 => format!("{us:.0} µs"),
+        ..1e4 => format!("{:.1} ms", us / 1e3),
+        ..S => format!("{:.0} ms", us / 1e3),
+        ..6e7 => format!("{:.1} s", us / S),
+        ..3.6e9 => format!("{:.0} min {:02.0} s", (us / 6e7).floor(), (us / S).floor() % 60.0),
+        ..8.64e10 => format!("{:.0} h {:02.0} min", (us / 3.6e9).floor(), (us / 6e7).floor() % 60.0),
+        _ => format!("{:.0} d {:02.0} h", (us / 8.64e10).floor(), (us / 3.6e9).floor() % 24.0),
+    }
+}
+
+fn bytes(value: f64) -> String {
+    match value {
+        ..1e3 => format!("{value:.0} B"),
+        ..1e6 => format!("{:.1} kB", value / 1e3),
+        ..1e9 => format!("{:.1} MB", value / 1e6),
+        ..1e12 => format!("{:.1} GB", value / 1e9),
+        _ => format!("{:.1} TB", value / 1e12),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[rstest]
+    #[case("rtt_us", json!(85), "85 µs")]
+    #[case("rtt_us", json!(1_250), "1.2 ms")]
+    #[case("session_age_ms", json!(30), "30 ms")]
+    #[case("session_age_ms", json!(1_200), "1.2 s")]
+    #[case("session_age_ms", json!(61_000), "1 min 01 s")]
+    #[case("session_age_ms", json!(3_725_000), "1 h 02 min")]
+    #[case("session_age_ms", json!(90_000_000), "1 d 01 h")]
+    #[case("bytes", json!(999), "999 B")]
+    #[case("bytes", json!(1_500_000), "1.5 MB")]
+    #[case("mtu", json!(1500), "1500")]
+    #[case("rtt_us", json!(null), "-")]
+    #[case("addresses", json!(["192.0.2.1/24", "2001:db8::1/64"]), "192.0.2.1/24 2001:db8::1/64")]
+    #[case("addresses", json!([]), "-")]
+    fn values_have_units(#[case] key: &str, #[case] value: Value, #[case] expected: &str) {
+        assert_eq!(cell(key, &value), expected);
+    }
+
+    #[test]
+    fn documented_keys_come_first_and_unknown_ones_are_shown() {
+        let rows = [json!({"zeal": 1, "state": "up", "name": "relay1", "rtt_us": null})];
+        assert_eq!(keys_of(Object::Peers.keys(), &rows), ["name", "state", "zeal"]);
+    }
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for object in Object::value_variants() {
+            assert_eq!(object.to_possible_value().unwrap().get_name(), object.name());
+        }
+    }
+}

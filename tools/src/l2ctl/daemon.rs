@@ -1,0 +1,38 @@
+//! Requests to the daemon.
+
+use crate::Failure;
+use crate::columns::Object;
+use l2link_os::api::{ApiClient, ClientError};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// The rows of a table.
+pub(crate) fn show(socket: &Path, object: Object) -> Result<Vec<Value>, Failure> {
+    Ok(ApiClient::connect(socket)?.request(&json!({"verb": "show", "object": object.name()}))?)
+}
+
+/// Events as they happen. The iterator ends with the error that ended the connection.
+pub(crate) fn monitor(socket: &Path) -> Result<impl Iterator<Item = Result<Value, Failure>>, Failure> {
+    let mut client = ApiClient::connect(socket)?;
+    let mut waiting = Some(client.request(&json!({"verb": "monitor"}))?.into_iter());
+    Ok(std::iter::from_fn(move || {
+        loop {
+            if let Some(event) = waiting.as_mut()?.next() {
+                return Some(Ok(event));
+            }
+            match client.next() {
+                Ok(events) => waiting = Some(events.into_iter()),
+                Err(error) => {
+                    waiting = None;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+    }))
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Daemon(error.to_string())
+    }
+}

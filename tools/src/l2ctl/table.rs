@@ -1,0 +1,77 @@
+//! Rows as aligned text.
+
+use crate::columns::{Object, cell, heading, is_quantity, keys_of};
+use serde_json::Value;
+use std::io::{self, Write};
+
+const GAP: &str = "  ";
+
+/// Prints rows under their headings, or that there are none.
+pub(crate) fn print(out: &mut impl Write, object: Object, rows: &[Value]) -> io::Result<()> {
+    if rows.is_empty() {
+        return writeln!(out, "no {object}");
+    }
+    let columns: Vec<Column> =
+        keys_of(object.keys(), rows).into_iter().map(|key| Column::new(key, rows)).collect();
+    for line in 0..=rows.len() {
+        let cells: Vec<String> = columns.iter().map(|column| column.padded(line)).collect();
+        writeln!(out, "{}", cells.join(GAP).trim_end())?;
+    }
+    Ok(())
+}
+
+struct Column {
+    /// The heading, then a cell for each row.
+    cells: Vec<String>,
+    width: usize,
+    right: bool,
+}
+
+impl Column {
+    fn new(key: &str, rows: &[Value]) -> Self {
+        let values = || rows.iter().map(|row| &row[key]);
+        let cells: Vec<String> =
+            std::iter::once(heading(key)).chain(values().map(|value| cell(key, value))).collect();
+        Self {
+            width: cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0),
+            right: values().all(|value| value.is_null() || is_quantity(key, value)),
+            cells,
+        }
+    }
+
+    fn padded(&self, line: usize) -> String {
+        let (cell, width) = (&self.cells[line], self.width);
+        if self.right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn printed(object: Object, rows: &[Value]) -> String {
+        let mut out = Vec::new();
+        print(&mut out, object, rows).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn columns_are_aligned_and_empty_ones_left_out() {
+        let rows = [
+            json!({"name": "control1", "role": "control", "state": "up", "rtt_us": 85, "session_age_ms": 1200}),
+            json!({"name": "c2", "role": "control", "state": "down", "rtt_us": null, "session_age_ms": 99_000}),
+        ];
+        assert_eq!(
+            printed(Object::Peers, &rows),
+            "NAME      ROLE     STATE  SESSION AGE    RTT\n\
+             control1  control  up           1.2 s  85 µs\n\
+             c2        control  down    1 min 39 s      -\n"
+        );
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_nothing() {
+        assert_eq!(printed(Object::Rules, &[]), "no rules\n");
+    }
+}

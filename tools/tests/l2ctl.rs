@@ -1,0 +1,89 @@
+//! `l2ctl` as a black box, against a daemon of one canned answer.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+
+/// Runs `l2ctl` with a daemon that sends `answers`, and returns the daemon's request as well.
+fn l2ctl(arguments: &[&str], answers: &'static str) -> (Output, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+        stream.write_all(answers.as_bytes()).unwrap();
+        request
+    });
+    (run(&socket, arguments), daemon.join().unwrap())
+}
+
+fn run(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_l2ctl")).arg("--socket").arg(socket).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_table_is_printed() {
+    let answer = "{\"ok\":true,\"data\":[{\"name\":\"relay1\",\"state\":\"up\",\"rtt_us\":85}]}\n";
+    let (output, request) = l2ctl(&["show", "peers"], answer);
+    let request: serde_json::Value = serde_json::from_str(&request).unwrap();
+    assert_eq!(request, serde_json::json!({"verb": "show", "object": "peers"}));
+    assert_eq!(text(&output.stdout), "NAME    STATE    RTT\nrelay1  up     85 µs\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn counters_that_are_zero_are_hidden_unless_asked_for() {
+    let answer = "{\"ok\":true,\"data\":[{\"name\":\"a\",\"value\":0},{\"name\":\"b\",\"value\":7}]}\n";
+    let (output, _) = l2ctl(&["show", "counters"], answer);
+    assert_eq!(text(&output.stdout), "NAME  VALUE\nb         7\n");
+    let (output, _) = l2ctl(&["show", "counters", "--all"], answer);
+    assert_eq!(text(&output.stdout), "NAME  VALUE\na         0\nb         7\n");
+}
+
+#[test]
+fn json_is_an_array_of_objects() {
+    let (output, _) = l2ctl(&["show", "rules", "--json"], "{\"ok\":true,\"data\":[{\"port\":\"eth1\"}]}\n");
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows, serde_json::json!([{"port": "eth1"}]));
+}
+
+#[test]
+fn a_refusal_is_told_and_ends_with_1() {
+    let (output, _) = l2ctl(&["show", "routes"], "{\"ok\":false,\"error\":\"no routes here\"}\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "error: no routes here\n");
+}
+
+#[test]
+fn events_are_printed_until_the_daemon_ends() {
+    let (output, _) = l2ctl(
+        &["monitor", "--json"],
+        "{\"ok\":true,\"data\":[{\"event\":\"peer-up\"}]}\n{\"ok\":true,\"data\":[{\"event\":\"peer-down\"}]}\n",
+    );
+    assert_eq!(text(&output.stdout), "{\"event\":\"peer-up\"}\n{\"event\":\"peer-down\"}\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("closed the connection"), "{output:?}");
+}
+
+#[test]
+fn nobody_at_the_socket_is_told_and_ends_with_1() {
+    let output = run(Path::new("/nonexistent/sock"), &["show", "peers"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("is l2relay or l2control running?"), "{output:?}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for arguments in [&["show", "rulez"][..], &["show"], &["show", "rules", "--all"], &[]] {
+        let output = run(Path::new("/nonexistent/sock"), arguments);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
