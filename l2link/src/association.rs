@@ -17,7 +17,7 @@
 
 use crate::peer::{Life, PEERS_MAX, Peer};
 use crate::rtt::Rtt;
-use crate::session::{Candidate, Owner, PREVIOUS_KEPT, REKEY_AFTER};
+use crate::session::{Candidate, Owner, PREVIOUS_KEPT};
 use crate::{DownReason, Event, Link, PeerId, Time};
 use frames::discovery::Role;
 use frames::header::Kind;
@@ -230,7 +230,7 @@ impl Link {
     }
 
     fn rekey_at(&self, now: Time) -> Option<Time> {
-        (self.role == Role::Control && self.gate.is_some()).then(|| now + REKEY_AFTER)
+        (self.role == Role::Control && self.gate.is_some()).then(|| now + self.rekey_after)
     }
 }
 

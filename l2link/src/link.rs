@@ -9,7 +9,7 @@ use crate::interface::Interface;
 use crate::peer::{Life, Peer};
 use crate::random::Random;
 use crate::refusal::Refusals;
-use crate::session::SessionTable;
+use crate::session::{REKEY_AFTER, SessionTable};
 use crate::{Config, Counters, Event, PeerId, PeerInfo, PeerState, Security, Time};
 use core::fmt;
 use frames::data::Tunnel;
@@ -30,6 +30,8 @@ pub struct Link {
     pub(crate) data: Protection,
     pub(crate) keepalive: core::time::Duration,
     pub(crate) missed: u32,
+    /// Age at which the control replaces the keys of a session.
+    pub(crate) rekey_after: core::time::Duration,
     pub(crate) interface: Interface,
     pub(crate) gate: Option<Gate>,
     pub(crate) noise_psk: NoisePsk,
@@ -99,6 +101,7 @@ impl Link {
             data,
             keepalive: config.keepalive,
             missed: config.missed.max(1),
+            rekey_after: REKEY_AFTER,
             interface: Interface {
                 mac: config.mac,
                 ethertype: config.ethertype,

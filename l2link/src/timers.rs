@@ -28,7 +28,8 @@ impl Link {
         hello.chain(attempts).chain(half_open).chain(peers).min()
     }
 
-    /// Lets time pass; harmless at any moment.
+    /// Lets time pass; harmless at any moment. Hand over the frames that have arrived first: after a long wake-up they
+    /// are what tells that a peer is alive.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.closed {
             return;

@@ -121,12 +121,13 @@ impl Lab {
         self.await_symbol();
     }
 
-    /// Waits for the symbol.
+    /// Waits for the symbol, as both see it: one that has just been started knows nothing old.
     ///
     /// # Panics
     /// When it does not come up.
     #[track_caller]
     pub fn await_symbol(&self) {
+        self.relay.await_row("symbols", &json!({"port": "eth1", "state": "up"}));
         self.control.await_row("symbols", &json!({"name": "eth1", "state": "up"}));
     }
 

@@ -185,7 +185,8 @@ impl Finished {
 
 /// A command as one would type it; programs of many lines are cut after the first.
 fn typed(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy());
+    let words =
+        std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy());
     let short = words.map(|word| match word.split_once('\n') {
         Some((first, _)) => format!("'{first} …'"),
         None => word.into_owned(),

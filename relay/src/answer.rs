@@ -85,8 +85,7 @@ mod tests {
     #[test]
     fn an_event_has_name_time_and_keys() {
         let told = Event::Notice { control: "control1".into(), status: "conflict".into(), text: "t".into() };
-        let expected =
-            json!({"event": "notice", "time_us": 5, "control": "control1", "status": "conflict", "text": "t"});
+        let expected = json!({"event": "notice", "time_us": 5, "control": "control1", "status": "conflict", "text": "t"});
         assert_eq!(event(&told, Time(5)), expected);
         let row = CounterRow { name: "drop.unmatched".into(), value: 3 };
         assert_eq!(rows(&[row])["data"][0], json!({"name": "drop.unmatched", "value": 3}));

@@ -24,11 +24,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Opens the interface, which must exist when the daemon starts.
-    pub(crate) /// A call of the kernel failed, and that has been said where it is news: an interface that is down is not.
-#[derive(Debug)]
-pub(crate) struct Failed;
-
-fn open(interface: &str, ethertype: u16, registry: &Registry) -> Result<Self, SetupError> {
+    pub(crate) fn open(interface: &str, ethertype: u16, registry: &Registry) -> Result<Self, SetupError> {
         let socket = open(interface, ethertype, registry)?;
         Ok(Self {
             interface: interface.to_owned(),
@@ -129,6 +125,10 @@ fn open(interface: &str, ethertype: u16, registry: &Registry) -> Result<Self, Se
         self.batch.clear();
     }
 }
+
+/// A call of the kernel failed, and that has been said where it is news: an interface that is down is not.
+#[derive(Debug)]
+pub(crate) struct Failed;
 
 fn open(interface: &str, ethertype: u16, registry: &Registry) -> Result<LinkSocket, SetupError> {
     let socket = LinkSocket::open(interface, ethertype)?;

@@ -2,7 +2,7 @@
 //! the devices' keys included, follows from one number.
 //!
 //! [`run`] draws a scenario from the seed: one or two relays and one to three controls, mode and protections, MTUs,
-//! liveness, and how bad the network is. For a few virtual seconds the devices send messages and parcels while they are
+//! liveness, age of keys, and how bad the network is. For a few virtual seconds the devices send messages and parcels while they are
 //! cut off, restarted, renumbered and re-addressed. Then the network heals, and some seconds later everything must have
 //! come right. What is checked, in [`world`] and [`node`]:
 //!

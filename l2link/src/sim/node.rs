@@ -57,7 +57,8 @@ impl Node {
         let mut seed = [0; 32];
         seed.copy_from_slice(&Dice::bytes(dice.draw(), 32));
         let config = scenario.config(device, dice.draw(), mac, mtu);
-        let link = Link::new(config, seed, now);
+        let mut link = Link::new(config, seed, now);
+        link.rekey_after = scenario.rekey_after;
         Self {
             batch: Batch::new(link.parcel_frames_max() + 8, link.frame_len_max()),
             link,

@@ -30,6 +30,8 @@ pub struct Scenario {
     pub end: Time,
     /// Keepalives missed until a peer counts as lost.
     pub missed: u32,
+    /// Age at which keys are replaced.
+    pub rekey_after: Duration,
     /// Mean pause between two things that a device sends, in µs.
     pub pause: u64,
     /// Mean pause between two blows (restart, cut, new address, new MTU), in µs.
@@ -77,6 +79,7 @@ impl Scenario {
             heals,
             quiet,
             end: quiet + DRAINS,
+            rekey_after: Duration::from_millis(dice.pick(&[50, 300, 1_000, 120_000])),
             missed: dice.pick(&[3, 3, 5, 10]),
             pause: dice.between(2_000, 60_000),
             blows: dice.between(100_000, 2_000_000),

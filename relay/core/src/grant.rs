@@ -111,7 +111,7 @@ impl Relay {
         }
         let (control, name) = (self.control_name(peer), self.port_name(port));
         log::info!(target: "relay::symbol", "{id} of {control} is down: port {name}");
-        let row = self.symbol_row(peer, id, &symbol);
+        let row = SymbolRow { state: "down", ..self.symbol_row(peer, id, &symbol) };
         self.tell(Event::SymbolDown(row));
     }
 

@@ -58,7 +58,7 @@ pub struct SymbolRow {
     pub port: String,
     /// The down tunnel; null if none was asked for.
     pub down_tunnel: Option<u32>,
-    /// `up` or `refused`.
+    /// `up`, `refused`, or `down` when it is told of as gone.
     pub state: &'static str,
     /// Why it was refused; null if it was not.
     pub reason: Option<String>,
@@ -104,7 +104,7 @@ pub struct RuleRow {
     pub control: String,
     /// The up tunnel.
     pub up_tunnel: u32,
-    /// `active`, `refused`, or `closing` if it takes no new flows.
+    /// `active`, `refused`, or `closing` if it takes no new flows or is told of as gone.
     pub state: &'static str,
     /// Why it was refused; null if it was not.
     pub reason: Option<String>,

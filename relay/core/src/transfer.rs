@@ -6,6 +6,7 @@ use crate::dispatch::{Added, TableFull};
 use crate::grant::Refusal;
 use crate::relay::Relay;
 use crate::rule::Rule;
+use crate::show::RuleRow;
 use frames::ProtocolAddress;
 use frames::message::{Message, RuleAdd, RuleDelete, RuleReply, Status};
 use l2link::PeerId;
@@ -129,7 +130,7 @@ impl Relay {
 
     pub(crate) fn deleted(&mut self, rule: &Rule) {
         log_rule(self, rule, "deleted");
-        let row = self.rule_row(rule);
+        let row = RuleRow { state: "closing", ..self.rule_row(rule) };
         self.tell(Event::RuleDeleted(row));
     }
 }
