@@ -139,6 +139,9 @@ impl Link {
 
     /// Queues a message for reliable delivery in its stream; without a session it is dropped silently, as the owner
     /// replays its tables on [`Event::PeerUp`]. [`Link::poll_transmit`] sends it.
+    ///
+    /// Take all events first: a peer may have gone down and come up again since, and the message would be the first of
+    /// its new session.
     pub fn send_message(&mut self, peer: PeerId, message: &Message<'_>) {
         let Ok(length) = message.emit(&mut self.scratch) else {
             log::error!(target: "link::stream", "a {} message is longer than a message may be", message.kind());

@@ -94,6 +94,38 @@ fn keys_change_without_a_trace() {
 }
 
 #[test]
+fn a_frame_under_the_former_keys_is_still_taken() {
+    let mut segment = pair();
+    segment.run(120 * SECOND - 10 * MS);
+    segment.send_parcel_unheard(0, &[0; 60]);
+    let late = std::mem::take(&mut segment.wire);
+    segment.run(30 * MS);
+    assert_eq!(kind(&segment.stations[1].link, "HANDSHAKE_INIT").1, 2, "the rekey has begun");
+    segment.wire = late;
+    segment.deliver();
+    assert_eq!(segment.parcels(1).len(), 1);
+}
+
+/// The relay lost contact, and the control, which did not, tries to go on with new keys for the same streams.
+#[test]
+fn an_association_that_died_on_one_side_dies_on_the_other() {
+    let mut segment = pair();
+    segment.stations[1].link.send_message(PeerId(0), &rule(1));
+    segment.run(119_750 * MS);
+    segment.told(0);
+    segment.mute = Some(1);
+    segment.run(330 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec!["down: silent".to_owned()], vec![]));
+    segment.mute = None;
+    segment.run(100 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec![], vec![]), "the control has yet to see it");
+    segment.stations[1].link.send_message(PeerId(0), &rule(2));
+    segment.run(SECOND);
+    assert_eq!(segment.told(1), ["down: silent", "up"]);
+    assert_eq!(segment.told(0), ["up"]);
+}
+
+#[test]
 fn a_new_address_is_followed_on_the_next_frame() {
     let mut segment = pair();
     for (station, mac) in [(0, 0x70), (1, 0x71)] {
@@ -301,6 +333,8 @@ fn pair() -> Segment {
 struct Segment {
     now: Time,
     cut: bool,
+    /// Station of which nothing arrives.
+    mute: Option<usize>,
     stations: Vec<Station>,
     wire: Vec<(Mac, Vec<u8>)>,
 }
@@ -364,6 +398,9 @@ impl Segment {
     fn deliver(&mut self) {
         while !self.wire.is_empty() {
             for (sender, mut frame) in std::mem::take(&mut self.wire) {
+                if self.mute.is_some_and(|mute| self.stations[mute].mac == sender) {
+                    continue;
+                }
                 let destination = Mac(*frame.first_chunk().unwrap());
                 for station in &mut self.stations {
                     let meant = destination.is_multicast() || destination == station.mac;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | with a VLAN tag | no (a priority tag, VLAN 0, is as good as none) |
 //! | of the link protocol's EtherType | no |
-//! | to a group address | yes |
+//! | to a group address, or to a unicast address that was joined | yes |
 //! | to another station | no |
 //! | neither IPv4 nor IPv6 (ARP, LLDP, …) | yes |
 //! | IP to an address of the relay, to a group, or to a class E address (all ones) | yes |
@@ -30,8 +30,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct CaptureFilter {
     /// EtherType of the link protocol: such frames are never taken.
     pub link_ethertype: u16,
-    /// The port's Ethernet address, and unicast addresses that were joined.
-    pub macs: Vec<Mac>,
+    /// The port's Ethernet address.
+    pub mac: Mac,
+    /// Other unicast addresses that were joined. The machine's own kernel ignores packets to them, so that these are
+    /// no transit whatever their destination.
+    pub joined: Vec<Mac>,
     /// Every address of the relay.
     pub addresses: Vec<IpAddr>,
 }
@@ -54,11 +57,11 @@ impl CaptureFilter {
         let mut program = refuse_vlan();
         program.extend([load_half(ETHERTYPE), unless_equal(self.link_ethertype.into(), 1), REFUSE]);
         program.extend([load_byte(DESTINATION_MAC), unless_any_bit(1, 1), TAKE]);
-        let macs: BTreeSet<Mac> = self.macs.iter().copied().collect();
-        for (index, mac) in macs.iter().enumerate() {
-            let macs_behind = macs.len() - 1 - index;
-            program.extend(jump_if_to(*mac, macs_behind * INSTRUCTIONS_PER_MAC + 1));
+        let joined: BTreeSet<Mac> = self.joined.iter().copied().filter(|mac| *mac != self.mac).collect();
+        for mac in joined {
+            program.extend(if_to(mac, TAKE));
         }
+        program.extend(if_to(self.mac, jump(1)));
         program.push(REFUSE);
 
         let v4 = self.v4_section();
@@ -126,15 +129,15 @@ fn refuse_vlan() -> Vec<sock_filter> {
     vec![load_word(ancillary(libc::SKF_AD_VLAN_TAG)), unless_any_bit(0xfff, 1), REFUSE]
 }
 
-/// Jumps over `instructions` that follow if the packet is to `mac`.
-fn jump_if_to(mac: Mac, instructions: usize) -> [sock_filter; INSTRUCTIONS_PER_MAC] {
+/// Does `then` if the packet is to `mac`.
+fn if_to(mac: Mac, then: sock_filter) -> [sock_filter; 5] {
     let [a, b, c, d, e, f] = mac.0;
     [
         load_word(DESTINATION_MAC + 2),
         unless_equal(u32::from_be_bytes([c, d, e, f]), 3),
         load_half(DESTINATION_MAC),
         unless_equal(u16::from_be_bytes([a, b]).into(), 1),
-        jump(instructions),
+        then,
     ]
 }
 
@@ -152,7 +155,6 @@ fn v6(address: &IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-const INSTRUCTIONS_PER_MAC: usize = 5;
 const DESTINATION_MAC: u32 = 0;
 const ETHERTYPE: u32 = 12;
 const DESTINATION_V4: u32 = 14 + 16;

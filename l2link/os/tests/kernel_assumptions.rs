@@ -132,7 +132,7 @@ fn pair() -> Option<(NetNs, NetNs)> {
 fn port_socket(netns: &NetNs, interface: &str) -> PortSocket {
     let info = Netlink::open(netns).unwrap().link_by_name(interface).unwrap().unwrap();
     let addresses = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap()).to_vec();
-    let filter = CaptureFilter { link_ethertype: ETHERTYPE, macs: vec![info.mac.unwrap()], addresses };
+    let filter = CaptureFilter { link_ethertype: ETHERTYPE, mac: info.mac.unwrap(), joined: Vec::new(), addresses };
     netns.run(|| PortSocket::open(interface, &filter)).unwrap().unwrap()
 }
 

@@ -3,7 +3,7 @@
 //!
 //! [`run`] draws a scenario from the seed: one or two relays and one to three controls, mode and protections, MTUs,
 //! liveness, age of keys, and how bad the network is. For a few virtual seconds the devices send messages and parcels while they are
-//! cut off, restarted, renumbered and re-addressed. Then the network heals, and some seconds later everything must have
+//! cut off, restarted, re-addressed, given other MTUs and too busy to read. Then the network heals, and some seconds later everything must have
 //! come right. What is checked, in [`world`] and [`node`]:
 //!
 //! - the messages of each stream arrive exactly once and in order from the first one on, as long as their association

@@ -17,6 +17,8 @@ pub(super) struct Node {
     pub(super) reachable: bool,
     pub(super) batch: Batch,
     pub(super) next_send: Time,
+    /// Until when the owner takes no events, if it is busy.
+    pub(super) busy: Option<Time>,
     pub(super) peers: BTreeMap<PeerId, Association>,
     pub(super) tally: Tally,
     checks_parcels: bool,
@@ -66,6 +68,7 @@ impl Node {
             mtu,
             reachable: true,
             next_send: now,
+            busy: None,
             peers: BTreeMap::new(),
             tally: Tally::default(),
             checks_parcels: scenario.protects_parcels(),
@@ -88,6 +91,11 @@ impl Node {
             return Err(format!("a parcel of {} bytes arrived that was never sent", parcel.len()));
         }
         Ok(())
+    }
+
+    /// What happened, unless the owner is busy.
+    pub(super) fn take_event(&mut self) -> Option<Event> {
+        if self.busy.is_some() { None } else { self.link.poll_event() }
     }
 
     /// Takes what happened. `tag` is the next free tag of the whole segment.
@@ -135,8 +143,9 @@ impl Node {
             return;
         }
         let large = dice.chance(20);
+        let count = if dice.chance(5) { BURST } else { dice.between(1, 4) };
         if let Some(known) = self.peers.get_mut(&peer) {
-            for _ in 0..dice.between(1, 4) {
+            for _ in 0..count {
                 known.send(&mut self.link, peer, dice.chance(500), large);
             }
         }
@@ -156,7 +165,7 @@ impl Node {
             ("peers", link.peers.len(), devices),
             ("attempts", link.attempts.len(), 16),
             ("half-open sessions", link.half_open.len(), 16),
-            ("events", link.events.len(), 0),
+            ("events", if self.busy.is_some() { 0 } else { link.events.len() }, 0),
             ("frames in the outbox", link.outbox.len(), 0),
         ];
         match sizes.iter().find(|(_, size, bound)| size > bound) {
@@ -227,5 +236,7 @@ fn addresses(sequence: u32, large: bool) -> Vec<PortAddress> {
     (0..count).map(|index| PortAddress::new(address(index), 24)).collect()
 }
 
+/// Messages at once that are more than a stream's credit.
+const BURST: u64 = 400;
 const SMALL: u32 = 100;
 const LARGE: u32 = 1_000;

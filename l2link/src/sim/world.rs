@@ -152,10 +152,12 @@ impl<'a> World<'a> {
     /// Lets time pass until something is due.
     fn advance(&mut self) -> Result<(), String> {
         let timers = self.nodes.iter().filter_map(|node| node.link.poll_timeout());
-        let sends = self.nodes.iter().map(|node| node.next_send);
+        let sends = self.nodes.iter().filter(|node| node.busy.is_none()).map(|node| node.next_send);
         let phases = [self.next_blow, self.scenario.heals, self.scenario.quiet, self.scenario.end];
         let later = |at: &Time| *at > self.now;
-        let steps = sends.chain(phases).chain(self.cuts.iter().map(|(_, until)| *until)).filter(later);
+        let idle = self.nodes.iter().filter_map(|node| node.busy);
+        let steps =
+            sends.chain(phases).chain(idle).chain(self.cuts.iter().map(|(_, until)| *until)).filter(later);
         let next = steps.chain(timers).chain(self.network.next()).min().unwrap_or(self.scenario.end);
         self.spinning = if next > self.now { 0 } else { self.spinning + 1 };
         if self.spinning > 1_000 {
@@ -169,7 +171,12 @@ impl<'a> World<'a> {
     fn wake(&mut self, device: usize) -> Result<(), String> {
         let node = &mut self.nodes[device];
         let due = node.link.poll_timeout().is_some_and(|at| at <= self.now);
-        let sends = node.next_send <= self.now && self.now < self.scenario.quiet;
+        let free = node.busy.take_if(|until| *until <= self.now).is_some();
+        if free {
+            self.work(device)?;
+        }
+        let node = &mut self.nodes[device];
+        let sends = node.next_send <= self.now && self.now < self.scenario.quiet && node.busy.is_none();
         if due {
             node.link.handle_timeout(self.now);
         }
@@ -182,7 +189,7 @@ impl<'a> World<'a> {
 
     /// What a shell does at the end of each wake-up.
     fn work(&mut self, device: usize) -> Result<(), String> {
-        while let Some(event) = self.nodes[device].link.poll_event() {
+        while let Some(event) = self.nodes[device].take_event() {
             match &event {
                 Event::Message { peer, message } => {
                     tell!(self, "{device}: {} of {} bytes from {peer:?}", message.kind, message.body.len());
@@ -215,7 +222,7 @@ impl<'a> World<'a> {
     fn blow(&mut self) -> Result<(), String> {
         self.next_blow = Time(self.now.0 + self.dice.between(1, self.scenario.blows * 2));
         let device = self.dice.index(self.nodes.len());
-        match self.dice.below(6) {
+        match self.dice.below(7) {
             0 | 1 => {
                 let until = Time(self.now.0 + self.dice.between(50_000, 1_000_000));
                 tell!(self, "{device} is cut off until {} µs", until.0);
@@ -233,6 +240,11 @@ impl<'a> World<'a> {
                 tell!(self, "{device} gets the address {mac}");
                 let mtu = self.nodes[device].mtu;
                 self.nodes[device].set_interface(mac, mtu);
+            }
+            5 => {
+                let until = Time(self.now.0 + self.dice.between(50_000, 500_000));
+                tell!(self, "{device} takes no events until {} µs", until.0);
+                self.nodes[device].busy = Some(until);
             }
             _ => {
                 let (mac, mtu) = (self.nodes[device].mac, draw_mtu(&mut self.dice));

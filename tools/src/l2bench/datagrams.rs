@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOST: Duration = Duration::from_millis(200);
 /// Requests sent before the measurement, to fill caches and neighbor tables.
 const WARM_UP: usize = 200;
+/// So many losses in a row mean that nobody answers.
+const LOSSES_MAX: u32 = 10;
 /// Payload that ends an echo.
 const DONE: &[u8] = b"done";
 
@@ -76,7 +78,7 @@ pub(crate) fn ask(to: SocketAddr, count: usize) -> io::Result<Value> {
     socket.set_read_timeout(Some(LOST))?;
     let mut durations = Vec::with_capacity(count);
     let mut buffer = [0; 64];
-    let mut lost = 0u64;
+    let (mut lost, mut row) = (0u64, 0);
     for number in 0..count + WARM_UP {
         let begin = Instant::now();
         let request = (number as u64).to_be_bytes();
@@ -88,6 +90,10 @@ pub(crate) fn ask(to: SocketAddr, count: usize) -> io::Result<Value> {
                 Err(_) => break false,
             }
         };
+        row = if answered { 0 } else { row + 1 };
+        if row == LOSSES_MAX {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{to} does not answer")));
+        }
         match (answered, number >= WARM_UP) {
             (true, true) => durations.push(begin.elapsed()),
             (false, true) => lost += 1,

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Nothing here blocks and nothing grows without bound, whatever a client does. A client's input is read in steps into
-//! a buffer of at most one longest request; its answers wait in a buffer of [`OUTPUT_MAX`] bytes. Who does not read its
+//! a buffer of at most one longest request; its answers wait in a buffer that is bounded too. Who does not read its
 //! answers is not read from until it does; a monitor, which cannot be held up so, is cut off. mio is edge-triggered: a
 //! client that is left before its socket is drained is registered again, which brings its event back.
 
