@@ -4,11 +4,12 @@ use crate::api;
 use crate::config::Settings;
 use crate::link_interface::LinkInterface;
 use crate::namespaces::Namespace;
+use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
 use crate::symbols::{Place, Symbols};
-use control_core::{Action, Config, Control, Failure, LinkVerdict, NamespaceId, SymbolVerdict};
+use control_core::{Config, Control, Failure};
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
@@ -16,7 +17,7 @@ use l2link::{Batch, Time};
 use l2link_os::api::ApiServer;
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::Trigger;
-use l2link_os::{Sent, SetupError, clock, seed};
+use l2link_os::{SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -26,29 +27,23 @@ use std::os::fd::AsRawFd;
 /// Everything that the daemon holds.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    poll: Poll,
-    ready: Ready,
-    control: Control,
-    link: LinkInterface,
-    symbols: Symbols,
-    namespaces: Vec<Namespace>,
-    trigger: Option<Trigger>,
-    signals: Signals,
-    api: ApiServer,
+    pub(crate) poll: Poll,
+    pub(crate) ready: Ready,
+    pub(crate) control: Control,
+    pub(crate) link: LinkInterface,
+    pub(crate) symbols: Symbols,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) trigger: Option<Trigger>,
+    pub(crate) signals: Signals,
+    pub(crate) api: ApiServer,
     /// Link frames on their way out.
-    batch: Batch,
-    looks: RateLimit,
-    receive: RateLimit,
-    name: String,
-    link_name: String,
+    pub(crate) batch: Batch,
+    pub(crate) looks: RateLimit,
+    pub(crate) receive: RateLimit,
+    pub(crate) name: String,
+    pub(crate) link_name: String,
 }
 
-/// Parcels taken from one symbol in one pass: some 100 µs of work, so that no symbol makes the others wait for long.
-const SYMBOL_BUDGET: usize = 128;
-/// Calls for link frames (64 each) in one pass.
-const LINK_BUDGET: usize = 4;
-/// Frames that a batch holds beside the longest parcel.
-const BATCH_SPARE: usize = 64;
 /// Permission bits of the command socket: root and its group.
 const API_MODE: u32 = 0o660;
 /// Events taken with one system call.
@@ -180,162 +175,6 @@ impl Daemon {
         Taken::All
     }
 
-    /// Wire to application: frames of the link to the core, parcels to the symbols.
-    fn receive(&mut self, now: Time) -> Taken {
-        let Some(socket) = self.link.socket() else { return Taken::All };
-        for _ in 0..LINK_BUDGET {
-            let count = match socket.receive() {
-                Ok(0) => return Taken::All,
-                Ok(count) => count,
-                Err(error) => {
-                    self.receive.warn(now, format_args!("receiving on {}: {error}", self.link_name));
-                    return Taken::Some;
-                }
-            };
-            for index in 0..count {
-                let undelivered = match self.control.handle_link_frame(socket.frame_mut(index), now) {
-                    LinkVerdict::Deliver { symbol, parcel } => {
-                        let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
-                        !matches!(delivered, Some(Ok(())))
-                    }
-                    LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
-                };
-                if undelivered {
-                    self.control.handle_undelivered();
-                }
-            }
-        }
-        Taken::Some
-    }
-
-    /// Application to wire: parcels of a symbol to the core, link frames to the socket.
-    fn read_symbol(&mut self, symbol: SymbolId, now: Time) -> Taken {
-        let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
-        for _ in 0..SYMBOL_BUDGET {
-            let parcel = match tap.read() {
-                Ok(Some(parcel)) => parcel,
-                Ok(None) => return Taken::All,
-                Err(error) => {
-                    let name = self.symbols.name(symbol).to_owned();
-                    warn!(target: "control::symbol", "symbol {name}: the interface is gone: {error}");
-                    self.symbols.remove(symbol);
-                    self.control.handle_symbol_failed(symbol, Failure::Removed, now);
-                    return Taken::All;
-                }
-            };
-            while self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch)
-                == SymbolVerdict::Flush
-            {
-                if self.batch.is_empty() {
-                    break;
-                }
-                send(&mut self.link, &mut self.batch, &mut self.control);
-            }
-        }
-        Taken::Some
-    }
-
-    fn transmit(&mut self, now: Time) {
-        loop {
-            let more = self.control.poll_transmit(&mut self.batch, now);
-            if self.batch.is_empty() {
-                return;
-            }
-            let full = self.batch.room() == 0;
-            send(&mut self.link, &mut self.batch, &mut self.control);
-            if !(more && full) {
-                return;
-            }
-        }
-    }
-
-    /// Does what the core asks for, until it asks for nothing more.
-    fn act(&mut self, now: Time) {
-        while let Some(action) = self.control.poll_action() {
-            match action {
-                Action::CreateSymbol { symbol, attributes } => {
-                    let registry = self.poll.registry();
-                    match self.symbols.create(symbol, &attributes, &mut self.namespaces, registry, now) {
-                        Ok(ifindex) => self.control.handle_symbol_created(symbol, ifindex, now),
-                        Err(failure) => self.control.handle_symbol_failed(symbol, failure, now),
-                    }
-                }
-                Action::UpdateSymbol { symbol, attributes } => {
-                    if let Err(failure) = self.symbols.update(symbol, &attributes, &mut self.namespaces) {
-                        self.control.handle_symbol_failed(symbol, failure, now);
-                    }
-                }
-                Action::SetCarrier { symbol, up } => {
-                    let set = self.symbols.tap(symbol).map(|tap| tap.set_carrier(up));
-                    if let Some(Err(error)) = set {
-                        let name = self.symbols.name(symbol);
-                        error!(target: "control::symbol", "symbol {name}: setting the carrier: {error}");
-                    }
-                }
-                Action::RemoveSymbol { symbol } => self.symbols.remove(symbol),
-                Action::DumpSockets { namespace } => {
-                    if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(), now) {
-                        self.control.handle_sockets(namespace, &seen, now);
-                    }
-                }
-                Action::DumpConnections { namespace } => {
-                    if let Some(seen) = self.look(namespace, |watched| watched.connections(), now) {
-                        self.control.handle_connections(namespace, &seen, now);
-                    }
-                }
-                Action::DumpMemberships { namespace } => {
-                    if let Some(groups) = self.look(namespace, |watched| watched.groups(), now) {
-                        let seen = self.symbols.sort_groups(namespace, &groups);
-                        self.control.handle_memberships(namespace, &seen, now);
-                    }
-                }
-                Action::Report(report) => {
-                    if let Ok(event) = serde_json::to_value(&report) {
-                        self.api.broadcast(&event);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks into a namespace; a look that fails is taken again later.
-    fn look<T>(
-        &mut self,
-        namespace: NamespaceId,
-        look: impl FnOnce(&mut crate::namespaces::Watched) -> io::Result<T>,
-        now: Time,
-    ) -> Option<T> {
-        let place = self.namespaces.iter_mut().find(|place| place.id == namespace)?;
-        look(place.watched()?)
-            .inspect_err(|error| {
-                self.looks.warn(now, format_args!("looking at the sockets of {namespace}: {error}"))
-            })
-            .ok()
-    }
-
-    fn take_closed(&mut self, namespace: NamespaceId, now: Time) {
-        let Some((closed, overrun)) = self.look(namespace, |watched| watched.closed_sockets(), now) else {
-            return;
-        };
-        for socket in &closed {
-            self.control.handle_socket_closed(namespace, socket, now);
-        }
-        if overrun {
-            self.control.handle_closed_overrun(namespace, now);
-        }
-    }
-
-    fn take_group_events(&mut self, namespace: NamespaceId, now: Time) {
-        let changed = self.look(
-            namespace,
-            |watched| watched.group_events.as_mut().map_or(Ok(false), |events| events.drain()),
-            now,
-        );
-        if changed == Some(true) {
-            self.control.handle_memberships_changed(namespace, now);
-        }
-    }
-
     fn follow_link(&mut self, now: Time) {
         match self.link.follow(self.poll.registry()) {
             Ok(true) => {
@@ -408,22 +247,11 @@ impl Daemon {
 
 /// How much of a source was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
+pub(crate) enum Taken {
     /// All of it: mio will tell of more.
     All,
     /// Not all: it has to be asked again.
     Some,
     /// The source says that the daemon is to stop.
     Stop,
-}
-
-fn send(link: &mut LinkInterface, batch: &mut Batch, control: &mut Control) {
-    let Sent { sent: _, full, errors } = link.send(batch);
-    control.counters_mut().drops(DropReason::LinkTxFull, full);
-    control.counters_mut().drops(DropReason::LinkTxError, errors);
-}
-
-fn new_batch(control: &Control) -> Batch {
-    let link = control.link();
-    Batch::new(link.parcel_frames_max() + BATCH_SPARE, link.frame_len_max())
 }

@@ -3,12 +3,14 @@
 //! A thin shell around `control-core`: it reads the configuration, opens what the kernel offers, and carries frames,
 //! looks and actions between the two.
 
+mod actions;
 mod api;
 mod config;
 mod daemon;
 mod kernel_settings;
 mod link_interface;
 mod namespaces;
+mod packets;
 mod rate_limit;
 mod ready;
 mod source;

@@ -2,7 +2,7 @@
 
 use frames::discovery::Role;
 use l2link::service::{Service, ServiceSet};
-use l2link_os::PortDiscard;
+use l2link_os::{PortDiscard, Spared};
 use l2link_os::config_file::{
     ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, device_name, interface_name, load,
 };
@@ -80,13 +80,15 @@ impl Settings {
 
     /// What the relay's kernel is kept from answering.
     pub(crate) fn discards(&self) -> Vec<PortDiscard> {
-        let discarding = self.relay.ports.iter().filter(|port| port.unmatched == Unmatched::Drop);
-        discarding
-            .map(|port| PortDiscard {
-                interface: port.interface.clone(),
-                relay_services: port.relay_services.clone(),
-            })
-            .collect()
+        let discard = |port: &PortConfig| PortDiscard {
+            interface: port.interface.clone(),
+            relay_services: port.relay_services.clone(),
+            spared: match port.unmatched {
+                Unmatched::Drop => Spared::Connections,
+                Unmatched::Kernel => Spared::Sockets,
+            },
+        };
+        self.relay.ports.iter().map(discard).collect()
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Daemon {
     api: ApiServer,
     /// Requests of this turn, answered at its end.
     requests: Vec<Request>,
-    /// Keeps the relay's kernel quiet; `None` if every port has `unmatched = "kernel"`.
+    /// Keeps the relay's kernel quiet; `None` without any port.
     discard: Option<Discard>,
     /// Sources that have something to read.
     ready: BTreeSet<Source>,

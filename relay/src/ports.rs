@@ -68,8 +68,10 @@ impl Ports {
         let mut again = false;
         for (place, port) in self.ports.iter_mut().enumerate() {
             let info = port.find(links);
-            if port.socket.as_ref().map(PortSocket::ifindex) != info.map(|info| info.ifindex) {
-                port.socket = None;
+            let index = info.map(|info| info.ifindex);
+            if port.socket.take_if(|socket| Some(socket.ifindex()) != index || !socket.is_bound()).is_some() {
+                // Whatever comes next, the old socket's groups and filter are gone with it.
+                relay.handle_port_state(port.id, None);
             }
             if let (Some(info), None) = (info, &port.socket) {
                 match port.open(place, info, self.link_ethertype, registry) {
@@ -150,8 +152,8 @@ impl Ports {
 
     /// Takes only these of a port's frames from now on.
     pub(crate) fn set_capture(&mut self, id: PortId, capture: Capture, now: Time) {
-        let Capture { link_ethertype, macs, addresses } = capture;
-        let filter = CaptureFilter { link_ethertype, macs, addresses };
+        let Capture { link_ethertype, mac, joined, addresses } = capture;
+        let filter = CaptureFilter { link_ethertype, mac, joined, addresses };
         self.change(id, "changing the filter", now, |socket| socket.set_filter(&filter));
     }
 
@@ -187,7 +189,8 @@ impl Ports {
     }
 
     fn by_id(&mut self, id: PortId) -> Option<&mut Port> {
-        self.ports.iter_mut().find(|port| port.id == id)
+        // Ids are places from 1 on.
+        self.ports.get_mut((id.0 as usize).checked_sub(1)?)
     }
 }
 
@@ -204,8 +207,8 @@ impl Port {
         link_ethertype: u16,
         registry: &Registry,
     ) -> Result<PortSocket, SetupError> {
-        let filter =
-            CaptureFilter { link_ethertype, macs: info.mac.into_iter().collect(), addresses: Vec::new() };
+        let mac = info.mac.unwrap_or_default();
+        let filter = CaptureFilter { link_ethertype, mac, ..CaptureFilter::default() };
         let socket = PortSocket::open(&self.interface, &filter)?;
         register(registry, &socket, Source::Port(place))
             .map_err(|error| SetupError::system(format!("watching {}", self.interface), error))?;

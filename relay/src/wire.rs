@@ -68,7 +68,7 @@ impl Wire {
             return false;
         };
         let wanted = (info.ifindex, info.mac.unwrap_or_default(), info.mtu);
-        if self.attributes() == Some(wanted) {
+        if self.attributes() == Some(wanted) && self.socket.as_ref().is_some_and(LinkSocket::is_bound) {
             return false;
         }
         // The old socket goes first: the kernel then has no more use for the old buffers.

@@ -14,7 +14,7 @@ use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
 use frames::{Mac, SymbolId};
 use l2link::{Batch, Counters, Link, Time};
-use log::{info, warn};
+use log::{Level, info, log, warn};
 use std::collections::VecDeque;
 
 /// The control device's decisions: symbols, rules, tunnels, over one link.
@@ -256,6 +256,7 @@ impl Control {
         }
         let before = symbol.told.0;
         symbol.told = (state, reason.clone());
+        let lacks_interface = matches!(symbol.interface, Interface::Failed(_));
         let (name, why) = (symbol.config.name.clone(), reason.unwrap_or_default());
         let row = SymbolRow::of(symbol);
         match state {
@@ -268,7 +269,9 @@ impl Control {
                 self.report(Event::SymbolRefused(row), now);
             }
             State::Down | State::Waiting => {
-                info!(target: "control::symbol", "symbol {name}: {}: {why}", state.name());
+                // On the way up every step waits for the next one for a moment.
+                let level = if before == State::Up || lacks_interface { Level::Info } else { Level::Debug };
+                log!(target: "control::symbol", level, "symbol {name}: {}: {why}", state.name());
                 if before == State::Up {
                     self.report(Event::SymbolDown(row), now);
                 }

@@ -110,7 +110,8 @@ pub enum SetupError {
     InterfaceName(String),
     /// The program `nft` cannot be started.
     #[error(
-        "the program nft cannot be run ({source}): install the package nftables, or set unmatched = \"kernel\" for every port"
+        "the program nft cannot be run ({source}): install the package nftables; without it the relay's kernel would \
+         reset the connections of controls"
     )]
     NoNft {
         /// Why.

@@ -36,7 +36,7 @@ pub use interfaces::{Dad, IfIndex, InterfaceAddress, LinkInfo, Netlink};
 pub use mmsg::Sent;
 pub use monitor::Monitor;
 pub use netns::NetNs;
-pub use nft::{Discard, PortDiscard};
+pub use nft::{Discard, PortDiscard, Spared};
 pub use port_socket::PortSocket;
 pub use raw_socket::LinkSocket;
 pub use sysctl::Sysctls;

@@ -12,10 +12,12 @@
 //!
 //! *Sending.* Two kinds of "full" are told apart. `EAGAIN`: the socket's send buffer is full and the frame was not
 //! taken. A short wait for room, once a call, turns that into back pressure on whoever fills the tunnels, as losing one
-//! piece of a super-packet loses up to 64 KiB. `ENOBUFS`: a queue behind the socket dropped the frame.
+//! piece of a super-packet loses up to 64 KiB. Where one loop serves many sockets a slow one must not hold up the others:
+//! there the wait is once in a window of time. `ENOBUFS`: a queue behind the socket dropped the frame.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -48,6 +50,8 @@ pub(crate) struct Receiver {
     headers: Box<[libc::mmsghdr]>,
     /// Slot and length of each frame of the last call.
     frames: Vec<(usize, usize)>,
+    /// Slots that the last call filled, skipped frames included.
+    taken: usize,
     skipped: u64,
 }
 
@@ -59,6 +63,7 @@ impl Receiver {
             iovecs: vec![EMPTY_IOVEC; slots].into_boxed_slice(),
             headers: vec![empty_header(); slots].into_boxed_slice(),
             frames: Vec::with_capacity(slots),
+            taken: 0,
             skipped: 0,
         }
     }
@@ -66,6 +71,7 @@ impl Receiver {
     /// Takes as many frames as there are slots; zero if none waits.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.frames.clear();
+        self.taken = 0;
         while self.frames.is_empty() {
             match self.call(socket) {
                 Ok(count) => self.take(count),
@@ -83,6 +89,11 @@ impl Receiver {
         let (slot, len) = self.frames[index];
         let start = slot * self.slot_len;
         &mut self.memory[start..start + len]
+    }
+
+    /// Whether the last call filled every slot, so that more frames may wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.taken == self.headers.len()
     }
 
     /// Frames skipped since the last question.
@@ -110,6 +121,7 @@ impl Receiver {
     }
 
     fn take(&mut self, count: usize) {
+        self.taken = count;
         for (slot, header) in self.headers.iter().take(count).enumerate() {
             let len = header.msg_len as usize;
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || len > self.slot_len {
@@ -122,13 +134,41 @@ impl Receiver {
 }
 
 /// Headers for frames to be sent; the frames' memory is the caller's.
-#[derive(Default)]
 pub(crate) struct Sender {
     iovecs: Vec<libc::iovec>,
     headers: Vec<libc::mmsghdr>,
+    patience: Patience,
+}
+
+/// How long to wait for room, altogether in a window of time; an empty window begins with every call.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    window: Duration,
+    since: Option<Instant>,
+    left: Duration,
+}
+
+impl Patience {
+    /// How long to wait at this moment.
+    fn left(&mut self, now: Instant) -> Duration {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= self.window) {
+            (self.since, self.left) = (Some(now), ROOM_WAIT);
+        }
+        self.left
+    }
+
+    fn spend(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
+    }
 }
 
 impl Sender {
+    /// A sender that waits for room for [`ROOM_WAIT`] altogether in each `window`, or in each call if that is zero.
+    pub(crate) fn new(window: Duration) -> Self {
+        let patience = Patience { window, since: None, left: ROOM_WAIT };
+        Self { iovecs: Vec::new(), headers: Vec::new(), patience }
+    }
+
     /// Sends the frames in order.
     pub(crate) fn send<'a>(
         &mut self,
@@ -147,7 +187,7 @@ impl Sender {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) if !waited => {
                     waited = true;
-                    wait_for_room(socket);
+                    self.wait_for_room(socket);
                 }
                 Err(Errno::EAGAIN) => {
                     result.full += rest;
@@ -171,6 +211,18 @@ impl Sender {
         self.headers.clear();
         self.iovecs.clear();
         result
+    }
+
+    /// Waits until the send buffer has room again, as long as patience lasts.
+    fn wait_for_room(&mut self, socket: BorrowedFd<'_>) {
+        let begin = Instant::now();
+        let timeout = PollTimeout::try_from(self.patience.left(begin)).unwrap_or(PollTimeout::ZERO);
+        if timeout != PollTimeout::ZERO {
+            let mut fds = [PollFd::new(socket, PollFlags::POLLOUT)];
+            // Whatever comes of it, the caller tries again.
+            let _ = poll(&mut fds, timeout);
+            self.patience.spend(begin.elapsed());
+        }
     }
 
     fn point_at<'a>(&mut self, frames: impl ExactSizeIterator<Item = &'a [u8]>) {
@@ -201,13 +253,6 @@ impl Sender {
     }
 }
 
-/// Waits until the send buffer has room again, for a time in which a full one drains at 1 Gb/s.
-fn wait_for_room(socket: BorrowedFd<'_>) {
-    let mut fds = [PollFd::new(socket, PollFlags::POLLOUT)];
-    // Whatever comes of it, the caller tries again.
-    let _ = poll(&mut fds, PollTimeout::from(ROOM_WAIT_MS));
-}
-
 /// A batch is never near the kernel's limit of 1,024 messages a call (`UIO_MAXIOV`), which it applies by itself.
 fn vlen(len: usize) -> libc::c_uint {
     libc::c_uint::try_from(len).unwrap_or(libc::c_uint::MAX)
@@ -219,7 +264,8 @@ fn empty_header() -> libc::mmsghdr {
 }
 
 const EMPTY_IOVEC: libc::iovec = libc::iovec { iov_base: core::ptr::null_mut(), iov_len: 0 };
-const ROOM_WAIT_MS: u8 = 10;
+/// A time in which a full send buffer drains at 1 Gb/s.
+const ROOM_WAIT: Duration = Duration::from_millis(10);
 
 // The raw pointers in the headers are written and read within one call; between calls nothing follows them.
 // SAFETY: no thread but the one that holds `&mut self` can reach them.
@@ -239,5 +285,36 @@ impl core::fmt::Debug for Receiver {
 impl core::fmt::Debug for Sender {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Sender")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn a_full_socket_is_waited_for_once_in_a_window() {
+        let (socket, _peer) = UnixDatagram::pair().unwrap();
+        let mut sender = Sender::new(Duration::from_secs(60));
+        let mut send = || {
+            let begin = Instant::now();
+            while sender.send(socket.as_fd(), core::iter::once(&[0; 1000][..])).full == 0 {}
+            begin.elapsed()
+        };
+        assert!(send() >= ROOM_WAIT);
+        let rest: Duration = (0..100).map(|_| send()).sum();
+        assert!(rest < 20 * ROOM_WAIT, "a hundred waits were {rest:?}");
+    }
+
+    #[test]
+    fn without_a_window_every_call_waits() {
+        let mut patience = Patience { window: Duration::ZERO, since: None, left: ROOM_WAIT };
+        let now = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(patience.left(now), ROOM_WAIT);
+            patience.spend(ROOM_WAIT);
+        }
     }
 }

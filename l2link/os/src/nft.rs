@@ -19,18 +19,28 @@
 //!    are discarded. Any other socket found is a connected one, or what is left of one (TIME-WAIT, and FIN-WAIT-2
 //!    after close(2), of which the kernel has no bound address to show, so that `wildcard 0` would not match).
 //!
+//! At a port of [`Spared::Sockets`] (`unmatched = "kernel"`) step 5 spares what any socket of the relay would get,
+//! listeners included, and so are the protocols without ports. What is for no socket is discarded there too: it may be a
+//! control's, and a kernel that answered it with a reset would end the control's connection.
+//!
 //! Only the first fragment of a packet has ports. Later ones are spared if the first one was, for the 30 s that the
 //! kernel waits for them; so packets of controls do not fill the relay's reassembly memory.
 //!
-//! Limits. A UDP socket of the relay that is bound to one address without being connected looks like a connected one:
+//! Limits. At a port of [`Spared::Sockets`] the relay must not listen where a control does: both would answer. A UDP socket of the relay that is bound to one address without being connected looks like a connected one:
 //! its port gets its packets, as if it stood in `relay_services`. Connections of the relay itself over other protocols
 //! than TCP and UDP (SCTP, tunnels) need an entry there.
 
 use crate::{NetNs, SetupError};
 use l2link::service::{Service, ServiceSet};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::process::{Command, Output, Stdio};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// What is discarded at a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +49,17 @@ pub struct PortDiscard {
     pub interface: String,
     /// What stays with the relay's kernel.
     pub relay_services: ServiceSet,
+    /// What stays with it besides.
+    pub spared: Spared,
+}
+
+/// What of the relay's own stays with its kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spared {
+    /// Connections that the relay began.
+    Connections,
+    /// Those, what its programs listen for, and the IP protocols without ports.
+    Sockets,
 }
 
 /// The table `inet l2relay`. It is removed when this is dropped.
@@ -107,8 +128,11 @@ fn rules(ports: &[PortDiscard]) -> Result<String, SetupError> {
     for (index, port) in ports.iter().enumerate() {
         let _ = write!(text, "\tchain port_{index} {{\n{BEFORE_SERVICES}");
         services(&port.relay_services, &mut text);
-        let _ =
-            writeln!(text, "\t\tjump connected\n\t\tcounter drop comment {}\n\t}}", quoted(&port.interface)?);
+        text.push_str(match port.spared {
+            Spared::Connections => "\t\tjump connected\n",
+            Spared::Sockets => SPARE_SOCKETS,
+        });
+        let _ = writeln!(text, "\t\tcounter drop comment {}\n\t}}", quoted(&port.interface)?);
     }
     text.push_str("}\n");
     Ok(text)
@@ -149,11 +173,15 @@ fn quoted(interface: &str) -> Result<String, SetupError> {
 /// Gives `text` to nft in the namespace.
 fn run(netns: &NetNs, text: &str) -> Result<(), SetupError> {
     let output = netns
-        .run(|| start(text))
+        .run(|| start(text).and_then(|child| finish(child, PATIENCE)))
         .map_err(|source| {
             SetupError::capable("entering the network namespace for nft", "CAP_SYS_ADMIN", source)
         })?
         .map_err(|source| SetupError::NoNft { source })?;
+    let Some(output) = output else {
+        let message = format!("nft did not end within {PATIENCE:?} and was stopped; does `nft list ruleset` end?");
+        return Err(SetupError::Nft { message });
+    };
     if output.status.success() {
         return Ok(());
     }
@@ -165,22 +193,54 @@ fn run(netns: &NetNs, text: &str) -> Result<(), SetupError> {
     Err(SetupError::Nft { message })
 }
 
-fn start(text: &str) -> io::Result<Output> {
+/// Starts nft on `text`, which waits for it in memory: writing into a pipe would wait for nft.
+fn start(text: &str) -> io::Result<Child> {
+    let mut input = File::from(memfd_create(c"l2relay.nft", MFdFlags::MFD_CLOEXEC)?);
+    input.write_all(text.as_bytes())?;
     let spawn = |program: &str| {
+        (&input).rewind()?;
         let mut command = Command::new(program);
-        command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
+        command.args(["-f", "-"]).stdin(input.try_clone()?).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
     };
     // Not every user's PATH has the system's programs in it.
-    let mut child = spawn("nft").or_else(|error| match error.kind() {
+    spawn("nft").or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => spawn("/usr/sbin/nft"),
         _ => Err(error),
-    })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // nft reads all of it before it says anything; if it dies first, its status tells.
-        let _ = stdin.write_all(text.as_bytes());
-    }
-    child.wait_with_output()
+    })
 }
+
+/// Waits for the end of a program and what it wrote to standard error; `None` if it had to be stopped.
+fn finish(mut child: Child, patience: Duration) -> io::Result<Option<Output>> {
+    let deadline = Instant::now() + patience;
+    let mut said = Vec::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) => {
+                    child.kill()?;
+                    child.wait()?;
+                    return Ok(None);
+                }
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let mut piece = [0; 4096];
+            match stderr.read(&mut piece)? {
+                0 => break,
+                count => said.extend_from_slice(&piece[..count]),
+            }
+        }
+    }
+    // It has closed its end, as it does when it exits.
+    let status = child.wait()?;
+    Ok(Some(Output { status, stdout: Vec::new(), stderr: said }))
+}
+
+/// Most time for nft, which takes some 10 ms: the kernel's lock on its tables may be held by another one for a while.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const REMOVE: &str = "add table inet l2relay\ndelete table inet l2relay\n";
 
@@ -191,6 +251,12 @@ const BEFORE_SERVICES: &str = "\
 \t\tip frag-off & 0x1fff != 0 goto later_v4
 \t\tfrag frag-off != 0 goto later_v6
 \t\tudp dport { 68, 546 } goto spared
+";
+
+/// For a port of [`Spared::Sockets`].
+const SPARE_SOCKETS: &str = "\
+\t\tsocket transparent { 0, 1 } goto spared
+\t\tmeta l4proto != { 6, 17, 33, 132, 136 } goto spared
 ";
 
 /// What the chains of all ports share.
@@ -247,6 +313,20 @@ mod tests {
         let mut text = String::new();
         services(&ServiceSet::parse(items).unwrap(), &mut text);
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_stopped() {
+        let program = |line: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            shell.spawn().unwrap()
+        };
+        let begin = Instant::now();
+        assert!(finish(program("exec sleep 60"), Duration::from_millis(50)).unwrap().is_none());
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        let output = finish(program("echo said >&2; exit 3"), Duration::from_secs(30)).unwrap().unwrap();
+        assert_eq!((output.status.code(), &output.stderr[..]), (Some(3), &b"said\n"[..]));
     }
 
     #[test]

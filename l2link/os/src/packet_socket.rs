@@ -114,6 +114,19 @@ impl PacketSocket {
         self.ifindex
     }
 
+    /// Whether the socket is at its interface. When that is removed, or goes to another namespace, the kernel takes
+    /// the socket off for good, even if it comes back with the same index.
+    pub(crate) fn is_bound(&self) -> bool {
+        // SAFETY: all fields are integers, for which zero is a value.
+        let mut address: libc::sockaddr_ll = unsafe { core::mem::zeroed() };
+        let mut len = socklen::<libc::sockaddr_ll>();
+        // SAFETY: the pointers are to a struct of `len` bytes and to `len`, both borrowed exclusively for the call.
+        let result = unsafe {
+            libc::getsockname(self.socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len)
+        };
+        result == 0 && address.sll_ifindex == self.index()
+    }
+
     fn index(&self) -> libc::c_int {
         self.ifindex.0.cast_signed()
     }

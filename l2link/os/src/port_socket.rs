@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
 
 /// A packet socket for all EtherTypes on a port. Frames with a VLAN tag and frames that this machine sends are not
 /// delivered.
@@ -59,7 +60,7 @@ impl PortSocket {
         Ok(Self {
             socket,
             receiver: Receiver::new(RECEIVE_SLOTS, PARCEL_MAX),
-            sender: Sender::default(),
+            sender: Sender::new(WAIT_WINDOW),
             waiting: Batch::new(SEND_SLOTS, SMALL),
             sent: Sent::default(),
             groups: BTreeMap::new(),
@@ -96,7 +97,8 @@ impl PortSocket {
         self.receiver.frame_mut(index)
     }
 
-    /// Sends a parcel with the next [`PortSocket::flush`], or at once. Its offload header is overwritten.
+    /// Sends a parcel with the next [`PortSocket::flush`], or at once. Its offload header is overwritten. May wait for
+    /// room in the send buffer, up to 10 ms in any 50 ms, as all ports and the link are served by one thread.
     pub fn queue(&mut self, parcel: &mut [u8]) {
         if !swap_order(parcel) {
             self.sent.errors += 1;
@@ -176,15 +178,24 @@ impl PortSocket {
         self.receiver.take_skipped()
     }
 
-    /// Packets that the kernel dropped since the last call because the receive buffer was full.
+    /// Packets that the kernel dropped since the last call because the receive buffer was full. To be asked for after
+    /// every [`PortSocket::receive`]; costs a system call only if that one took as many as it can.
     pub fn overruns(&mut self) -> u64 {
-        self.socket.overruns()
+        // The buffer holds many times a call's packets: whoever overran it, filled the call that came next.
+        if self.receiver.is_full() { self.socket.overruns() } else { 0 }
     }
 
     /// The port's interface.
     #[must_use]
     pub fn ifindex(&self) -> IfIndex {
         self.socket.ifindex()
+    }
+
+    /// Whether the socket is still at its interface. One that was removed, or was in another namespace in between, needs
+    /// another socket, even if it has the same index again.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.socket.is_bound()
     }
 
     fn send_waiting(&mut self) {
@@ -222,5 +233,7 @@ const ETH_P_ALL: u16 = 3;
 const RECEIVE_SLOTS: usize = 32;
 /// Small parcels sent with one system call.
 const SEND_SLOTS: usize = 64;
+/// Time in which the socket waits for room once.
+const WAIT_WINDOW: Duration = Duration::from_millis(50);
 /// Bytes up to which a parcel is copied and collected.
 const SMALL: usize = 2048;

@@ -7,6 +7,7 @@ use frames::Mac;
 use l2link::{Batch, Config};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
 
 /// A packet socket for one EtherType on one interface. Frames with a VLAN tag, frames to other stations (in
 /// promiscuous mode) and frames that this machine sends are not delivered.
@@ -47,7 +48,7 @@ impl LinkSocket {
         Ok(Self {
             socket,
             receiver: Receiver::new(SLOTS, slot_len),
-            sender: Sender::default(),
+            sender: Sender::new(Duration::ZERO),
             mac: info.mac.unwrap_or_default(),
             mtu,
         })
@@ -84,9 +85,11 @@ impl LinkSocket {
         self.receiver.take_skipped()
     }
 
-    /// Frames that the kernel dropped since the last call because the receive buffer was full.
+    /// Frames that the kernel dropped since the last call because the receive buffer was full. To be asked for after
+    /// every [`LinkSocket::receive`]; costs a system call only if that one took as many as it can.
     pub fn overruns(&mut self) -> u64 {
-        self.socket.overruns()
+        // The buffer holds many times a call's frames: whoever overran it, filled the call that came next.
+        if self.receiver.is_full() { self.socket.overruns() } else { 0 }
     }
 
     /// Ethernet address of the interface when the socket was opened.
@@ -105,6 +108,13 @@ impl LinkSocket {
     #[must_use]
     pub fn ifindex(&self) -> IfIndex {
         self.socket.ifindex()
+    }
+
+    /// Whether the socket is still at its interface. One that was removed, or was in another namespace in between, needs
+    /// another socket, even if it has the same index again.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.socket.is_bound()
     }
 }
 

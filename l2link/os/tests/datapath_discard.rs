@@ -3,7 +3,7 @@
 mod lab;
 
 use l2link::service::ServiceSet;
-use l2link_os::{Discard, NetNs, PortDiscard};
+use l2link_os::{Discard, NetNs, PortDiscard, Spared};
 use lab::{cable, eventually, ip, namespace, read, settle, shell, write_sysctl};
 use rstest::rstest;
 use socket2::SockRef;
@@ -41,6 +41,31 @@ fn nothing_answers_for_the_unmatched(#[case] hosts: Hosts) {
     assert!(
         site.sent_nothing(&["TcpOutRsts", "UdpNoPorts", "IcmpOutDestUnreachs", "Icmp6OutDestUnreachs"], 1)
     );
+}
+
+/// `unmatched = "kernel"`: the relay's programs are reached, and what may be a control's is not answered.
+#[rstest]
+#[case::v4(V4)]
+#[case::v6(V6)]
+fn sockets_are_spared_where_the_kernel_has_the_unmatched(#[case] hosts: Hosts) {
+    let Hosts { relay, .. } = hosts;
+    let Some(mut site) = site(&[]) else { return };
+    drop(site.discard.take());
+    site.discard = Some(install_sparing(&site.relay, ServiceSet::none(), Spared::Sockets));
+    let _wildcard = site.relay.run(|| TcpListener::bind("[::]:81")).unwrap().unwrap();
+    let _bound = site.relay.run(|| TcpListener::bind(format!("{relay}:82"))).unwrap().unwrap();
+    for port in [81, 82] {
+        drop(connect(&site.client, relay, port).unwrap());
+    }
+    let socket = site.relay.run(|| UdpSocket::bind("[::]:83")).unwrap().unwrap();
+    let server = thread::spawn(move || answer_datagrams(&socket, 2, 1));
+    assert_eq!(datagram_of(&site.client, relay, 83, 10), Some(10));
+    assert_eq!(datagram_of(&site.client, relay, 83, 5_000), Some(5_000));
+    server.join().unwrap();
+    let resets = site.counter("TcpOutRsts");
+    assert_eq!(connect(&site.client, relay, 80).unwrap_err(), ErrorKind::TimedOut);
+    assert_eq!(datagram(&site.client, relay, 80), None);
+    assert_eq!(site.counter("TcpOutRsts"), resets);
 }
 
 /// Otherwise the kernel would reset every connection of a control on whose port the relay itself has a listener.
@@ -202,6 +227,7 @@ fn every_kind_of_service_is_accepted_by_nft() {
     let ports = ["eth1", "eth2.100"].map(|interface| PortDiscard {
         interface: interface.to_owned(),
         relay_services: relay_services.clone(),
+        spared: Spared::Sockets,
     });
     let discard = Discard::install(&relay, &ports).unwrap();
     discard.remove().unwrap();
@@ -255,7 +281,12 @@ fn site(relay_services: &[&str]) -> Option<Site> {
 
 fn install(relay: &NetNs, relay_services: &[&str]) -> Discard {
     let relay_services = ServiceSet::parse(relay_services).unwrap();
-    Discard::install(relay, &[PortDiscard { interface: "eth1".to_owned(), relay_services }]).unwrap()
+    install_sparing(relay, relay_services, Spared::Connections)
+}
+
+fn install_sparing(relay: &NetNs, relay_services: ServiceSet, spared: Spared) -> Discard {
+    let port = PortDiscard { interface: "eth1".to_owned(), relay_services, spared };
+    Discard::install(relay, &[port]).unwrap()
 }
 
 fn connect(from: &NetNs, to: &str, port: u16) -> Result<TcpStream, ErrorKind> {

@@ -341,7 +341,8 @@ fn site() -> Option<Site> {
 fn capture(mac: Mac) -> CaptureFilter {
     CaptureFilter {
         link_ethertype: LINK_ETHERTYPE,
-        macs: vec![mac],
+        mac,
+        joined: Vec::new(),
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
     }
 }

@@ -6,7 +6,7 @@ use frames::Mac;
 use frames::data::{GsoType, OffloadFlags, OffloadHeader};
 use l2link::Batch;
 use l2link::service::ServiceSet;
-use l2link_os::{CaptureFilter, Discard, LinkSocket, NetNs, Netlink, PortDiscard, PortSocket};
+use l2link_os::{CaptureFilter, Discard, LinkSocket, NetNs, Netlink, PortDiscard, PortSocket, Spared};
 use lab::{cable, eventually, ip, namespace, settle};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::ErrorKind;
@@ -21,7 +21,11 @@ const ETHERTYPE: u16 = 0x88b5;
 fn a_packet_socket_sees_what_nftables_discards_at_prerouting() {
     let Some((client, relay)) = pair() else { return };
     let mut port = port_socket(&relay, "eth0");
-    let ports = [PortDiscard { interface: "eth0".to_owned(), relay_services: ServiceSet::none() }];
+    let ports = [PortDiscard {
+        interface: "eth0".to_owned(),
+        relay_services: ServiceSet::none(),
+        spared: Spared::Connections,
+    }];
     let _discard = Discard::install(&relay, &ports).unwrap();
     let socket = client.run(|| UdpSocket::bind("192.0.2.1:0")).unwrap().unwrap();
     socket.connect("192.0.2.2:9").unwrap();

@@ -41,8 +41,11 @@ pub enum Action {
 pub struct Capture {
     /// EtherType of the link protocol: such frames are never taken.
     pub link_ethertype: u16,
-    /// The port's Ethernet address, and the unicast addresses that programs joined.
-    pub macs: Vec<Mac>,
+    /// The port's Ethernet address.
+    pub mac: Mac,
+    /// The other unicast addresses, which programs joined; IP packets to these are wanted whatever their destination,
+    /// as the relay's kernel has no part in them.
+    pub joined: Vec<Mac>,
     /// Every address of the relay.
     pub addresses: Vec<IpAddr>,
 }

@@ -38,7 +38,8 @@ pub enum Unmatched {
     /// They are discarded before the relay's kernel answers them.
     #[default]
     Drop,
-    /// The relay's kernel has them.
+    /// The programs of the relay have those that their sockets are for, and its kernel the protocols without ports. The
+    /// rest is discarded too: an answer to what is a control's would end its connection.
     Kernel,
 }
 

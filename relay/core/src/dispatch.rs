@@ -174,6 +174,11 @@ impl Dispatch {
         }
     }
 
+    /// Whether another control has a rule with this key.
+    pub(crate) fn is_anothers(&self, key: &Key, peer: PeerId) -> bool {
+        self.members(key).iter().any(|member| member.target.peer != peer)
+    }
+
     /// Every member of the key's entry that takes new flows.
     pub(crate) fn copies(&self, key: &Key, targets: &mut Targets) {
         for member in self.members(key).iter().filter(|member| member.weight > 0) {

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //! Only the first fragment of a packet holds the transport header by which the dispatch table finds a rule. What was
-//! decided about it, targets or the reason for which it was dropped, is remembered under {port, source, destination,
-//! identification, protocol} for [`REMEMBERED`], as long as hosts put packets together (RFC 791 proposes 15 s, RFC 8200
+//! decided about it, targets or the reason for which it was dropped, is remembered under the port and what the fragments
+//! of one packet have in common ([`frames::inet::FragmentKey`]) for [`REMEMBERED`], as long as hosts put packets together (RFC 791 proposes 15 s, RFC 8200
 //! demands up to 60 s, Linux takes 30 s). Later fragments are treated like it. A later fragment that comes before its
 //! first, as fragments take different paths, is held for [`HELD`] at most.
 //!
@@ -13,9 +13,8 @@
 
 use crate::dispatch::Targets;
 use crate::police::PuntClass;
-use core::net::IpAddr;
 use core::time::Duration;
-use frames::inet::{Fragment, Ip};
+use frames::inet;
 use frames::{DropReason, PortId};
 use l2link::Time;
 use rustc_hash::FxHashMap;
@@ -34,10 +33,7 @@ pub(crate) const HELD_MAX: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FragmentKey {
     port: PortId,
-    source: IpAddr,
-    destination: IpAddr,
-    id: u32,
-    protocol: u8,
+    packet: inet::FragmentKey,
 }
 
 /// What was decided about a first fragment.
@@ -73,8 +69,8 @@ struct Held {
 }
 
 impl FragmentKey {
-    pub(crate) fn new(port: PortId, ip: &Ip, fragment: &Fragment) -> Self {
-        Self { port, source: ip.source, destination: ip.destination, id: fragment.id, protocol: ip.protocol }
+    pub(crate) fn new(port: PortId, packet: inet::FragmentKey) -> Self {
+        Self { port, packet }
     }
 }
 
@@ -160,7 +156,7 @@ impl Fragments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::Ipv4Addr;
+    use core::net::{IpAddr, Ipv4Addr};
 
     const UNMATCHED: Result<PuntClass, DropReason> = Err(DropReason::Unmatched);
 
@@ -211,6 +207,7 @@ mod tests {
 
     fn key(id: u32) -> FragmentKey {
         let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        FragmentKey { port: PortId(1), source: address, destination: address, id, protocol: 17 }
+        let packet = inet::FragmentKey { source: address, destination: address, id, protocol: 17 };
+        FragmentKey::new(PortId(1), packet)
     }
 }

@@ -23,8 +23,9 @@ impl Memberships {
     /// A control asks for a group. Returns whether it is the first.
     pub(crate) fn add(&mut self, port: PortId, group: Group, peer: PeerId) -> bool {
         let peers = self.groups.entry((port, group)).or_default();
+        let first = peers.is_empty();
         peers.insert(peer, false);
-        peers.len() == 1
+        first
     }
 
     /// A control gives a group up. Returns whether it was the last.
@@ -86,6 +87,7 @@ mod tests {
     fn the_first_joins_and_the_last_leaves() {
         let mut memberships = Memberships::default();
         assert!(memberships.add(PORT, OSPF, PeerId(1)));
+        assert!(!memberships.add(PORT, OSPF, PeerId(1)), "asked again: the kernel counts joins, and would keep one");
         assert!(!memberships.add(PORT, OSPF, PeerId(2)));
         assert!(memberships.add(PortId(2), OSPF, PeerId(2)), "another port");
         assert!(!memberships.remove(PORT, OSPF, PeerId(1)));

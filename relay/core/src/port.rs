@@ -84,15 +84,20 @@ impl Ports {
         changed
     }
 
-    /// Whether the relay has this address.
-    pub(crate) fn is_local(&self, address: &IpAddr) -> bool {
-        self.locals.contains(address)
+    /// Whether packets at the port to this address are the relay's. A link-local address of IPv6 means one interface
+    /// only (RFC 4007); any other address of a host is taken at every interface.
+    pub(crate) fn is_local(&self, port: &Port, address: &IpAddr) -> bool {
+        match address {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => port.addresses().any(|own| own == *address),
+            IpAddr::V4(_) | IpAddr::V6(_) => self.locals.contains(address),
+        }
     }
 
-    /// All addresses of the relay, in order.
+    /// All addresses of the relay, in order, without those of the loopback, which are never on a cable.
     pub(crate) fn locals(&self) -> Vec<IpAddr> {
         let present = self.ports.iter().filter(|port| port.is_present()).flat_map(Port::addresses);
         let mut locals: Vec<_> = present.chain(self.elsewhere.iter().copied()).collect();
+        locals.retain(|address| !address.is_loopback());
         locals.sort_unstable();
         locals.dedup();
         locals
@@ -214,8 +219,27 @@ mod tests {
         assert!(ports.set_state(PortId(1), Some(state())));
         assert!(!ports.set_state(PortId(1), Some(state())));
         assert_eq!(ports.get(PortId(1)).unwrap().generation, 2);
-        assert!(ports.is_local(&"192.0.2.1".parse().unwrap()));
+        assert!(is_local(&ports, "192.0.2.1"));
         assert!(!ports.set_state(PortId(2), Some(state())), "no such port");
+    }
+
+    #[test]
+    fn addresses_are_local_where_a_host_takes_them() {
+        let mut ports = Ports::new(vec![config()]);
+        let addresses = ["fe80::1", "2001:db8::1"].map(|text| PortAddress::new(text.parse().unwrap(), 64));
+        assert!(ports.set_state(PortId(1), Some(PortState { addresses: addresses.to_vec(), ..state() })));
+        let elsewhere = ["fe80::2", "2001:db8:2::1", "127.0.0.1", "::1"].map(|text| text.parse().unwrap());
+        assert!(ports.set_elsewhere(&elsewhere));
+        for (address, expected) in [
+            ("fe80::1", true),
+            ("2001:db8::1", true),
+            ("2001:db8:2::1", true),
+            ("fe80::2", false),
+            ("127.0.0.1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(is_local(&ports, address), expected, "{address}");
+        }
     }
 
     #[test]
@@ -227,7 +251,11 @@ mod tests {
         let port = ports.get(PortId(1)).unwrap();
         assert!(!port.is_present() && !port.is_up());
         assert_eq!(port.attributes().mac, state().mac);
-        assert!(!ports.is_local(&"192.0.2.1".parse().unwrap()));
+        assert!(!is_local(&ports, "192.0.2.1"));
+    }
+
+    fn is_local(ports: &Ports, address: &str) -> bool {
+        ports.is_local(ports.get(PortId(1)).unwrap(), &address.parse().unwrap())
     }
 
     fn config() -> PortConfig {

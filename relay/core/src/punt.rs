@@ -9,7 +9,7 @@ use crate::fragment::{Followed, FragmentKey};
 use crate::police::PuntClass;
 use crate::relay::{OFFLOAD, PortVerdict, Relay};
 use crate::select::Selector;
-use frames::inet::{Fragment, Ip, Layer3, PacketView, classify};
+use frames::inet::{self, Layer3, PacketView, classify};
 use frames::{DropReason, PortId};
 use l2link::{Batch, Time};
 
@@ -83,9 +83,9 @@ impl Relay {
         }
         match fragment(&view) {
             None => selector.select(port, &view).map(Selected::Targets),
-            Some((ip, piece)) => {
-                let key = FragmentKey::new(id, &ip, &piece);
-                if piece.offset > 0 {
+            Some((packet, is_later)) => {
+                let key = FragmentKey::new(id, packet);
+                if is_later {
                     return self.follow(key, parcel, now);
                 }
                 let decision = selector.select(port, &view);
@@ -162,9 +162,8 @@ enum Selected {
     Held,
 }
 
-/// The packet as a piece of a larger one. A fragment that is both first and last (RFC 6946) is an ordinary packet.
-fn fragment(view: &PacketView) -> Option<(Ip, Fragment)> {
+/// The packet as a piece of a larger one, and whether it is another one than the first.
+fn fragment(view: &PacketView) -> Option<(inet::FragmentKey, bool)> {
     let Layer3::Ip(ip) = view.layer3 else { return None };
-    let piece = ip.fragment.filter(|piece| piece.offset > 0 || piece.more)?;
-    Some((ip, piece))
+    Some((ip.fragment_key()?, ip.fragment?.offset > 0))
 }

@@ -251,13 +251,15 @@ impl Relay {
     pub(crate) fn refresh_captures(&mut self) {
         let addresses = self.ports.locals();
         for port in self.ports.iter().filter(|port| port.is_present()) {
+            let own = port.state.mac;
             let joined = self.memberships.of_port(port.id).filter_map(|group| match group {
-                Group::Ethernet(mac) if !mac.is_multicast() => Some(mac),
+                Group::Ethernet(mac) if !mac.is_multicast() && mac != own => Some(mac),
                 Group::Ethernet(_) | Group::Ip(_) => None,
             });
             let capture = Capture {
                 link_ethertype: self.config.ethertype,
-                macs: core::iter::once(port.state.mac).chain(joined).collect(),
+                mac: own,
+                joined: joined.collect(),
                 addresses: addresses.clone(),
             };
             if self.captures.get(&port.id) != Some(&capture) {

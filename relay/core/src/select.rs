@@ -23,8 +23,9 @@ use crate::police::PuntClass;
 use crate::port::{Port, Ports};
 use crate::rule::{Key, any_like};
 use core::net::IpAddr;
-use frames::DropReason;
 use frames::inet::{ArpOperation, EchoKind, IcmpInner, Ip, Layer3, PacketView, Transport};
+use frames::protocol_address::{Family, Local};
+use frames::{DropReason, ProtocolAddress};
 
 /// Whom a packet at a port is for. Reads the tables, fills `targets`.
 pub(crate) struct Selector<'a> {
@@ -38,11 +39,12 @@ pub(crate) struct Selector<'a> {
 impl Selector<'_> {
     /// Whether the packet is the relay's, neither transit nor somebody else's.
     pub(crate) fn is_for_port(&self, port: &Port, view: &PacketView) -> bool {
-        let joined = self.memberships.accepts(port.id, view.destination);
-        let heard = view.destination.is_multicast() || view.destination == port.state.mac || joined;
+        let own = view.destination.is_multicast() || view.destination == port.state.mac;
+        let joined = !own && self.memberships.accepts(port.id, view.destination);
+        let heard = own || joined;
         let addressed = match view.layer3 {
             Layer3::Ip(ip) => {
-                joined || self.ports.is_local(&ip.destination) || port.is_group(&ip.destination)
+                joined || self.ports.is_local(port, &ip.destination) || port.is_group(&ip.destination)
             }
             Layer3::Arp { .. } | Layer3::Other => true,
         };
@@ -54,7 +56,8 @@ impl Selector<'_> {
         self.targets.clear();
         let class = match &view.layer3 {
             Layer3::Arp { operation, target, .. } => {
-                let asked = *operation == ArpOperation::Request && self.ports.is_local(&IpAddr::V4(*target));
+                let asked =
+                    *operation == ArpOperation::Request && self.ports.is_local(port, &IpAddr::V4(*target));
                 if asked {
                     return Err(DropReason::NotForPort);
                 }
@@ -66,7 +69,10 @@ impl Selector<'_> {
                 self.copies(&Key::ip_protocol(port.id, ip.protocol, any_like(ip.destination)));
                 class
             }
-            Layer3::Other => PuntClass::Raw,
+            Layer3::Other => {
+                keep(port, &ProtocolAddress::EtherType(view.ethertype))?;
+                PuntClass::Raw
+            }
         };
         self.copies(&Key::ethertype(port.id, view.ethertype));
         self.copies(&Key::ethertype(port.id, ETHERTYPE_ALL));
@@ -77,9 +83,7 @@ impl Selector<'_> {
     fn socket(&mut self, port: &Port, ip: &Ip) -> Result<PuntClass, DropReason> {
         match ip.transport {
             Transport::Ports { source, destination } => {
-                if port.config.relay_services.covers_port(ip.protocol, destination) {
-                    return Err(DropReason::NotForPort);
-                }
+                keep_port(port, ip.protocol, destination)?;
                 let (local, remote) = ((ip.destination, destination), (ip.source, source));
                 if port.is_group(&ip.destination) {
                     self.copies(&Key::listener(port.id, ip.protocol, local.0, local.1));
@@ -95,10 +99,13 @@ impl Selector<'_> {
                 Ok(PuntClass::Icmp)
             }
             Transport::IcmpError(inner) => {
+                if let Some((source, _)) = inner.ports {
+                    keep_port(port, inner.protocol, source)?;
+                }
                 self.error(port, &inner);
                 Ok(PuntClass::Icmp)
             }
-            Transport::NeighborSolicitation(target) if self.ports.is_local(&IpAddr::V6(target)) => {
+            Transport::NeighborSolicitation(target) if self.ports.is_local(port, &IpAddr::V6(target)) => {
                 Err(DropReason::NotForPort)
             }
             Transport::NeighborSolicitation(_) | Transport::NeighborAdvertisement(_) => {
@@ -107,8 +114,10 @@ impl Selector<'_> {
             Transport::Icmp(kind) if ip.protocol == ICMPV6 && kind == ROUTER_ADVERTISEMENT => {
                 Ok(self.neighbors(port))
             }
-            Transport::Icmp(_) => Ok(PuntClass::Icmp),
-            Transport::Other | Transport::LaterFragment => Ok(PuntClass::Raw),
+            Transport::Icmp(_) => keep(port, &raw(ip.protocol)).map(|()| PuntClass::Icmp),
+            Transport::Other | Transport::LaterFragment => {
+                keep(port, &raw(ip.protocol)).map(|()| PuntClass::Raw)
+            }
         }
     }
 
@@ -148,6 +157,21 @@ impl Selector<'_> {
     fn copies(&mut self, key: &Key) {
         self.dispatch.copies(key, self.targets);
     }
+}
+
+/// Keeps with the relay what is of its services, from copies to raw and packet sockets too.
+fn keep(port: &Port, address: &ProtocolAddress) -> Result<(), DropReason> {
+    if port.config.relay_services.covers(address) { Err(DropReason::NotForPort) } else { Ok(()) }
+}
+
+/// As [`keep`], for a local port.
+fn keep_port(port: &Port, protocol: u8, local_port: u16) -> Result<(), DropReason> {
+    let kept = port.config.relay_services.covers_port(protocol, local_port);
+    if kept { Err(DropReason::NotForPort) } else { Ok(()) }
+}
+
+fn raw(protocol: u8) -> ProtocolAddress {
+    ProtocolAddress::IpProtocol { protocol, local: Local::Any(Family::Both) }
 }
 
 /// Linux's pseudo type of packet sockets for all frames (`ETH_P_ALL`).

@@ -4,11 +4,13 @@ use crate::action::Event;
 use crate::config::ETHERTYPE_ARP;
 use crate::dispatch::{Added, TableFull};
 use crate::grant::Refusal;
+use crate::port::Port;
 use crate::relay::Relay;
-use crate::rule::Rule;
+use crate::rule::{Key, Rule, any_like};
 use crate::show::RuleRow;
 use frames::ProtocolAddress;
 use frames::message::{Message, RuleAdd, RuleDelete, RuleReply, Status};
+use frames::protocol_address::Local;
 use l2link::PeerId;
 
 impl Relay {
@@ -67,7 +69,26 @@ impl Relay {
                 ),
             ));
         }
+        if self.is_anothers(peer, control, port, address) {
+            return Err((Status::CONFLICT, format!("another control has the packets of {address} at port {name}")));
+        }
         Ok(())
+    }
+
+    /// Whether a flow is another control's. Flows need no permission of their own, as programs begin them towards
+    /// anybody; so an exact flow is of the control that had it first, and a control that may not listen at a port
+    /// takes no flow away from one that does.
+    fn is_anothers(&self, peer: PeerId, control: &str, port: &Port, address: &ProtocolAddress) -> bool {
+        let ProtocolAddress::Flow { protocol, local, local_port, remote, remote_port } = *address else {
+            return false;
+        };
+        let flow = Key::flow(port.id, protocol, (local, local_port), (remote, remote_port));
+        let listener = ProtocolAddress::Listener { protocol, local: Local::Address(local), port: local_port };
+        let listens = |address| {
+            self.dispatch.is_anothers(&Key::listener(port.id, protocol, address, local_port), peer)
+        };
+        self.dispatch.is_anothers(&flow, peer)
+            || (!port.config.permits_rule(control, &listener) && (listens(local) || listens(any_like(local))))
     }
 
     fn put_in_force(&mut self, peer: PeerId, rule: &RuleAdd) -> Result<(), Refusal> {

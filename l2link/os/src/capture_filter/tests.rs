@@ -19,6 +19,8 @@ const LINK: u16 = 0x88b5;
 #[case::v4_local(MAC, 0x0800, Some("192.0.2.1"), true)]
 #[case::v4_second(MAC, 0x0800, Some("198.51.100.1"), true)]
 #[case::v4_joined_mac(JOINED, 0x0800, Some("192.0.2.1"), true)]
+#[case::v4_joined_mac_foreign_address(JOINED, 0x0800, Some("192.0.2.254"), true)]
+#[case::link_joined_mac(JOINED, LINK, None, false)]
 #[case::v4_transit(MAC, 0x0800, Some("192.0.2.2"), false)]
 #[case::v4_other_station(OTHER, 0x0800, Some("192.0.2.1"), false)]
 #[case::v4_group_in_unicast(MAC, 0x0800, Some("224.0.0.5"), true)]
@@ -64,19 +66,21 @@ fn many_addresses_and_macs_are_all_found_and_no_others() {
     let v4 = (0..1_000_u32).map(|host| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + 2 * host)));
     let v6 = (0..100_u128).map(|host| IpAddr::V6(Ipv6Addr::from_bits((0xfd00 << 112) | (2 * host))));
     let addresses: Vec<IpAddr> = v4.chain(v6).collect();
-    let program = CaptureFilter { link_ethertype: LINK, macs: macs.clone(), addresses }.program();
+    let program =
+        CaptureFilter { link_ethertype: LINK, mac: MAC, joined: macs.clone(), addresses }.program();
     assert!(program.len() > 3_000 && program.len() <= 4_096, "{}", program.len());
     for mac in [macs[0], macs[50], macs[99]] {
-        for host in [0, 1, 2, 999, 1_000, 1_998, 1_999, 2_000] {
-            let address = Ipv4Addr::from_bits(0x0a00_0000 + host).to_string();
-            let expected = host % 2 == 0 && host < 2_000;
-            assert_eq!(run(&program, &frame(mac, 0x0800, Some(&address)), 0), Ok(expected), "{address}");
-        }
-        for host in [0, 1, 198, 199, 200] {
-            let address = Ipv6Addr::from_bits((0xfd00 << 112) | host).to_string();
-            let expected = host % 2 == 0 && host < 200;
-            assert_eq!(run(&program, &frame(mac, 0x86dd, Some(&address)), 0), Ok(expected), "{address}");
-        }
+        assert_eq!(run(&program, &frame(mac, 0x0800, Some("192.0.2.1")), 0), Ok(true), "{mac}");
+    }
+    for host in [0, 1, 2, 999, 1_000, 1_998, 1_999, 2_000] {
+        let address = Ipv4Addr::from_bits(0x0a00_0000 + host).to_string();
+        let expected = host % 2 == 0 && host < 2_000;
+        assert_eq!(run(&program, &frame(MAC, 0x0800, Some(&address)), 0), Ok(expected), "{address}");
+    }
+    for host in [0, 1, 198, 199, 200] {
+        let address = Ipv6Addr::from_bits((0xfd00 << 112) | host).to_string();
+        let expected = host % 2 == 0 && host < 200;
+        assert_eq!(run(&program, &frame(MAC, 0x86dd, Some(&address)), 0), Ok(expected), "{address}");
     }
     assert_eq!(run(&program, &frame(OTHER, 0x0800, Some("10.0.0.0")), 0), Ok(false));
 }
@@ -84,7 +88,7 @@ fn many_addresses_and_macs_are_all_found_and_no_others() {
 #[test]
 fn too_many_addresses_give_the_coarse_program() {
     let addresses = (0..3_000).map(|host| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host))).collect();
-    let program = CaptureFilter { link_ethertype: LINK, macs: vec![MAC], addresses }.program();
+    let program = CaptureFilter { link_ethertype: LINK, mac: MAC, joined: Vec::new(), addresses }.program();
     assert!(program.len() < 10);
     assert_eq!(run(&program, &frame(MAC, 0x0800, Some("192.0.2.99")), 0), Ok(true));
     assert_eq!(run(&program, &frame(MAC, LINK, None), 0), Ok(false));
@@ -101,7 +105,8 @@ fn a_relay_without_addresses_takes_no_unicast() {
 fn filter() -> CaptureFilter {
     CaptureFilter {
         link_ethertype: LINK,
-        macs: vec![MAC, JOINED],
+        mac: MAC,
+        joined: vec![JOINED],
         addresses: ["192.0.2.1", "2001:db8::1", "fe80::1", "198.51.100.1"]
             .map(|a| a.parse().unwrap())
             .to_vec(),

@@ -4,8 +4,7 @@ use crate::port::PortState;
 use crate::rule::Rule;
 use frames::inet::Fragment;
 use frames::message::{Group, PortAddress, PortFlags};
-use frames::protocol_address::{Family, Local};
-use frames::{Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
+use frames::{Mac, PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
 use l2link::service::ServiceSet;
 use rstest::rstest;
@@ -59,6 +58,25 @@ fn relay_services_and_echo_requests_stay_with_the_relay() {
     assert_eq!(relay.gets(tcp("192.0.2.9", 40_000, "192.0.2.1", 22)), NOT_FOR_PORT);
     let request = Transport::Echo { kind: EchoKind::Request, id: 7 };
     assert_eq!(relay.gets(ip(1, request, "192.0.2.9", "192.0.2.1")), NOT_FOR_PORT);
+}
+
+#[test]
+fn no_copy_of_relay_services_goes_up() {
+    let mut relay = Tables::keeping(&["tcp/22", "ip/ospf", "ethertype/0x88cc"]);
+    relay.rule(1, 1, ProtocolAddress::EtherType(ETHERTYPE_ALL));
+    relay.rule(2, 1, ProtocolAddress::IpProtocol { protocol: 1, local: Local::Any(Family::V4) });
+    let about = |local_port| {
+        let (source, destination) = (address("192.0.2.1"), address("198.51.100.1"));
+        let inner = IcmpInner { source, destination, protocol: 6, ports: Some((local_port, 40_000)) };
+        ip(1, Transport::IcmpError(inner), "192.0.2.254", "192.0.2.1")
+    };
+    assert_eq!(relay.gets(about(22)), NOT_FOR_PORT);
+    assert_eq!(relay.gets(about(23)), Ok(vec![1, 1]));
+    assert_eq!(relay.gets(group_mac(ip(89, Transport::Other, "192.0.2.9", "224.0.0.5"))), NOT_FOR_PORT);
+    assert_eq!(relay.gets(ip(88, Transport::Other, "192.0.2.9", "192.0.2.1")), Ok(vec![1]));
+    let frame = |ethertype| PacketView { ethertype, layer3: Layer3::Other, ..group_mac(about(23)) };
+    assert_eq!(relay.gets(frame(0x88cc)), NOT_FOR_PORT);
+    assert_eq!(relay.gets(frame(0x88cd)), Ok(vec![1]));
 }
 
 #[test]
@@ -179,9 +197,13 @@ struct Tables {
 
 impl Tables {
     fn new() -> Self {
+        Self::keeping(&["tcp/22"])
+    }
+
+    fn keeping(relay_services: &[&str]) -> Self {
         let mut ports = Ports::new(vec![PortConfig {
             interface: "eth1".into(),
-            relay_services: ServiceSet::parse(&["tcp/22"]).unwrap(),
+            relay_services: ServiceSet::parse(relay_services).unwrap(),
             unmatched: Unmatched::Drop,
             allow: Vec::new(),
         }]);

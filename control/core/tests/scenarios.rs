@@ -1,0 +1,288 @@
+//! Given a control and a relay, when something happens, then these messages and actions follow.
+
+mod world;
+
+use control_core::seen::{ClosedSocket, Connection, OpenSocket};
+use control_core::{Failure, NamespaceId, SymbolVerdict};
+use core::net::Ipv4Addr;
+use core::time::Duration;
+use frames::message::{Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
+use frames::protocol_address::{Family, Local};
+use frames::{BootId, DropReason, ProtocolAddress, UpTunnel};
+use world::{PORT, RelayModel, World};
+
+const NAMESPACE: NamespaceId = NamespaceId(0);
+const HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const THERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+#[test]
+fn the_start() {
+    let mut world = World::new();
+    world.sockets = vec![listener(6, 80)];
+    world.run(Duration::from_secs(3));
+    assert_eq!(
+        world.relay.heard,
+        ["PORT_REQUEST", "TUNNEL_REQUEST", "add ethertype 0x0806", "add tcp *:80", "RULES_END"],
+        "the end of the table is told when the sockets have been looked at, not before"
+    );
+    assert_eq!(world.actions, ["create", "carrier true"]);
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:80 active"]);
+}
+
+#[test]
+fn a_listener_comes_and_goes() {
+    let mut world = World::up();
+    world.sockets = vec![listener(6, 80), listener(6, 80)];
+    world.hint();
+    assert_eq!(world.relay.heard, ["add tcp *:80"], "at once, and once for twins");
+    world.sockets.clear();
+    let closed =
+        ClosedSocket { protocol: 6, local: Ipv4Addr::UNSPECIFIED.into(), local_port: 80, remote: None };
+    world.run(Duration::from_millis(20));
+    world.control.handle_socket_closed(NAMESPACE, &closed, world.now);
+    world.settle();
+    assert_eq!(world.relay.heard, ["add tcp *:80", "delete tcp *:80"]);
+    assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
+}
+
+#[test]
+fn what_was_missed_is_found_by_the_safety_look() {
+    let mut world = World::up();
+    world.sockets = vec![listener(17, 53)];
+    world.run(Duration::from_millis(1100));
+    assert_eq!(world.relay.heard, ["add udp *:53"]);
+}
+
+#[test]
+fn a_connection_outlives_its_listener() {
+    let mut world = World::up();
+    world.sockets = vec![listener(6, 80)];
+    world.hint();
+    world.run(Duration::from_millis(20));
+    let flow = flow(6, 80, 40_000);
+    world.connections = vec![Connection { flow, time_wait: false }];
+    world.sockets.clear();
+    world.relay.heard.clear();
+    world.hint();
+    assert_eq!(
+        world.relay.heard,
+        ["add tcp 192.0.2.1:80 from 192.0.2.2:40000", "delete tcp *:80"],
+        "the flow's rule first, so that there is no gap"
+    );
+    // TIME_WAIT still is a socket.
+    world.connections[0].time_wait = true;
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.relay.rules.len(), 2);
+    world.connections.clear();
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
+}
+
+#[test]
+fn the_rule_travels_before_the_first_packet() {
+    let mut world = World::up();
+    assert_eq!(world.send(&tcp(40_000, 443, SYN)), SymbolVerdict::Sent);
+    assert_eq!(world.send(&tcp(40_000, 443, ACK)), SymbolVerdict::Sent);
+    let rule = "add tcp 192.0.2.1:40000 from 192.0.2.2:443";
+    assert_eq!(world.relay.heard, [rule, "parcel", "parcel"]);
+    // Its socket is gone: the kernel tells, a look confirms.
+    let remote = Some((THERE.into(), 443));
+    let closed = ClosedSocket { protocol: 6, local: HERE.into(), local_port: 40_000, remote };
+    world.control.handle_socket_closed(NAMESPACE, &closed, world.now);
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
+}
+
+#[test]
+fn a_packet_of_a_listener_needs_no_rule_of_its_own() {
+    let mut world = World::up();
+    world.sockets = vec![listener(6, 80)];
+    world.hint();
+    world.relay.heard.clear();
+    assert_eq!(world.send(&tcp(80, 40_000, ACK)), SymbolVerdict::Sent);
+    assert_eq!(world.send(&tcp(81, 40_000, RST)), SymbolVerdict::Sent);
+    assert_eq!(world.relay.heard, ["parcel", "parcel"]);
+}
+
+#[test]
+fn an_unconnected_datagram_socket_gets_a_listener_rule_in_place_of_the_flow() {
+    let mut world = World::up();
+    world.sockets = vec![listener(17, 5000)];
+    assert_eq!(world.send(&udp(5000, 53)), SymbolVerdict::Sent);
+    world.settle();
+    assert_eq!(
+        world.relay.heard,
+        [
+            "add udp 192.0.2.1:5000 from 192.0.2.2:53",
+            "parcel",
+            "add udp *:5000",
+            "delete udp 192.0.2.1:5000 from 192.0.2.2:53"
+        ]
+    );
+}
+
+#[test]
+fn a_flow_without_a_socket_ends_when_idle() {
+    let mut world = World::up();
+    assert_eq!(world.send(&udp(5000, 53)), SymbolVerdict::Sent);
+    world.run(Duration::from_secs(25));
+    assert_eq!(world.relay.rules.len(), 2);
+    world.run(Duration::from_secs(15));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
+}
+
+#[test]
+fn a_hidden_port_neither_listens_nor_sends() {
+    let mut world = World::up();
+    world.sockets = vec![listener(17, 68)];
+    world.hint();
+    assert_eq!(world.send(&udp(68, 67)), SymbolVerdict::Drop(DropReason::NotExposed));
+    assert!(world.relay.heard.is_empty());
+    assert_eq!(world.counter("drop.not-exposed"), 1);
+}
+
+#[test]
+fn parcels_reach_the_symbol_by_their_up_tunnel_only() {
+    let mut world = World::up();
+    let (tunnel, _) = world.relay.rules.first_key_value().map(|(tunnel, rule)| (*tunnel, *rule)).unwrap();
+    world.send_up(tunnel, &udp(53, 5000));
+    assert_eq!(world.delivered.len(), 1);
+    world.send_up(UpTunnel(tunnel.0 + 1), &udp(53, 5000));
+    assert_eq!(world.delivered.len(), 1);
+    assert_eq!(world.counter("drop.unknown-tunnel"), 1);
+}
+
+#[test]
+fn a_refused_rule_is_shown_and_asked_again_in_the_next_session() {
+    let mut world = World::up();
+    let ssh = listener(6, 22);
+    world.relay.refuse_rules.insert(ssh.address);
+    world.sockets = vec![ssh];
+    world.hint();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:22 refused"]);
+    assert_eq!(world.relay.heard, ["add tcp *:22"], "asked once");
+    world.relay = RelayModel::new(BootId(3), world.now);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:22 active"]);
+}
+
+#[test]
+fn a_refused_port_is_asked_for_again() {
+    let mut world = World::new();
+    world.relay.refuse_port = true;
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.symbol_state(), "refused");
+    let reason = world.control.show_symbols()[0].reason.clone();
+    assert_eq!(reason.as_deref(), Some("relay relay1: not permitted: not in the list"));
+    assert_eq!(world.relay.heard, ["PORT_REQUEST", "RULES_END"]);
+    // When the relay says that something changed …
+    world.relay.send(&Message::Notice(Notice { status: Status::OK, text: "permissions changed" }));
+    world.settle();
+    assert_eq!(world.relay.heard, ["PORT_REQUEST", "RULES_END", "PORT_REQUEST"]);
+    // … and from time to time.
+    world.relay.refuse_port = false;
+    world.run(Duration::from_secs(11));
+    assert_eq!(world.symbol_state(), "up");
+}
+
+#[test]
+fn a_relay_that_restarts_hears_everything_again() {
+    let mut world = World::up();
+    world.sockets = vec![listener(6, 80)];
+    world.hint();
+    assert_eq!(world.send(&tcp(40_000, 443, SYN)), SymbolVerdict::Sent);
+    world.settle();
+    let tunnels: Vec<UpTunnel> = world.relay.rules.keys().copied().collect();
+    world.relay = RelayModel::new(BootId(3), world.now);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.actions, ["carrier false", "carrier true"]);
+    assert_eq!(world.relay.rules.keys().copied().collect::<Vec<_>>(), tunnels);
+    let heard = &world.relay.heard;
+    assert_eq!(heard.first().map(String::as_str), Some("PORT_REQUEST"));
+    assert_eq!(
+        heard[2..],
+        ["add ethertype 0x0806", "add tcp *:80", "add tcp 192.0.2.1:40000 from 192.0.2.2:443", "RULES_END"]
+    );
+}
+
+#[test]
+fn the_ports_state_is_the_symbols_carrier() {
+    let mut world = World::up();
+    let addresses = [PortAddress::new(HERE.into(), 24)];
+    for (generation, flags) in
+        [(2, PortFlags::PRESENT | PortFlags::UP), (3, world.relay.flags), (2, PortFlags::PRESENT)]
+    {
+        let attributes =
+            frames::message::PortAttributes { flags, ..world.relay.attributes(generation, &addresses) };
+        world.relay.send(&Message::PortUpdate(PortUpdate { port: PORT, attributes }));
+        world.settle();
+    }
+    assert_eq!(world.actions, ["update no-carrier", "carrier false", "update up", "carrier true"]);
+    assert_eq!(world.symbol_state(), "up", "what is older is ignored");
+}
+
+#[test]
+fn an_interface_that_cannot_be_made_is_tried_again() {
+    let mut world = World::new();
+    world.failure = Some(Failure::Refused("interface eth1 exists already".into()));
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.symbol_state(), "refused");
+    assert!(world.relay.heard.contains(&"RULES_END".to_owned()), "the relay need not wait for it");
+    world.failure = Some(Failure::NamespaceAbsent);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.symbol_state(), "waiting");
+    world.failure = None;
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.symbol_state(), "up");
+    world.control.handle_symbol_failed(world::SYMBOL, Failure::Removed, world.now);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.symbol_state(), "up");
+}
+
+#[test]
+fn an_orderly_exit_gives_the_port_back() {
+    let mut world = World::up();
+    world.control.handle_shutdown();
+    world.settle();
+    assert_eq!(world.relay.heard, ["PORT_RELEASE"]);
+    assert_eq!(world.actions, ["remove"]);
+    world.control.handle_close(world.now);
+    world.settle();
+    assert_eq!(world.relay.control, None);
+}
+
+fn listener(protocol: u8, port: u16) -> OpenSocket {
+    let address = ProtocolAddress::Listener { protocol, local: Local::Any(Family::Both), port };
+    OpenSocket { address, interface: None }
+}
+
+fn flow(protocol: u8, local_port: u16, remote_port: u16) -> ProtocolAddress {
+    ProtocolAddress::Flow { protocol, local: HERE.into(), local_port, remote: THERE.into(), remote_port }
+}
+
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
+    let mut segment = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+    segment.extend([0; 8]);
+    segment.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
+    ipv4(6, &segment)
+}
+
+fn udp(source: u16, destination: u16) -> Vec<u8> {
+    ipv4(17, &[source.to_be_bytes(), destination.to_be_bytes(), [0, 8], [0, 0]].concat())
+}
+
+/// RFC 791, 3.1, in an Ethernet frame. Checksums are nobody's business here.
+fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 8, 0];
+    frame.extend([0x45, 0, length[0], length[1], 0, 0, 0, 0, 64, protocol, 0, 0]);
+    frame.extend(HERE.octets());
+    frame.extend(THERE.octets());
+    frame.extend(payload);
+    frame
+}

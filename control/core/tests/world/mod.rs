@@ -1,0 +1,316 @@
+//! A control and the model of a relay, joined by their real links in virtual time.
+
+use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets};
+use control_core::{Action, Config, Control, Exposure, Failure, LinkVerdict, SymbolConfig, SymbolVerdict};
+use core::time::Duration;
+use frames::data::Tunnel;
+use frames::discovery::{Protection, Role};
+use frames::message::{
+    Message, PortAddress, PortAttributes, PortFlags, PortReply, RuleReply, Status, TunnelReply,
+};
+use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
+use l2link::{Batch, Event, Link, PeerId, Rx, Security, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) const SYMBOL: SymbolId = SymbolId(1);
+pub(crate) const PORT: PortId = PortId(4);
+pub(crate) const DOWN: DownTunnel = DownTunnel(9);
+const CONTROL_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const RELAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) control: Control,
+    pub(crate) relay: RelayModel,
+    /// What the shell would see.
+    pub(crate) sockets: Vec<OpenSocket>,
+    pub(crate) connections: Vec<Connection>,
+    /// Why interfaces cannot be made.
+    pub(crate) failure: Option<Failure>,
+    /// What the core asked of the shell, looks left out.
+    pub(crate) actions: Vec<String>,
+    /// Parcels that came out of the symbol.
+    pub(crate) delivered: Vec<Vec<u8>>,
+}
+
+pub(crate) struct RelayModel {
+    pub(crate) link: Link,
+    pub(crate) control: Option<PeerId>,
+    pub(crate) rules: BTreeMap<UpTunnel, ProtocolAddress>,
+    /// Everything that it heard, in order.
+    pub(crate) heard: Vec<String>,
+    pub(crate) refuse_port: bool,
+    pub(crate) refuse_rules: BTreeSet<ProtocolAddress>,
+    pub(crate) flags: PortFlags,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let symbol = SymbolConfig {
+            relay: "relay1".into(),
+            port: "eth1".into(),
+            name: "eth1".into(),
+            netns: Some("router".into()),
+            exposure: Exposure::standard(false),
+        };
+        let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
+        Self {
+            now: Time(0),
+            control: Control::new(Config { symbols: vec![symbol], triggered: true }, link, [1; 32], Time(0)),
+            relay: RelayModel::new(BootId(2), Time(0)),
+            sockets: Vec::new(),
+            connections: Vec::new(),
+            failure: None,
+            actions: Vec::new(),
+            delivered: Vec::new(),
+        }
+    }
+
+    /// A world in which the symbol is up.
+    pub(crate) fn up() -> Self {
+        let mut world = Self::new();
+        world.run(Duration::from_secs(3));
+        assert_eq!(world.symbol_state(), "up");
+        world.relay.heard.clear();
+        world.actions.clear();
+        world
+    }
+
+    /// Lets time pass, in steps of 1 ms.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.now = Time(self.now.0 + 1000);
+            self.control.handle_timeout(self.now);
+            self.relay.link.handle_timeout(self.now);
+            self.settle();
+        }
+    }
+
+    /// Something changed in the kernel, and an event told so.
+    pub(crate) fn hint(&mut self) {
+        self.control.handle_hint(self.now);
+        self.settle();
+    }
+
+    /// Actions and frames both ways, until there are none.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            self.act();
+            let mut batch = new_batch(self.control.link());
+            self.control.poll_transmit(&mut batch, self.now);
+            let mut quiet = batch.is_empty();
+            self.relay.receive(&batch, self.now);
+            let mut batch = new_batch(&self.relay.link);
+            self.relay.link.poll_transmit(&mut batch, self.now);
+            quiet &= batch.is_empty();
+            self.receive(&batch);
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// A program sends a frame; the frames of the batch reach the relay in order.
+    pub(crate) fn send(&mut self, frame: &[u8]) -> SymbolVerdict {
+        let parcel = parcel(frame);
+        let mut batch = new_batch(self.control.link());
+        let verdict = self.control.handle_symbol_parcel(SYMBOL, &parcel, self.now, &mut batch);
+        self.relay.receive(&batch, self.now);
+        verdict
+    }
+
+    /// The relay sends a frame up.
+    pub(crate) fn send_up(&mut self, tunnel: UpTunnel, frame: &[u8]) {
+        let mut batch = new_batch(&self.relay.link);
+        let peer = self.relay.control.expect("there is a session");
+        self.relay.link.send_parcel(peer, Tunnel(tunnel.0), &parcel(frame), &mut batch, self.now).unwrap();
+        self.receive(&batch);
+    }
+
+    pub(crate) fn symbol_state(&self) -> String {
+        self.control.show_symbols()[0].state.clone()
+    }
+
+    /// State of each rule, by its protocol address as text.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let row = |row: &control_core::show::RuleRow| {
+            let port = row.port_number.map(|port| format!(":{port}")).unwrap_or_default();
+            let remote = row.remote.as_ref().map(|remote| format!(" from {remote}")).unwrap_or_default();
+            format!("{} {}{port}{remote} {}", row.protocol, row.address, row.state)
+        };
+        self.control.show_rules().iter().map(row).collect()
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        self.control.show_counters().iter().find(|row| row.name == name).map_or(0, |row| row.value)
+    }
+
+    fn receive(&mut self, batch: &Batch) {
+        for frame in batch.frames() {
+            match self.control.handle_link_frame(&mut frame.to_vec(), self.now) {
+                LinkVerdict::Deliver { symbol, parcel } => {
+                    assert_eq!(symbol, SYMBOL);
+                    self.delivered.push(parcel.to_vec());
+                }
+                LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
+            }
+        }
+        self.control.handle_link_events(self.now);
+    }
+
+    fn act(&mut self) {
+        let took = Duration::from_micros(50);
+        while let Some(action) = self.control.poll_action() {
+            match action {
+                Action::CreateSymbol { symbol, .. } => {
+                    self.actions.push("create".into());
+                    match self.failure.clone() {
+                        Some(failure) => self.control.handle_symbol_failed(symbol, failure, self.now),
+                        None => self.control.handle_symbol_created(symbol, IfIndex(2), self.now),
+                    }
+                }
+                Action::UpdateSymbol { attributes, .. } => {
+                    self.actions.push(format!("update {}", attributes.state()));
+                }
+                Action::SetCarrier { up, .. } => self.actions.push(format!("carrier {up}")),
+                Action::RemoveSymbol { .. } => self.actions.push("remove".into()),
+                Action::DumpSockets { namespace } => {
+                    let seen = OpenSockets { sockets: self.sockets.clone(), took };
+                    self.control.handle_sockets(namespace, &seen, self.now);
+                }
+                Action::DumpConnections { namespace } => {
+                    let seen = Connections { connections: self.connections.clone(), took };
+                    self.control.handle_connections(namespace, &seen, self.now);
+                }
+                Action::DumpMemberships { namespace } => {
+                    self.control.handle_memberships(namespace, &[], self.now)
+                }
+                Action::Report(_) => panic!("nobody watches"),
+            }
+        }
+    }
+}
+
+impl RelayModel {
+    pub(crate) fn new(boot: BootId, now: Time) -> Self {
+        let [seed, ..] = boot.0.to_le_bytes();
+        Self {
+            link: Link::new(link_config("relay1", Role::Relay, RELAY_MAC, boot), [seed; 32], now),
+            control: None,
+            rules: BTreeMap::new(),
+            heard: Vec::new(),
+            refuse_port: false,
+            refuse_rules: BTreeSet::new(),
+            flags: PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER,
+        }
+    }
+
+    pub(crate) fn attributes<'a>(&self, generation: u32, addresses: &'a [PortAddress]) -> PortAttributes<'a> {
+        let mac = Mac([2, 0, 0, 0, 0, 9]);
+        PortAttributes { generation, flags: self.flags, mtu: 1500, speed: 0, mac, name: "eth1", addresses }
+    }
+
+    pub(crate) fn send(&mut self, message: &Message<'_>) {
+        self.link.send_message(self.control.expect("there is a session"), message);
+    }
+
+    fn receive(&mut self, batch: &Batch, now: Time) {
+        for frame in batch.frames() {
+            let mut frame = frame.to_vec();
+            let parcel = match self.link.handle_frame(&mut frame, now) {
+                Rx::Parcel { tunnel, parcel, .. } => {
+                    assert_eq!(tunnel, Tunnel(DOWN.0));
+                    Some(parcel.len())
+                }
+                Rx::Consumed | Rx::Drop(_) => None,
+            };
+            self.handle_events();
+            if parcel.is_some() {
+                self.heard.push("parcel".into());
+            }
+        }
+    }
+
+    fn handle_events(&mut self) {
+        while let Some(event) = self.link.poll_event() {
+            match event {
+                Event::PeerUp { peer, .. } => self.control = Some(peer),
+                Event::PeerDown { .. } => self.control = None,
+                Event::Message { peer, message } => {
+                    let message = Message::parse(&message.raw()).unwrap();
+                    self.answer(peer, &message);
+                }
+                Event::Refused { reason, .. } => panic!("refused: {reason}"),
+            }
+        }
+    }
+
+    fn answer(&mut self, peer: PeerId, message: &Message<'_>) {
+        let text = match message {
+            Message::RuleAdd(add) => format!("add {}", add.protocol_address),
+            Message::RuleDelete(delete) => format!("delete {}", self.rules[&delete.tunnel]),
+            other => other.kind().to_string(),
+        };
+        self.heard.push(text);
+        let addresses = [PortAddress::new([192, 0, 2, 1].into(), 24)];
+        let answer = match message {
+            Message::PortRequest(request) => {
+                let granted = !self.refuse_port;
+                Message::PortReply(PortReply {
+                    request: request.request,
+                    symbol: request.symbol,
+                    status: if granted { Status::OK } else { Status::NOT_PERMITTED },
+                    port: if granted { PORT } else { PortId(0) },
+                    text: if granted { "" } else { "not in the list" },
+                    attributes: granted.then(|| self.attributes(1, &addresses)),
+                })
+            }
+            Message::TunnelRequest(request) => Message::TunnelReply(TunnelReply {
+                request: request.request,
+                symbol: request.symbol,
+                port: request.port,
+                tunnel: DOWN,
+                status: Status::OK,
+            }),
+            Message::RuleAdd(add) => {
+                let refused = self.refuse_rules.contains(&add.protocol_address);
+                if !refused {
+                    self.rules.insert(add.tunnel, add.protocol_address);
+                }
+                let status = if refused { Status::RESERVED } else { Status::OK };
+                Message::RuleReply(RuleReply { request: add.request, tunnel: add.tunnel, status, text: "" })
+            }
+            Message::RuleDelete(delete) => {
+                self.rules.remove(&delete.tunnel);
+                Message::RuleDeleted(*delete)
+            }
+            _ => return,
+        };
+        self.link.send_message(peer, &answer);
+    }
+}
+
+fn link_config(name: &str, role: Role, mac: Mac, boot: BootId) -> l2link::Config {
+    l2link::Config {
+        name: name.into(),
+        role,
+        boot,
+        mac,
+        ethertype: 0x88b5,
+        mtu: 1500,
+        security: Security::None,
+        control: Protection::CLEAR,
+        data: Protection::CLEAR,
+        keepalive: l2link::Config::KEEPALIVE,
+        missed: l2link::Config::MISSED,
+    }
+}
+
+fn new_batch(link: &Link) -> Batch {
+    Batch::new(link.parcel_frames_max() + 16, link.frame_len_max())
+}
+
+fn parcel(frame: &[u8]) -> Vec<u8> {
+    [&[0; 10], frame].concat()
+}

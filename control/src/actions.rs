@@ -1,0 +1,97 @@
+//! What the core asks of the daemon, and what it wants to know.
+
+use crate::daemon::Daemon;
+use crate::namespaces::Watched;
+use control_core::{Action, NamespaceId};
+use l2link::Time;
+use log::error;
+use std::io;
+
+impl Daemon {
+    /// Does what the core asks for, until it asks for nothing more.
+    pub(crate) fn act(&mut self, now: Time) {
+        while let Some(action) = self.control.poll_action() {
+            match action {
+                Action::CreateSymbol { symbol, attributes } => {
+                    let registry = self.poll.registry();
+                    match self.symbols.create(symbol, &attributes, &mut self.namespaces, registry, now) {
+                        Ok(ifindex) => self.control.handle_symbol_created(symbol, ifindex, now),
+                        Err(failure) => self.control.handle_symbol_failed(symbol, failure, now),
+                    }
+                }
+                Action::UpdateSymbol { symbol, attributes } => {
+                    if let Err(failure) = self.symbols.update(symbol, &attributes, &mut self.namespaces) {
+                        self.control.handle_symbol_failed(symbol, failure, now);
+                    }
+                }
+                Action::SetCarrier { symbol, up } => {
+                    let set = self.symbols.tap(symbol).map(|tap| tap.set_carrier(up));
+                    if let Some(Err(error)) = set {
+                        let name = self.symbols.name(symbol);
+                        error!(target: "control::symbol", "symbol {name}: setting the carrier: {error}");
+                    }
+                }
+                Action::RemoveSymbol { symbol } => self.symbols.remove(symbol),
+                Action::DumpSockets { namespace } => {
+                    if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(), now) {
+                        self.control.handle_sockets(namespace, &seen, now);
+                    }
+                }
+                Action::DumpConnections { namespace } => {
+                    if let Some(seen) = self.look(namespace, |watched| watched.connections(), now) {
+                        self.control.handle_connections(namespace, &seen, now);
+                    }
+                }
+                Action::DumpMemberships { namespace } => {
+                    if let Some(groups) = self.look(namespace, |watched| watched.groups(), now) {
+                        let seen = self.symbols.sort_groups(namespace, &groups);
+                        self.control.handle_memberships(namespace, &seen, now);
+                    }
+                }
+                Action::Report(report) => {
+                    if let Ok(event) = serde_json::to_value(&report) {
+                        self.api.broadcast(&event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks into a namespace; a look that fails is taken again later.
+    fn look<T>(
+        &mut self,
+        namespace: NamespaceId,
+        look: impl FnOnce(&mut Watched) -> io::Result<T>,
+        now: Time,
+    ) -> Option<T> {
+        let place = self.namespaces.iter_mut().find(|place| place.id == namespace)?;
+        look(place.watched()?)
+            .inspect_err(|error| {
+                self.looks.warn(now, format_args!("looking at the sockets of {namespace}: {error}"))
+            })
+            .ok()
+    }
+
+    pub(crate) fn take_closed(&mut self, namespace: NamespaceId, now: Time) {
+        let Some((closed, overrun)) = self.look(namespace, |watched| watched.closed_sockets(), now) else {
+            return;
+        };
+        for socket in &closed {
+            self.control.handle_socket_closed(namespace, socket, now);
+        }
+        if overrun {
+            self.control.handle_closed_overrun(namespace, now);
+        }
+    }
+
+    pub(crate) fn take_group_events(&mut self, namespace: NamespaceId, now: Time) {
+        let changed = self.look(
+            namespace,
+            |watched| watched.group_events.as_mut().map_or(Ok(false), |events| events.drain()),
+            now,
+        );
+        if changed == Some(true) {
+            self.control.handle_memberships_changed(namespace, now);
+        }
+    }
+}

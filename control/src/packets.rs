@@ -1,0 +1,98 @@
+//! The way of packets through the daemon: *wire to application* and *application to wire*.
+
+use crate::daemon::{Daemon, Taken};
+use crate::link_interface::LinkInterface;
+use control_core::{Control, Failure, LinkVerdict, SymbolVerdict};
+use frames::{DropReason, SymbolId};
+use l2link::{Batch, Time};
+use l2link_os::Sent;
+use log::warn;
+
+/// Parcels taken from one symbol in one pass: some 100 µs of work, so that no symbol makes the others wait for long.
+const SYMBOL_BUDGET: usize = 128;
+/// Calls for link frames (64 each) in one pass.
+const LINK_BUDGET: usize = 4;
+/// Frames that a batch holds beside the longest parcel.
+const BATCH_SPARE: usize = 64;
+impl Daemon {
+    /// Wire to application: frames of the link to the core, parcels to the symbols.
+    pub(crate) fn receive(&mut self, now: Time) -> Taken {
+        let Some(socket) = self.link.socket() else { return Taken::All };
+        for _ in 0..LINK_BUDGET {
+            let count = match socket.receive() {
+                Ok(0) => return Taken::All,
+                Ok(count) => count,
+                Err(error) => {
+                    self.receive.warn(now, format_args!("receiving on {}: {error}", self.link_name));
+                    return Taken::Some;
+                }
+            };
+            for index in 0..count {
+                let undelivered = match self.control.handle_link_frame(socket.frame_mut(index), now) {
+                    LinkVerdict::Deliver { symbol, parcel } => {
+                        let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
+                        !matches!(delivered, Some(Ok(())))
+                    }
+                    LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
+                };
+                if undelivered {
+                    self.control.handle_undelivered();
+                }
+            }
+        }
+        Taken::Some
+    }
+
+    /// Application to wire: parcels of a symbol to the core, link frames to the socket.
+    pub(crate) fn read_symbol(&mut self, symbol: SymbolId, now: Time) -> Taken {
+        let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
+        for _ in 0..SYMBOL_BUDGET {
+            let parcel = match tap.read() {
+                Ok(Some(parcel)) => parcel,
+                Ok(None) => return Taken::All,
+                Err(error) => {
+                    let name = self.symbols.name(symbol).to_owned();
+                    warn!(target: "control::symbol", "symbol {name}: the interface is gone: {error}");
+                    self.symbols.remove(symbol);
+                    self.control.handle_symbol_failed(symbol, Failure::Removed, now);
+                    return Taken::All;
+                }
+            };
+            while self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch)
+                == SymbolVerdict::Flush
+            {
+                if self.batch.is_empty() {
+                    break;
+                }
+                send(&mut self.link, &mut self.batch, &mut self.control);
+            }
+        }
+        Taken::Some
+    }
+
+    pub(crate) fn transmit(&mut self, now: Time) {
+        loop {
+            let more = self.control.poll_transmit(&mut self.batch, now);
+            if self.batch.is_empty() {
+                return;
+            }
+            let full = self.batch.room() == 0;
+            send(&mut self.link, &mut self.batch, &mut self.control);
+            if !(more && full) {
+                return;
+            }
+        }
+    }
+}
+
+fn send(link: &mut LinkInterface, batch: &mut Batch, control: &mut Control) {
+    let Sent { sent: _, full, errors } = link.send(batch);
+    control.counters_mut().drops(DropReason::LinkTxFull, full);
+    control.counters_mut().drops(DropReason::LinkTxError, errors);
+}
+
+/// A batch with room for the longest parcel, and more.
+pub(crate) fn new_batch(control: &Control) -> Batch {
+    let link = control.link();
+    Batch::new(link.parcel_frames_max() + BATCH_SPARE, link.frame_len_max())
+}
