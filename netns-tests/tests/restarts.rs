@@ -144,7 +144,7 @@ fn every_address_of_the_segment_goes_under_a_running_download() {
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
     lab.relay.await_rules(&RULE);
     let url = format!("http://{PORT_V4}/large");
-    let download = Download::start(lab.client.command("curl").args(["-sSf", "--limit-rate", "20M", &url]));
+    let download = Download::start(lab.client.command("curl").args(["-sSf", &url]));
     download.await_begin();
     let age = |lab: &Lab| lab.relay.show("peers").unwrap()[0]["session_age_ms"].as_u64().unwrap();
     let before = age(&lab);

@@ -2,10 +2,10 @@
 
 use frames::discovery::Role;
 use l2link::service::{Service, ServiceSet};
-use l2link_os::{PortDiscard, Spared};
 use l2link_os::config_file::{
     ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, device_name, interface_name, load,
 };
+use l2link_os::{PortDiscard, Spared};
 use relay_core::police::Limits;
 use relay_core::{ControlName, Permission, PortConfig, RelayConfig, Unmatched};
 use serde::Deserialize;

@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::interfaces::Interfaces;
 use crate::ports::Ports;
+use crate::quiet::Quiet;
 use crate::source::Source;
 use crate::wire::{Wire, register};
 use core::time::Duration;
@@ -17,7 +18,7 @@ use l2link::{Link, Time};
 use l2link_os::api::{ApiServer, Request, success};
 use l2link_os::privileges::{Capability, require};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{Discard, NetNs, SetupError, clock, seed};
+use l2link_os::{NetNs, clock, seed};
 use mio::{Events, Poll};
 use relay_core::{Action, LinkVerdict, PortVerdict, Relay};
 use serde_json::Value;
@@ -36,7 +37,7 @@ pub(crate) struct Daemon {
     /// Requests of this turn, answered at its end.
     requests: Vec<Request>,
     /// Keeps the relay's kernel quiet; `None` without any port.
-    discard: Option<Discard>,
+    quiet: Option<Quiet>,
     /// Sources that have something to read.
     ready: BTreeSet<Source>,
     stopping: bool,
@@ -65,12 +66,7 @@ impl Daemon {
         let names = settings.relay.ports.iter().map(|port| port.interface.clone());
         let mut ports = Ports::new(names, settings.link.ethertype);
         ports.open(&links, registry)?;
-        let discard = if discards.is_empty() {
-            sweep(&netns)?;
-            None
-        } else {
-            Some(Discard::install(&netns, &discards)?)
-        };
+        let quiet = Quiet::begin(&netns, discards, registry)?;
 
         let (_, mac, mtu) = wire.attributes().unwrap_or_default();
         let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
@@ -89,7 +85,7 @@ impl Daemon {
             signals,
             api,
             requests: Vec::new(),
-            discard,
+            quiet,
             ready: BTreeSet::new(),
             stopping: false,
             poll,
@@ -123,9 +119,14 @@ impl Daemon {
             if self.ready.remove(&Source::Signals) {
                 self.read_signals();
             }
-            // 6. Interfaces before frames, which then meet the ports as they are.
+            // 6. Interfaces and tables of the kernel before frames, which then meet them as they are.
             if self.ready.remove(&Source::Interfaces) || is_due(self.interfaces.poll_timeout(), now) {
                 self.follow_interfaces(now);
+            }
+            if self.ready.remove(&Source::Discard)
+                && let Some(quiet) = &mut self.quiet
+            {
+                quiet.restore();
             }
             // 7. Frames of the link: parcels go out of their ports, messages change the tables.
             if self.ready.remove(&Source::Link) && self.read_link(now) {
@@ -289,8 +290,8 @@ impl Daemon {
         self.relay.close(now);
         self.act(now);
         self.transmit(now);
-        if let Some(discard) = self.discard.take() {
-            discard.remove()?;
+        if let Some(quiet) = self.quiet.take() {
+            quiet.end()?;
         }
         log::info!(target: "relay::daemon", "stopped");
         Ok(())
@@ -299,14 +300,6 @@ impl Daemon {
 
 fn is_due(timeout: Option<Time>, now: Time) -> bool {
     timeout.is_some_and(|timeout| timeout <= now)
-}
-
-/// Removes what a crash left behind. Without the program nft there cannot be anything.
-fn sweep(netns: &NetNs) -> Result<(), SetupError> {
-    match Discard::sweep(netns) {
-        Err(SetupError::NoNft { .. }) => Ok(()),
-        other => other,
-    }
 }
 
 /// Receive batches of one source in one turn.

@@ -7,6 +7,7 @@ mod daemon;
 mod failure;
 mod interfaces;
 mod ports;
+mod quiet;
 mod source;
 mod wire;
 

@@ -11,6 +11,8 @@ pub(crate) enum Source {
     Signals,
     /// Interfaces or addresses of this machine changed.
     Interfaces,
+    /// The tables of nftables changed.
+    Discard,
     /// Frames of the link arrived.
     Link,
     /// The command socket has a new client, or a client wrote something.
@@ -30,6 +32,7 @@ impl Source {
             Self::Signals => 0,
             Self::Interfaces => 1,
             Self::Link => 2,
+            Self::Discard => 3,
             Self::Api => Self::API.start,
             Self::Port(place) => Self::FIRST_PORT + place,
         })
@@ -41,6 +44,7 @@ impl Source {
             0 => Some(Self::Signals),
             1 => Some(Self::Interfaces),
             2 => Some(Self::Link),
+            3 => Some(Self::Discard),
             token if Self::API.contains(&token) => Some(Self::Api),
             token => token.checked_sub(Self::FIRST_PORT).map(Self::Port),
         }
@@ -52,6 +56,7 @@ impl fmt::Display for Source {
         match self {
             Self::Signals => f.write_str("signals"),
             Self::Interfaces => f.write_str("interfaces"),
+            Self::Discard => f.write_str("discard"),
             Self::Link => f.write_str("link"),
             Self::Api => f.write_str("api"),
             Self::Port(place) => write!(f, "port {}", place + 1),
@@ -68,6 +73,7 @@ mod tests {
         let sources = [
             Source::Signals,
             Source::Interfaces,
+            Source::Discard,
             Source::Link,
             Source::Api,
             Source::Port(0),
@@ -77,6 +83,6 @@ mod tests {
             assert_eq!(Source::of(source.token()), Some(source));
         }
         assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
-        assert_eq!(Source::of(Token(3)), None);
+        assert_eq!(Source::of(Token(4)), None);
     }
 }

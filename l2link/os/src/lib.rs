@@ -9,6 +9,7 @@ pub mod api;
 pub mod capture_filter;
 pub mod clock;
 pub mod config_file;
+pub mod discard_watch;
 pub mod error;
 mod ethtool;
 pub mod interfaces;
@@ -31,6 +32,7 @@ pub mod tap;
 pub mod trigger;
 
 pub use capture_filter::CaptureFilter;
+pub use discard_watch::DiscardWatch;
 pub use error::SetupError;
 pub use interfaces::{Dad, IfIndex, InterfaceAddress, LinkInfo, Netlink};
 pub use mmsg::Sent;

@@ -50,8 +50,8 @@ pub(crate) struct Receiver {
     headers: Box<[libc::mmsghdr]>,
     /// Slot and length of each frame of the last call.
     frames: Vec<(usize, usize)>,
-    /// Slots that the last call filled, skipped frames included.
-    taken: usize,
+    /// Whether a call filled every slot.
+    full: bool,
     skipped: u64,
 }
 
@@ -63,7 +63,7 @@ impl Receiver {
             iovecs: vec![EMPTY_IOVEC; slots].into_boxed_slice(),
             headers: vec![empty_header(); slots].into_boxed_slice(),
             frames: Vec::with_capacity(slots),
-            taken: 0,
+            full: false,
             skipped: 0,
         }
     }
@@ -71,7 +71,6 @@ impl Receiver {
     /// Takes as many frames as there are slots; zero if none waits.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.frames.clear();
-        self.taken = 0;
         while self.frames.is_empty() {
             match self.call(socket) {
                 Ok(count) => self.take(count),
@@ -91,9 +90,9 @@ impl Receiver {
         &mut self.memory[start..start + len]
     }
 
-    /// Whether the last call filled every slot, so that more frames may wait.
-    pub(crate) fn is_full(&self) -> bool {
-        self.taken == self.headers.len()
+    /// Whether any call since the last question filled every slot.
+    pub(crate) fn take_full(&mut self) -> bool {
+        core::mem::take(&mut self.full)
     }
 
     /// Frames skipped since the last question.
@@ -121,7 +120,7 @@ impl Receiver {
     }
 
     fn take(&mut self, count: usize) {
-        self.taken = count;
+        self.full |= count == self.headers.len();
         for (slot, header) in self.headers.iter().take(count).enumerate() {
             let len = header.msg_len as usize;
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || len > self.slot_len {

@@ -179,7 +179,8 @@ fn run(netns: &NetNs, text: &str) -> Result<(), SetupError> {
         })?
         .map_err(|source| SetupError::NoNft { source })?;
     let Some(output) = output else {
-        let message = format!("nft did not end within {PATIENCE:?} and was stopped; does `nft list ruleset` end?");
+        let message =
+            format!("nft did not end within {PATIENCE:?} and was stopped; does `nft list ruleset` end?");
         return Err(SetupError::Nft { message });
     };
     if output.status.success() {
@@ -200,7 +201,12 @@ fn start(text: &str) -> io::Result<Child> {
     let spawn = |program: &str| {
         (&input).rewind()?;
         let mut command = Command::new(program);
-        command.args(["-f", "-"]).stdin(input.try_clone()?).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
+        command
+            .args(["-f", "-"])
+            .stdin(input.try_clone()?)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
     };
     // Not every user's PATH has the system's programs in it.
     spawn("nft").or_else(|error| match error.kind() {

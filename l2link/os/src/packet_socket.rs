@@ -121,9 +121,8 @@ impl PacketSocket {
         let mut address: libc::sockaddr_ll = unsafe { core::mem::zeroed() };
         let mut len = socklen::<libc::sockaddr_ll>();
         // SAFETY: the pointers are to a struct of `len` bytes and to `len`, both borrowed exclusively for the call.
-        let result = unsafe {
-            libc::getsockname(self.socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len)
-        };
+        let result =
+            unsafe { libc::getsockname(self.socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) };
         result == 0 && address.sll_ifindex == self.index()
     }
 

@@ -178,11 +178,11 @@ impl PortSocket {
         self.receiver.take_skipped()
     }
 
-    /// Packets that the kernel dropped since the last call because the receive buffer was full. To be asked for after
-    /// every [`PortSocket::receive`]; costs a system call only if that one took as many as it can.
+    /// Packets that the kernel dropped since the last call because the receive buffer was full.
+    /// Costs a system call only if a [`PortSocket::receive`] in between took as many as it can.
     pub fn overruns(&mut self) -> u64 {
-        // The buffer holds many times a call's packets: whoever overran it, filled the call that came next.
-        if self.receiver.is_full() { self.socket.overruns() } else { 0 }
+        // The buffer holds many times a call's packets: after an overrun the next call is a full one.
+        if self.receiver.take_full() { self.socket.overruns() } else { 0 }
     }
 
     /// The port's interface.

@@ -85,11 +85,11 @@ impl LinkSocket {
         self.receiver.take_skipped()
     }
 
-    /// Frames that the kernel dropped since the last call because the receive buffer was full. To be asked for after
-    /// every [`LinkSocket::receive`]; costs a system call only if that one took as many as it can.
+    /// Frames that the kernel dropped since the last call because the receive buffer was full.
+    /// Costs a system call only if a [`LinkSocket::receive`] in between took as many as it can.
     pub fn overruns(&mut self) -> u64 {
-        // The buffer holds many times a call's frames: whoever overran it, filled the call that came next.
-        if self.receiver.is_full() { self.socket.overruns() } else { 0 }
+        // The buffer holds many times a call's frames: after an overrun the next call is a full one.
+        if self.receiver.take_full() { self.socket.overruns() } else { 0 }
     }
 
     /// Ethernet address of the interface when the socket was opened.

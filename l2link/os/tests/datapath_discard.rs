@@ -3,7 +3,7 @@
 mod lab;
 
 use l2link::service::ServiceSet;
-use l2link_os::{Discard, NetNs, PortDiscard, Spared};
+use l2link_os::{Discard, DiscardWatch, NetNs, PortDiscard, Spared};
 use lab::{cable, eventually, ip, namespace, read, settle, shell, write_sysctl};
 use rstest::rstest;
 use socket2::SockRef;
@@ -86,7 +86,9 @@ fn stray_segments_get_no_reset(#[case] hosts: Hosts) {
     );
     SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
     drop((accepted, listener));
-    let _listener = site.relay.run(|| TcpListener::bind("[::]:80")).unwrap().unwrap();
+    // Another test's child may hold the old one, until it runs its program.
+    let _listener =
+        eventually("the port is free", || site.relay.run(|| TcpListener::bind("[::]:80")).unwrap().ok());
 
     let resets = site.counter("TcpOutRsts");
     stream.write_all(b"is anyone there?").unwrap();
@@ -205,6 +207,24 @@ fn the_table_is_replaced_swept_and_removed() {
     assert!(!exists());
     drop(install(&relay, &[]));
     assert!(!exists());
+}
+
+#[test]
+fn a_table_that_somebody_else_removed_is_missed() {
+    let Some(relay) = namespace() else { return };
+    let mut discard = install(&relay, &["tcp/22"]);
+    let mut watch = DiscardWatch::open(&relay).unwrap();
+    assert!(!watch.is_gone().unwrap());
+    discard.replace(&[]).unwrap();
+    shell(&relay, "nft add table inet other; nft delete table inet other; nft add table ip l2relay");
+    assert!(!watch.is_gone().unwrap(), "replaced, and others");
+    shell(&relay, "nft delete table ip l2relay");
+    assert!(!watch.is_gone().unwrap(), "of another family");
+    shell(&relay, "nft flush ruleset");
+    assert!(watch.is_gone().unwrap());
+    assert!(!watch.is_gone().unwrap(), "told once");
+    discard.replace(&[]).unwrap();
+    assert!(!watch.is_gone().unwrap());
 }
 
 #[test]

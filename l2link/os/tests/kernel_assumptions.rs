@@ -7,7 +7,7 @@ use frames::data::{GsoType, OffloadFlags, OffloadHeader};
 use l2link::Batch;
 use l2link::service::ServiceSet;
 use l2link_os::{CaptureFilter, Discard, LinkSocket, NetNs, Netlink, PortDiscard, PortSocket, Spared};
-use lab::{cable, eventually, ip, namespace, settle};
+use lab::{cable, eventually, ip, namespace, path, settle};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::ErrorKind;
 use std::mem::MaybeUninit;
@@ -124,6 +124,22 @@ fn a_socket_does_not_follow_its_interface_into_a_new_life() {
     assert_eq!(old.receive().unwrap(), 0);
 }
 
+/// So an index alone does not tell that a socket is still at its interface.
+#[test]
+fn an_interface_that_comes_back_with_its_index_has_lost_its_sockets() {
+    let Some((a, _b)) = pair() else { return };
+    let port = port_socket(&a, "eth0");
+    let link = a.run(|| LinkSocket::open("eth0", ETHERTYPE)).unwrap().unwrap();
+    assert!(port.is_bound() && link.is_bound());
+    let Some(away) = namespace() else { return };
+    ip(&a, &format!("link set eth0 netns {}", path(&away)));
+    ip(&away, &format!("link set eth0 netns {}", path(&a)));
+    let info = Netlink::open(&a).unwrap().link_by_name("eth0").unwrap().unwrap();
+    assert_eq!(info.ifindex, port.ifindex());
+    assert!(!port.is_bound() && !link.is_bound());
+    assert!(port_socket(&a, "eth0").is_bound());
+}
+
 /// Two hosts, 192.0.2.1 and 192.0.2.2, with an interface eth0 each.
 fn pair() -> Option<(NetNs, NetNs)> {
     let (a, b) = (namespace()?, namespace()?);
@@ -136,7 +152,8 @@ fn pair() -> Option<(NetNs, NetNs)> {
 fn port_socket(netns: &NetNs, interface: &str) -> PortSocket {
     let info = Netlink::open(netns).unwrap().link_by_name(interface).unwrap().unwrap();
     let addresses = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap()).to_vec();
-    let filter = CaptureFilter { link_ethertype: ETHERTYPE, mac: info.mac.unwrap(), joined: Vec::new(), addresses };
+    let filter =
+        CaptureFilter { link_ethertype: ETHERTYPE, mac: info.mac.unwrap(), joined: Vec::new(), addresses };
     netns.run(|| PortSocket::open(interface, &filter)).unwrap().unwrap()
 }
 

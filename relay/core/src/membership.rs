@@ -87,7 +87,10 @@ mod tests {
     fn the_first_joins_and_the_last_leaves() {
         let mut memberships = Memberships::default();
         assert!(memberships.add(PORT, OSPF, PeerId(1)));
-        assert!(!memberships.add(PORT, OSPF, PeerId(1)), "asked again: the kernel counts joins, and would keep one");
+        assert!(
+            !memberships.add(PORT, OSPF, PeerId(1)),
+            "asked again: the kernel counts joins, and would keep one"
+        );
         assert!(!memberships.add(PORT, OSPF, PeerId(2)));
         assert!(memberships.add(PortId(2), OSPF, PeerId(2)), "another port");
         assert!(!memberships.remove(PORT, OSPF, PeerId(1)));

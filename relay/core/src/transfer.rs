@@ -70,7 +70,10 @@ impl Relay {
             ));
         }
         if self.is_anothers(peer, control, port, address) {
-            return Err((Status::CONFLICT, format!("another control has the packets of {address} at port {name}")));
+            return Err((
+                Status::CONFLICT,
+                format!("another control has the packets of {address} at port {name}"),
+            ));
         }
         Ok(())
     }
@@ -84,9 +87,8 @@ impl Relay {
         };
         let flow = Key::flow(port.id, protocol, (local, local_port), (remote, remote_port));
         let listener = ProtocolAddress::Listener { protocol, local: Local::Address(local), port: local_port };
-        let listens = |address| {
-            self.dispatch.is_anothers(&Key::listener(port.id, protocol, address, local_port), peer)
-        };
+        let listens =
+            |address| self.dispatch.is_anothers(&Key::listener(port.id, protocol, address, local_port), peer);
         self.dispatch.is_anothers(&flow, peer)
             || (!port.config.permits_rule(control, &listener) && (listens(local) || listens(any_like(local))))
     }

@@ -5,7 +5,8 @@ mod segment;
 use frames::DropReason;
 use frames::data::Tunnel;
 use frames::message::{Group, Message, PortRelease, PortRequest, Status};
-use frames::{PortId, RequestId};
+use frames::protocol_address::{Family, Local};
+use frames::{PortId, ProtocolAddress, RequestId};
 use relay_core::{Action, PortState, PortVerdict};
 use segment::{PORT, SYMBOL, Segment, ipv4, port_state, tcp, tcp_listener, udp_listener};
 use std::time::Duration;
@@ -103,6 +104,30 @@ fn a_tunnel_of_another_control_is_nobodys() {
     segment.send_down(place, Tunnel(77), &tcp(80, 40_000));
     assert!(segment.transmitted.is_empty());
     assert_eq!(segment.dropped(DropReason::UnknownTunnel), 2);
+}
+
+#[test]
+fn no_control_takes_the_flows_of_another() {
+    let mut segment = Segment::with_control();
+    let other = segment.join("control2");
+    let flow = |local_port, remote_port| ProtocolAddress::Flow {
+        protocol: 6,
+        local: "192.0.2.1".parse().unwrap(),
+        local_port,
+        remote: "192.0.2.9".parse().unwrap(),
+        remote_port,
+    };
+    assert_eq!(segment.rule(0, 1, flow(40_000, 443)), Status::OK);
+    assert_eq!(segment.rule(other, 1, flow(40_000, 443)), Status::CONFLICT);
+    assert_eq!(segment.rule(other, 1, flow(40_000, 80)), Status::OK, "another flow");
+    assert_eq!(segment.rule(0, 1, flow(40_000, 443)), Status::OK, "its own, again");
+    // control2 may listen at port 80 only.
+    assert_eq!(segment.rule(0, 2, tcp_listener(443)), Status::OK);
+    assert_eq!(segment.rule(0, 3, tcp_listener(80)), Status::OK);
+    assert_eq!(segment.rule(other, 2, flow(443, 50_000)), Status::CONFLICT);
+    assert_eq!(segment.rule(other, 2, flow(80, 50_000)), Status::OK);
+    assert_eq!(segment.arrive(&tcp(50_000, 443)), PortVerdict::Sent);
+    assert_eq!((segment.controls[0].parcels.len(), segment.controls[other].parcels.len()), (1, 0));
 }
 
 #[test]
@@ -271,6 +296,21 @@ fn later_fragments_follow_their_first_in_either_order() {
     assert_eq!(segment.dropped(DropReason::OrphanFragment), 1);
 }
 
+/// The next header of a later fragment may be another one (RFC 8200, 4.5): behind the first fragment's destination
+/// options stands UDP, and the later one ends with its fragment header.
+#[test]
+fn later_fragments_of_ipv6_follow_whatever_their_next_header() {
+    let mut segment = Segment::with_control();
+    let listener = ProtocolAddress::Listener { protocol: 17, local: Local::Any(Family::V6), port: 5_000 };
+    assert_eq!(segment.rule(0, 7, listener), Status::OK);
+    let options = [17, 0, 1, 4, 0, 0, 0, 0];
+    let first = [&options[..], &[0x30, 0x39, 0x13, 0x88, 0, 16, 0, 0]].concat();
+    let later = ipv6_fragment(60, 16, false, &[1; 8]);
+    assert_eq!(segment.arrive(&ipv6_fragment(60, 0, true, &first)), PortVerdict::Sent);
+    assert_eq!(segment.arrive(&later), PortVerdict::Sent);
+    assert_eq!(segment.controls[0].parcels[1], (Tunnel(7), later));
+}
+
 #[test]
 fn a_deleted_rule_takes_no_late_fragments() {
     let mut segment = Segment::with_control();
@@ -332,6 +372,20 @@ fn every_drop_reason_is_a_counter() {
 
 fn ospf() -> Group {
     Group::Ip("224.0.0.5".parse().unwrap())
+}
+
+/// A fragment from 2001:db8::9 to 2001:db8::1.
+fn ipv6_fragment(next_header: u8, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+    let address = |last| [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let [high, low] = (offset | u16::from(more)).to_be_bytes();
+    let mut frame = Vec::from(segment::PORT_MAC.0);
+    frame.extend([2, 0, 0, 0, 9, 9, 0x86, 0xdd, 0x60, 0, 0, 0]);
+    frame.extend(u16::try_from(8 + payload.len()).unwrap().to_be_bytes());
+    frame.extend([44, 64]);
+    frame.extend([address(9), address(1)].concat());
+    frame.extend([next_header, 0, high, low, 0, 0, 0, 7]);
+    frame.extend(payload);
+    frame
 }
 
 /// Local port and up tunnel of each rule.

@@ -66,8 +66,7 @@ fn many_addresses_and_macs_are_all_found_and_no_others() {
     let v4 = (0..1_000_u32).map(|host| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + 2 * host)));
     let v6 = (0..100_u128).map(|host| IpAddr::V6(Ipv6Addr::from_bits((0xfd00 << 112) | (2 * host))));
     let addresses: Vec<IpAddr> = v4.chain(v6).collect();
-    let program =
-        CaptureFilter { link_ethertype: LINK, mac: MAC, joined: macs.clone(), addresses }.program();
+    let program = CaptureFilter { link_ethertype: LINK, mac: MAC, joined: macs.clone(), addresses }.program();
     assert!(program.len() > 3_000 && program.len() <= 4_096, "{}", program.len());
     for mac in [macs[0], macs[50], macs[99]] {
         assert_eq!(run(&program, &frame(mac, 0x0800, Some("192.0.2.1")), 0), Ok(true), "{mac}");

@@ -86,6 +86,7 @@ pub(crate) fn settle() {
     thread::sleep(Duration::from_millis(100));
 }
 
-fn path(netns: &NetNs) -> String {
+/// A path by which other processes reach the namespace, as long as this one lives.
+pub(crate) fn path(netns: &NetNs) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), netns.as_fd().as_raw_fd())
 }
