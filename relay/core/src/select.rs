@@ -7,7 +7,10 @@
 //!    gets it. A packet to a group (broadcast, multicast) has many receivers on a host, so every control with such a
 //!    listener gets it.
 //! 2. *Raw sockets*, by IP protocol: every control that has one gets a copy.
-//! 3. *Packet sockets*, by EtherType, and those for all EtherTypes: every control that has one gets a copy.
+//! 3. *Packet sockets*, by EtherType, and those for all EtherTypes: every control that has one gets a copy, but not of
+//!    IP packets to an address of the relay, ICMP excepted. These belong to the socket that stages 1 and 2 find, if need
+//!    be one of the relay itself; the kernel of a control that only watches (`tcpdump`) would answer a copy with a TCP
+//!    reset or an ICMP error and end somebody else's connection.
 //!
 //! A symbol gets a packet once, however many of its rules match.
 //!
@@ -74,8 +77,10 @@ impl Selector<'_> {
                 PuntClass::Raw
             }
         };
-        self.copies(&Key::ethertype(port.id, view.ethertype));
-        self.copies(&Key::ethertype(port.id, ETHERTYPE_ALL));
+        if is_watched(port, view) {
+            self.copies(&Key::ethertype(port.id, view.ethertype));
+            self.copies(&Key::ethertype(port.id, ETHERTYPE_ALL));
+        }
         if self.targets.is_empty() { Err(DropReason::Unmatched) } else { Ok(class) }
     }
 
@@ -170,12 +175,21 @@ fn keep_port(port: &Port, protocol: u8, local_port: u16) -> Result<(), DropReaso
     if kept { Err(DropReason::NotForPort) } else { Ok(()) }
 }
 
+/// Whether packet sockets get copies: whatever no kernel would answer.
+fn is_watched(port: &Port, view: &PacketView) -> bool {
+    match &view.layer3 {
+        Layer3::Ip(ip) => port.is_group(&ip.destination) || matches!(ip.protocol, ICMP | ICMPV6),
+        Layer3::Arp { .. } | Layer3::Other => true,
+    }
+}
+
 fn raw(protocol: u8) -> ProtocolAddress {
     ProtocolAddress::IpProtocol { protocol, local: Local::Any(Family::Both) }
 }
 
 /// Linux's pseudo type of packet sockets for all frames (`ETH_P_ALL`).
 const ETHERTYPE_ALL: u16 = 0x0003;
+const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 /// RFC 4861, 4.2.
 const ROUTER_ADVERTISEMENT: u8 = 134;

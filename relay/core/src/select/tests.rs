@@ -73,7 +73,7 @@ fn no_copy_of_relay_services_goes_up() {
     assert_eq!(relay.gets(about(22)), NOT_FOR_PORT);
     assert_eq!(relay.gets(about(23)), Ok(vec![1, 1]));
     assert_eq!(relay.gets(group_mac(ip(89, Transport::Other, "192.0.2.9", "224.0.0.5"))), NOT_FOR_PORT);
-    assert_eq!(relay.gets(ip(88, Transport::Other, "192.0.2.9", "192.0.2.1")), Ok(vec![1]));
+    assert_eq!(relay.gets(group_mac(ip(88, Transport::Other, "192.0.2.9", "224.0.0.10"))), Ok(vec![1]));
     let frame = |ethertype| PacketView { ethertype, layer3: Layer3::Other, ..group_mac(about(23)) };
     assert_eq!(relay.gets(frame(0x88cc)), NOT_FOR_PORT);
     assert_eq!(relay.gets(frame(0x88cd)), Ok(vec![1]));
@@ -153,8 +153,8 @@ fn raw_and_packet_sockets_get_copies_and_no_symbol_gets_two() {
     relay.rule(2, 3, ProtocolAddress::IpProtocol { protocol: 6, local: local("192.0.2.1") });
     relay.rule(2, 4, ProtocolAddress::EtherType(0x0800));
     relay.rule(3, 5, ProtocolAddress::EtherType(ETHERTYPE_ALL));
-    assert_eq!(relay.gets(tcp("192.0.2.9", 1, "192.0.2.1", 80)), Ok(vec![1, 3, 5]));
-    assert_eq!(relay.gets(tcp("192.0.2.9", 1, "192.0.2.1", 81)), Ok(vec![2, 3, 5]));
+    assert_eq!(relay.gets(tcp("192.0.2.9", 1, "192.0.2.1", 80)), Ok(vec![1, 3]));
+    assert_eq!(relay.gets(tcp("192.0.2.9", 1, "192.0.2.1", 81)), Ok(vec![2, 3]));
     let lldp = PacketView {
         destination: Mac([1, 0x80, 0xc2, 0, 0, 0x0e]),
         ethertype: 0x88cc,
@@ -164,6 +164,17 @@ fn raw_and_packet_sockets_get_copies_and_no_symbol_gets_two() {
     assert_eq!(relay.gets(lldp), Ok(vec![5]));
     relay.rule(4, 6, ProtocolAddress::EtherType(0x88cc));
     assert_eq!(relay.gets(lldp), Ok(vec![5, 6]));
+}
+
+#[test]
+fn who_only_watches_gets_nothing_that_its_kernel_would_answer() {
+    let mut relay = Tables::new();
+    relay.rule(1, 1, ProtocolAddress::EtherType(ETHERTYPE_ALL));
+    relay.rule(2, 2, listener(Local::Any(Family::V4), 80));
+    assert_eq!(relay.gets(tcp("192.0.2.9", 40_000, "192.0.2.1", 80)), Ok(vec![2]), "another control's connection");
+    assert_eq!(relay.gets(tcp("192.0.2.9", 443, "192.0.2.1", 50_000)), UNMATCHED, "the relay's own connection");
+    assert_eq!(relay.gets(ip(89, Transport::Other, "192.0.2.9", "192.0.2.1")), UNMATCHED);
+    assert_eq!(relay.gets(group_mac(ip(89, Transport::Other, "192.0.2.9", "224.0.0.5"))), Ok(vec![1]));
 }
 
 #[test]
@@ -184,6 +195,7 @@ fn classes(#[case] packet: PacketView, #[case] expected: PuntClass) {
     let mut relay = Tables::new();
     relay.rule(1, 1, listener(Local::Any(Family::V4), 80));
     relay.rule(1, 2, ProtocolAddress::EtherType(ETHERTYPE_ALL));
+    relay.rule(1, 3, ProtocolAddress::IpProtocol { protocol: 6, local: Local::Any(Family::V4) });
     assert_eq!(relay.class(packet), Ok(expected));
 }
 
