@@ -143,3 +143,22 @@ fn a_packet_socket_gets_its_ethertype() {
     let _ = lab.client.run_python(send, &[]).expect_success();
     receiver.await_log("got b'hello'", SOON);
 }
+
+#[test]
+fn watching_a_symbol_disturbs_nobody() {
+    let Some(lab) = Lab::up() else { return };
+    let tcpdump = lab.programs().spawn("tcpdump -n -l -i eth1 icmp or tcp");
+    tcpdump.await_log("listening on eth1", SOON);
+    eventually(SOON, "a rule for all frames", || {
+        let rules = lab.relay.show("rules")?;
+        if rules.iter().any(|rule| rule["address"] == "0x0003") { Ok(()) } else { Err(format!("{rules:?}")) }
+    });
+    lab.programs().ok(&format!("ping -c 1 -W 2 {CLIENT_V4}"));
+    tcpdump.await_log("ICMP echo reply", SOON);
+    let _server = echo_server(&lab.client, "tcp 0.0.0.0 7001");
+    lab.client.await_listener("tcp", 7001);
+    for _ in 0..5 {
+        let _ = echo(&lab.relay_ns, &format!("tcp {CLIENT_V4} 7001 4000")).expect_success();
+    }
+    assert!(!tcpdump.log().contains("7001"), "the relay's own connection went up: {}", tcpdump.log());
+}
