@@ -16,17 +16,30 @@ const LOST: Duration = Duration::from_millis(200);
 const WARM_UP: usize = 200;
 /// So many losses in a row mean that nobody answers.
 const LOSSES_MAX: u32 = 10;
+/// Datagrams between two looks at the clock.
+const BURST: u32 = 8;
+/// Sleep of a sender that is ahead of its rate.
+const NAP: Duration = Duration::from_micros(20);
 /// Payload that ends an echo.
 const DONE: &[u8] = b"done";
 
-/// Sends for `seconds` and reports how many datagrams went out.
-pub(crate) fn flood(to: SocketAddr, bytes: usize, seconds: f64) -> io::Result<Value> {
+/// Sends for `seconds`, at most `rate` datagrams a second, and reports how many went out. A sender ahead of its rate
+/// sleeps, so that it takes no time from those who carry.
+pub(crate) fn flood(to: SocketAddr, bytes: usize, seconds: f64, rate: f64) -> io::Result<Value> {
     let socket = connected(to)?;
     let payload = vec![0x5a; bytes];
     let begin = Instant::now();
     let (mut sent, mut refused) = (0u64, 0u64);
-    while begin.elapsed().as_secs_f64() < seconds {
-        for _ in 0..64 {
+    loop {
+        let elapsed = begin.elapsed().as_secs_f64();
+        if elapsed >= seconds {
+            break;
+        }
+        if (sent + refused) as f64 >= elapsed * rate {
+            std::thread::sleep(NAP);
+            continue;
+        }
+        for _ in 0..BURST {
             match socket.send(&payload) {
                 Ok(_) => sent += 1,
                 Err(_) => refused += 1,

@@ -20,7 +20,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Send datagrams as fast as one thread can.
+    /// Send datagrams, as fast as one thread can or at a given rate.
     Flood {
         /// Receiver.
         #[arg(long)]
@@ -31,6 +31,9 @@ enum Verb {
         /// How long.
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
+        /// Most datagrams a second.
+        #[arg(long, default_value_t = f64::INFINITY)]
+        rate: f64,
     },
     /// Count the datagrams of a flood until it pauses.
     Sink {
@@ -69,7 +72,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
-        Verb::Flood { to, bytes, seconds } => datagrams::flood(to, bytes, seconds),
+        Verb::Flood { to, bytes, seconds, rate } => datagrams::flood(to, bytes, seconds, rate),
         Verb::Sink { listen } => datagrams::sink(listen),
         Verb::Echo { listen } => datagrams::echo(listen),
         Verb::Ask { to, count } => datagrams::ask(to, count),
