@@ -1,6 +1,6 @@
 //! [`Body`]: what a frame of any kind says.
 
-use crate::data::{Data, Piece};
+use crate::data::{Parcels, Piece};
 use crate::discovery::{Handshake, Hello};
 use crate::header::Kind;
 use crate::session::{Ack, Close, Keepalive, Segment};
@@ -25,7 +25,7 @@ pub enum Body<'a> {
     /// `CLOSE`
     Close(Close),
     /// `DATA`
-    Data(Data<'a>),
+    Data(Parcels<'a>),
     /// `PIECE`
     Piece(Piece<'a>),
 }
@@ -44,7 +44,7 @@ impl<'a> Body<'a> {
             Kind::SEGMENT => Self::Segment(Segment::parse(body)?),
             Kind::ACK => Self::Ack(Ack::parse(body)?),
             Kind::CLOSE => Self::Close(Close::parse(body)?),
-            Kind::DATA => Self::Data(Data::parse(body)?),
+            Kind::DATA => Self::Data(Parcels::parse(body)?),
             Kind::PIECE => Self::Piece(Piece::parse(body)?),
             Kind(other) => return Err(ParseError::Kind(other)),
         })

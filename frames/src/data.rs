@@ -178,25 +178,28 @@ impl fmt::Display for GsoType {
 ///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 /// +---------------------------------------------------------------+
 /// |                            tunnel                             |
-/// +---------------------------------------------------------------+
-/// |  parcel
+/// +-------------------------------+-------------------------------+
+/// |            length             |
+/// +-------------------------------+
+/// |  parcel, `length` bytes
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct DataHeader {
     tunnel: U32,
+    length: U16,
 }
-const _: () = assert!(size_of::<DataHeader>() == 4);
+const _: () = assert!(size_of::<DataHeader>() == 6);
 
 impl DataHeader {
-    /// A header for `tunnel`.
+    /// A header for a parcel of `length` bytes in `tunnel`.
     #[must_use]
-    pub fn new(tunnel: Tunnel) -> Self {
-        Self { tunnel: U32::new(tunnel.0) }
+    pub fn new(tunnel: Tunnel, length: u16) -> Self {
+        Self { tunnel: U32::new(tunnel.0), length: U16::new(length) }
     }
 }
 
-/// Body of `DATA`: one whole parcel.
+/// One whole parcel in a `DATA`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Data<'a> {
     /// The tunnel.
@@ -206,13 +209,58 @@ pub struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// Parses the body.
+    /// Takes the first parcel off a body, and gives it with what follows it.
     ///
     /// # Errors
     /// [`ParseError::Truncated`].
+    pub fn split(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), ParseError> {
+        let (header, rest) = tlv::fixed::<DataHeader>(bytes)?;
+        let need = usize::from(header.length.get());
+        let (parcel, rest) =
+            rest.split_at_checked(need).ok_or(ParseError::Truncated { need, have: rest.len() })?;
+        Ok((Self { tunnel: Tunnel(header.tunnel.get()), parcel }, rest))
+    }
+
+    /// Writes the parcel with its header to the front of `buffer` and returns their length in bytes.
+    ///
+    /// # Errors
+    /// [`BufferTooSmall`], for a parcel over 65,535 bytes too.
+    pub fn emit(&self, buffer: &mut [u8]) -> Result<usize, BufferTooSmall> {
+        let too_small = BufferTooSmall { need: self.parcel.len(), have: usize::from(u16::MAX) };
+        let length = u16::try_from(self.parcel.len()).map_err(|_| too_small)?;
+        let mut writer = tlv::Writer::new(buffer);
+        writer.fixed(&DataHeader::new(self.tunnel, length))?;
+        writer.bytes(self.parcel)?;
+        Ok(writer.len())
+    }
+}
+
+/// Body of `DATA`: one whole parcel or several, each with its header. The link's receive path takes them off one by one
+/// by [`Data::split`]; this is for traces and tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parcels<'a>(&'a [u8]);
+
+impl<'a> Parcels<'a> {
+    /// Parses the body.
+    ///
+    /// # Errors
+    /// [`ParseError::Truncated`] if there is no parcel, or one is incomplete.
     pub fn parse(body: &'a [u8]) -> Result<Self, ParseError> {
-        let (header, parcel) = tlv::fixed::<DataHeader>(body)?;
-        Ok(Self { tunnel: Tunnel(header.tunnel.get()), parcel })
+        let (_, mut rest) = Data::split(body)?;
+        while !rest.is_empty() {
+            (_, rest) = Data::split(rest)?;
+        }
+        Ok(Self(body))
+    }
+
+    /// The parcels in order.
+    pub fn iter(self) -> impl Iterator<Item = Data<'a>> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let (data, behind) = Data::split(rest).ok()?;
+            rest = behind;
+            Some(data)
+        })
     }
 
     /// Writes the body to the front of `buffer` and returns its length in bytes.
@@ -221,9 +269,18 @@ impl<'a> Data<'a> {
     /// [`BufferTooSmall`].
     pub fn emit(&self, buffer: &mut [u8]) -> Result<usize, BufferTooSmall> {
         let mut writer = tlv::Writer::new(buffer);
-        writer.fixed(&DataHeader::new(self.tunnel))?;
-        writer.bytes(self.parcel)?;
+        writer.bytes(self.0)?;
         Ok(writer.len())
+    }
+}
+
+impl fmt::Display for Parcels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, data) in self.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            data.fmt(f)?;
+        }
+        Ok(())
     }
 }
 

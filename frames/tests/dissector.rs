@@ -108,7 +108,10 @@ fn decoded(bytes: &[u8]) -> BTreeMap<&'static str, String> {
             ("l2link.ack.end", join(ack.ranges.iter().map(|range| range.end))),
         ]),
         Body::Close(close) => fields.extend([("l2link.close.reason", close.reason.0.to_string())]),
-        Body::Data(data) => fields.extend([("l2link.data.tunnel", data.tunnel.0.to_string())]),
+        Body::Data(parcels) => fields.extend([
+            ("l2link.data.tunnel", join(parcels.iter().map(|data| data.tunnel.0))),
+            ("l2link.data.length", join(parcels.iter().map(|data| data.parcel.len()))),
+        ]),
         Body::Piece(piece) => fields.extend([
             ("l2link.piece.tunnel", piece.tunnel.0.to_string()),
             ("l2link.piece.number", piece.number.to_string()),

@@ -51,6 +51,21 @@ impl Batch {
         self.lengths.push(len);
     }
 
+    /// The newest waiting frame: its slot, whole, and its length.
+    pub(crate) fn last_mut(&mut self) -> Option<(&mut [u8], usize)> {
+        let length = *self.lengths.last()?;
+        let start = (self.lengths.len() - 1) * self.slot_len;
+        Some((self.memory.get_mut(start..start + self.slot_len)?, length))
+    }
+
+    /// The newest waiting frame has `len` bytes now.
+    pub(crate) fn recommit(&mut self, len: usize) {
+        debug_assert!(len <= self.slot_len && !self.is_empty());
+        if let Some(last) = self.lengths.last_mut() {
+            *last = len;
+        }
+    }
+
     /// The waiting frames in order.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.lengths.iter().enumerate().map(|(index, len)| {

@@ -41,6 +41,13 @@ impl Counters {
         count(&mut self.tx, kind, bytes);
     }
 
+    /// Counts `bytes` that a frame, counted before, grew by.
+    pub(crate) fn tx_more(&mut self, kind: Kind, bytes: usize) {
+        if let Some(traffic) = self.tx.get_mut(usize::from(ROW[usize::from(kind.0)])) {
+            traffic.bytes += bytes as u64;
+        }
+    }
+
     /// Counts a drop.
     pub fn drop(&mut self, reason: DropReason) {
         self.drops[reason as usize] += 1;

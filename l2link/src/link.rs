@@ -17,6 +17,7 @@ use frames::discovery::{Hello, Mode, Protection, Role};
 use frames::header::Kind;
 use frames::message::{MESSAGE_MAX, Message};
 use frames::session::{CloseReason, Stream};
+use crate::receive::Rest;
 use frames::{BootId, DropReason, Mac, SessionIndex};
 use std::collections::VecDeque;
 
@@ -54,6 +55,8 @@ pub struct Link {
     /// The peer whose frames and messages come first next time.
     pub(crate) cursor: usize,
     pub(crate) closed: bool,
+    /// What is left of the frame that was handled last.
+    pub(crate) rest: Option<Rest>,
     scratch: Vec<u8>,
 }
 
@@ -123,6 +126,7 @@ impl Link {
             counters: Counters::default(),
             cursor: 0,
             closed: false,
+            rest: None,
             scratch: vec![0; MESSAGE_MAX],
         };
         link.handle_timeout(now);

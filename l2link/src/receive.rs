@@ -32,6 +32,14 @@ enum Place {
     Slot(usize),
 }
 
+/// The parcels of a `DATA` that were not handed over yet: where they lie in the frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rest {
+    peer: usize,
+    at: usize,
+    end: usize,
+}
+
 /// A frame that passed the checks of its session.
 struct Opened {
     owner: Result<usize, Candidacy>,
@@ -44,9 +52,23 @@ struct Opened {
 struct Candidacy;
 
 impl Link {
-    /// Takes a whole Ethernet frame that arrived on the link interface.
+    /// Takes a whole Ethernet frame that arrived on the link interface. It may hold several parcels: this gives the
+    /// first, and [`Link::next_parcel`] the others.
     pub fn handle_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> Rx<'a> {
-        match self.receive(frame, now) {
+        self.rest = None;
+        let received = self.receive(frame, now);
+        self.hand_over(frame, received)
+    }
+
+    /// The next parcel of the frame that was given to [`Link::handle_frame`] just now, `None` if there is none.
+    pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8]) -> Option<Rx<'a>> {
+        let rest = self.rest.take()?;
+        let received = self.take_parcel(frame, rest);
+        Some(self.hand_over(frame, received))
+    }
+
+    fn hand_over<'a>(&'a mut self, frame: &'a mut [u8], received: Result<Received, DropReason>) -> Rx<'a> {
+        match received {
             Ok(Received::Nothing) => Rx::Consumed,
             Ok(Received::Parcel { peer, tunnel, place }) => {
                 let id = crate::association::id(peer);
@@ -214,21 +236,30 @@ impl Link {
         if opened.authentic {
             self.heard(peer, head, opened.newest, now);
         }
-        let body = head.body(frame);
         match head.header.kind {
             Kind::DATA => {
-                let data = Data::parse(body).map_err(|_| DropReason::Malformed)?;
-                check_offload(data.parcel)?;
-                let start = HEADERS_LEN + size_of::<DataHeader>();
-                let place = Place::Frame(start..start + data.parcel.len());
-                Ok(Received::Parcel { peer, tunnel: data.tunnel, place })
+                self.take_parcel(frame, Rest { peer, at: HEADERS_LEN, end: HEADERS_LEN + head.body_len })
             }
             Kind::PIECE => {
-                let piece = Piece::parse(body).map_err(|_| DropReason::Malformed)?;
+                let piece = Piece::parse(head.body(frame)).map_err(|_| DropReason::Malformed)?;
                 self.receive_piece(peer, &piece)
             }
             _ => Err(DropReason::UnknownKind),
         }
+    }
+
+    /// Takes the first parcel of what is left of a `DATA`.
+    #[inline]
+    fn take_parcel(&mut self, frame: &[u8], Rest { peer, at, end }: Rest) -> Result<Received, DropReason> {
+        let bytes = frame.get(at..end).unwrap_or_default();
+        let (data, behind) = Data::split(bytes).map_err(|_| DropReason::Malformed)?;
+        if !behind.is_empty() {
+            self.rest = Some(Rest { peer, at: end - behind.len(), end });
+        }
+        check_offload(data.parcel)?;
+        let start = at + size_of::<DataHeader>();
+        let place = Place::Frame(start..start + data.parcel.len());
+        Ok(Received::Parcel { peer, tunnel: data.tunnel, place })
     }
 
     fn receive_piece(&mut self, peer: usize, piece: &Piece<'_>) -> Result<Received, DropReason> {

@@ -5,7 +5,8 @@
 //! be many. A full batch ends it, and the next call begins with the next peer. Nothing waits for company: a rule that
 //! was queued a moment ago goes out now, and one acknowledgement answers all segments that came since the last call.
 //!
-//! A parcel is written once, straight into the batch, and sealed there. If it fits no single frame it is cut into pieces
+//! A parcel is written once, straight into the batch, and sealed there. Small parcels that wait in the batch for the
+//! same peer share a frame, as a frame costs both ends far more than a second seal; nothing waits for it. If it fits no single frame it is cut into pieces
 //! of the largest size; that of an Ethernet frame of 1,514 bytes over a segment of MTU 1,500 has two.
 
 use crate::interface::Interface;
@@ -15,7 +16,7 @@ use crate::{Batch, Counters, Link, PeerId, Time};
 use frames::DropReason;
 use frames::data::{DataHeader, PARCEL_MAX, PieceHeader, Tunnel};
 use frames::discovery::Protection;
-use frames::header::Kind;
+use frames::header::{Flags, Frame, Kind};
 use frames::session::{Keepalive, Segment, Stream};
 use zerocopy::IntoBytes;
 
@@ -132,7 +133,11 @@ impl Link {
             destination: *mac,
         };
         if parcel.len() <= piece_max + size_of::<PieceHeader>() - size_of::<DataHeader>() {
-            let header = DataHeader::new(tunnel);
+            let length = u16::try_from(parcel.len()).map_err(|_| DropReason::TooLarge)?;
+            let header = DataHeader::new(tunnel, length);
+            if sender.append(batch, header.as_bytes(), parcel) {
+                return Ok(());
+            }
             let body = |room: &mut [u8]| join(room, header.as_bytes(), parcel);
             return sender.frame(Kind::DATA, batch, body).map_err(|Full| DropReason::LinkTxFull);
         }
@@ -182,6 +187,30 @@ impl Sender<'_> {
             self.counters.tx(kind, length);
         }
         Ok(())
+    }
+
+    /// Adds a parcel to the newest frame of the batch, if that is a `DATA` for the same peer with room. The frame is
+    /// sealed anew, under a new counter. An encrypted one is left as it is: its body cannot be read any more.
+    #[inline]
+    fn append(&mut self, batch: &mut Batch, header: &[u8], parcel: &[u8]) -> bool {
+        let Some((slot, length)) = batch.last_mut() else { return false };
+        let Ok(frame) = Frame::parse(&slot[..length]) else { return false };
+        let same = frame.header.kind == Kind::DATA
+            && frame.header.receiver() == self.session.remote
+            && frame.ethernet.destination == self.destination
+            && !frame.header.flags().contains(Flags::ENCRYPTED);
+        if !same {
+            return false;
+        }
+        let end = frame.body.len();
+        let body = |room: &mut [u8]| Some(end + join(room.get_mut(end..)?, header, parcel)?);
+        let written =
+            self.session.emit(slot, self.interface, self.destination, Kind::DATA, self.protection, body);
+        if let Some(longer) = written {
+            batch.recommit(longer);
+            self.counters.tx_more(Kind::DATA, longer - length);
+        }
+        written.is_some()
     }
 
     fn acks(&mut self, life: &mut Life, batch: &mut Batch, now: Time) -> Result<(), Full> {

@@ -148,6 +148,7 @@ local f = {
   close_reason = ProtoField.uint16("l2link.close.reason", "Reason", base.DEC, CLOSE_REASONS),
 
   data_tunnel = ProtoField.uint32("l2link.data.tunnel", "Tunnel", base.DEC),
+  data_length = ProtoField.uint16("l2link.data.length", "Parcel length", base.DEC),
   piece_tunnel = ProtoField.uint32("l2link.piece.tunnel", "Tunnel", base.DEC),
   piece_number = ProtoField.uint32("l2link.piece.number", "Parcel number", base.DEC),
   piece_last = ProtoField.bool("l2link.piece.last", "Last", 32, nil, 0x80000000),
@@ -621,8 +622,16 @@ local function parcel(c, tree, pinfo, root)
 end
 
 local function data(c, tree, pinfo, header, root)
-  pinfo.cols.info:append(" tunnel " .. c:u32(tree, f.data_tunnel))
-  parcel(c, tree, pinfo, root)
+  repeat
+    pinfo.cols.info:append(" tunnel " .. c:u32(tree, f.data_tunnel))
+    local length = c:u16(tree, f.data_length)
+    local part = c:sub(length)
+    if length < OFFLOAD_LEN then
+      tree:add_proto_expert_info(e.truncated)
+    else
+      parcel(part, tree, pinfo, root)
+    end
+  until c:left() == 0
 end
 
 -- First pass: takes a piece into its parcel and returns the parcel if that is whole now.

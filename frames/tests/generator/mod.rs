@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use frames::body::Body;
-use frames::data::{Data, PARCEL_MAX, Piece, Tunnel};
+use frames::data::{Data, PARCEL_MAX, Parcels, Piece, Tunnel};
 use frames::discovery::{Handshake, Hello, Mode, NAME_MAX, Protection, Role};
 use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use frames::message::{
@@ -113,8 +113,17 @@ fn ack() -> impl Strategy<Value = Ack<'static>> {
     })
 }
 
-fn data() -> impl Strategy<Value = Data<'static>> {
-    (any::<u32>(), bytes(0..300)).prop_map(|(tunnel, parcel)| Data { tunnel: Tunnel(tunnel), parcel })
+fn data() -> impl Strategy<Value = Parcels<'static>> {
+    proptest::collection::vec((any::<u32>(), bytes(0..300)), 1..5).prop_map(|parcels| {
+        let mut body = vec![];
+        for (tunnel, parcel) in parcels {
+            let data = Data { tunnel: Tunnel(tunnel), parcel };
+            let mut room = [0; 400];
+            let length = data.emit(&mut room).expect("room for a header and 300 bytes");
+            body.extend_from_slice(&room[..length]);
+        }
+        Parcels::parse(leak(body)).expect("whole parcels")
+    })
 }
 
 fn piece() -> impl Strategy<Value = Piece<'static>> {

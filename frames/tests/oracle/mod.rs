@@ -30,8 +30,8 @@ pub(crate) fn body(kind: Kind, bytes: &[u8]) {
     if let Body::Segment(segment) = body {
         messages(segment.bytes);
     }
-    if let Body::Data(data) = body {
-        packet(data.parcel.get(10..).unwrap_or_default());
+    if let Body::Data(parcels) = body {
+        parcels.iter().for_each(|data| packet(data.parcel.get(10..).unwrap_or_default()));
     }
 }
 
