@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::config::Settings;
-use crate::link_interface::LinkInterface;
+use crate::link_interface::{Followed, LinkInterface};
 use crate::namespaces::Namespace;
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
@@ -42,12 +42,16 @@ pub(crate) struct Daemon {
     pub(crate) receive: RateLimit,
     pub(crate) name: String,
     pub(crate) link_name: String,
+    /// When to look again at a link interface that could not be used.
+    follow_link_at: Option<Time>,
 }
 
 /// Permission bits of the command socket: root and its group.
 const API_MODE: u32 = 0o660;
 /// Events taken with one system call.
 const EVENTS: usize = 64;
+/// Pause before a link interface that could not be used is tried again.
+const RETRY_LINK: Duration = Duration::from_secs(1);
 
 impl Daemon {
     /// Opens everything that has to be there at the start.
@@ -92,6 +96,7 @@ impl Daemon {
             receive: RateLimit::default(),
             name: settings.name,
             link_name: settings.link.interface,
+            follow_link_at: None,
             control,
             poll,
             link,
@@ -147,6 +152,9 @@ impl Daemon {
                 self.control.handle_timeout(now);
             }
             self.follow_namespaces(now);
+            if self.follow_link_at.is_some_and(|time| time <= now) {
+                self.follow_link(now);
+            }
             self.act(now);
         }
     }
@@ -155,7 +163,12 @@ impl Daemon {
     fn take(&mut self, source: Source, now: Time) -> Taken {
         match source {
             Source::Signals => return self.take_signals(),
-            Source::Monitor => self.follow_link(now),
+            Source::Monitor => {
+                // A bell that cannot be heard counts as rung.
+                if self.link.is_changed().unwrap_or(true) {
+                    self.follow_link(now);
+                }
+            }
             Source::Trigger => {
                 if self.trigger.as_mut().is_some_and(|trigger| trigger.drain().unwrap_or(true)) {
                     self.control.handle_hint(now);
@@ -176,20 +189,25 @@ impl Daemon {
     }
 
     fn follow_link(&mut self, now: Time) {
-        match self.link.follow(self.poll.registry()) {
-            Ok(true) => {
+        let followed = self.link.follow(self.poll.registry());
+        self.follow_link_at = match followed {
+            Ok(Followed::Same) => None,
+            Ok(Followed::Reopened) => {
+                // What waits in the batch was written for the former address and MTU.
+                self.batch.clear();
                 let (mac, mtu) = self.link.address();
                 self.control.handle_interface_changed(mac, mtu);
-                self.transmit(now);
                 self.batch = new_batch(&self.control);
                 // Frames may have come before the new socket was watched.
                 self.ready.insert(Source::Link);
+                None
             }
-            Ok(false) => {}
+            Ok(Followed::Failed) => Some(now + RETRY_LINK),
             Err(error) => {
-                self.receive.warn(now, format_args!("looking at interface {}: {error}", self.link_name))
+                self.receive.warn(now, format_args!("looking at interface {}: {error}", self.link_name));
+                Some(now + RETRY_LINK)
             }
-        }
+        };
     }
 
     /// A namespace may have been deleted, and another one made in its name.
@@ -231,7 +249,8 @@ impl Daemon {
 
     fn timeout(&self, now: Time) -> Option<Duration> {
         let namespaces = self.namespaces.iter().filter_map(Namespace::timeout);
-        namespaces.chain(self.control.poll_timeout()).min().map(|time| time - now)
+        let all = namespaces.chain(self.control.poll_timeout()).chain(self.follow_link_at);
+        all.min().map(|time| time - now)
     }
 
     /// Gives the ports back, removes the interfaces and takes leave.

@@ -1,9 +1,10 @@
 //! [`LinkInterface`]: the socket on the segment, which follows its interface by name.
 
+use crate::rate_limit::RateLimit;
 use crate::source::Source;
 use frames::Mac;
 use l2link::Batch;
-use l2link_os::{IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError};
+use l2link_os::{IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError, clock};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -19,6 +20,7 @@ pub(crate) struct LinkInterface {
     socket: Option<LinkSocket>,
     monitor: Monitor,
     netlink: Netlink,
+    complaint: RateLimit,
 }
 
 impl LinkInterface {
@@ -34,7 +36,14 @@ impl LinkInterface {
         };
         watch(Source::Monitor, monitor.as_raw_fd())?;
         watch(Source::Link, socket.as_raw_fd())?;
-        Ok(Self { name: name.to_owned(), ethertype, socket: Some(socket), monitor, netlink })
+        Ok(Self {
+            name: name.to_owned(),
+            ethertype,
+            socket: Some(socket),
+            monitor,
+            netlink,
+            complaint: RateLimit::default(),
+        })
     }
 
     /// Ethernet address and MTU of the interface.
@@ -60,25 +69,27 @@ impl LinkInterface {
         sent
     }
 
-    /// Interfaces have changed: opens the socket anew if the link's is another one now. Returns whether address or MTU
-    /// may be different.
-    pub(crate) fn follow(&mut self, registry: &Registry) -> io::Result<bool> {
-        if !self.monitor.drain()? {
-            return Ok(false);
-        }
+    /// Whether interfaces have changed, and [`LinkInterface::follow`] should look.
+    pub(crate) fn is_changed(&mut self) -> io::Result<bool> {
+        self.monitor.drain()
+    }
+
+    /// Opens the socket anew if the link's interface is another one now: it was replaced, or away for a while.
+    pub(crate) fn follow(&mut self, registry: &Registry) -> io::Result<Followed> {
         let link = self.netlink.link_by_name(&self.name)?;
         let now = link.map(|link| (link.ifindex, link.mac.unwrap_or_default(), link.mtu));
-        let before = self.socket.as_ref().map(|socket| (socket.ifindex(), socket.mac(), socket.mtu()));
-        if now == before {
-            return Ok(false);
-        }
+        let bound = self.socket.as_ref().filter(|socket| socket.is_bound());
+        let before = bound.map(|socket| (socket.ifindex(), socket.mac(), socket.mtu()));
         match now {
+            None if self.socket.is_none() => Ok(Followed::Same),
             None => {
                 warn!(target: "control::link", "interface {} is gone; waiting for it", self.name);
                 self.socket = None;
-                Ok(false)
+                Ok(Followed::Same)
             }
-            Some(now) => Ok(self.reopen(now, registry)),
+            Some(now) if before == Some(now) => Ok(Followed::Same),
+            Some(now) if self.reopen(now, registry) => Ok(Followed::Reopened),
+            Some(_) => Ok(Followed::Failed),
         }
     }
 
@@ -96,10 +107,21 @@ impl LinkInterface {
                 true
             }
             Err(error) => {
-                warn!(target: "control::link", "interface {}: {error}", self.name);
+                self.complaint.warn(clock::now(), format_args!("interface {}: {error}", self.name));
                 self.socket = None;
                 false
             }
         }
     }
+}
+
+/// What became of the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// It is as it was, or its interface is not there.
+    Same,
+    /// It is another one; address and MTU may be different.
+    Reopened,
+    /// The interface is there and cannot be used: try again later.
+    Failed,
 }

@@ -60,18 +60,22 @@ impl Namespace {
         Ok(self.open.insert(watched))
     }
 
-    /// Whether the namespace that is open is no longer the one of its name. It is closed then.
+    /// Whether the namespace that is open is no longer the one of its name. It is closed then. An error that does not
+    /// tell (descriptors have run out) is no reason to take the symbols from the programs.
     pub(crate) fn is_lost(&mut self, now: Time) -> bool {
         let (Some(name), Some(watched)) = (&self.name, &self.open) else { return false };
         if now < self.check_at {
             return false;
         }
         self.check_at = now + CHECK;
-        let same = NetNs::named(name).is_ok_and(|netns| netns.inode() == watched.netns.inode());
-        if !same {
+        let lost = match NetNs::named(name) {
+            Ok(netns) => netns.inode() != watched.netns.inode(),
+            Err(error) => matches!(error, SetupError::NoNetNs { .. } | SetupError::NotANetNs { .. }),
+        };
+        if lost {
             self.open = None;
         }
-        !same
+        lost
     }
 
     /// When [`Namespace::is_lost`] wants to be asked again.

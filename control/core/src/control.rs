@@ -37,6 +37,8 @@ pub struct Control {
     actions: VecDeque<Action>,
     /// When flows are searched for idle ones.
     pub(crate) sweep_at: Option<Time>,
+    /// When rules are asked for again whose refusal may have passed.
+    pub(crate) ask_again_at: Option<Time>,
     /// A rule waits in the link that a parcel must not overtake.
     pub(crate) rules_first: bool,
 }
@@ -52,6 +54,8 @@ enum Timer {
     Retry(SymbolId),
     /// A search for idle flows.
     Sweep,
+    /// Another try of rules that were refused.
+    AskAgain,
 }
 
 impl Control {
@@ -71,6 +75,7 @@ impl Control {
             drops: Counters::default(),
             actions: VecDeque::new(),
             sweep_at: None,
+            ask_again_at: None,
             rules_first: false,
         };
         for (id, symbol) in (1..).map(SymbolId).zip(config.symbols) {
@@ -110,6 +115,7 @@ impl Control {
                 Timer::Look(_) => {}
                 Timer::Retry(symbol) => self.retry(symbol, now),
                 Timer::Sweep => self.sweep_flows(now),
+                Timer::AskAgain => self.ask_again(),
             }
         }
         self.look(now);
@@ -125,7 +131,8 @@ impl Control {
         let retries = self.symbols.iter().filter_map(|symbol| Some((symbol.retry?, Timer::Retry(symbol.id))));
         let link = self.link.poll_timeout().map(|time| (time, Timer::Link));
         let sweep = self.sweep_at.map(|time| (time, Timer::Sweep));
-        looks.chain(retries).chain(link).chain(sweep)
+        let ask_again = self.ask_again_at.map(|time| (time, Timer::AskAgain));
+        looks.chain(retries).chain(link).chain(sweep).chain(ask_again)
     }
 
     /// The namespaces of the configuration, in order of their [`NamespaceId`]: their name, or none for the daemon's
@@ -169,6 +176,10 @@ impl Control {
         symbol.retry = symbol.retry.filter(|_| matches!(symbol.stage, Stage::Refused(_)));
         symbol.carrier = false;
         let (id, namespace) = (symbol.id, symbol.namespace);
+        let newer = symbol.attributes.clone().filter(|_| symbol.attributes != symbol.blueprint);
+        if let Some(attributes) = newer {
+            self.actions.push_back(Action::UpdateSymbol { symbol: id, attributes });
+        }
         if let Some(place) = self.namespace_mut(namespace) {
             place.socket_looks.hint(now);
             place.connection_looks.ask(now);
@@ -230,10 +241,20 @@ impl Control {
         self.flush();
     }
 
+    /// Asks again for rules whose refusal may have passed.
+    fn ask_again(&mut self) {
+        self.ask_again_at = None;
+        for symbol in &mut self.symbols {
+            symbol.rules.ask_again(&mut self.tables);
+        }
+        self.flush();
+    }
+
     /// Asks for the interface.
     pub(crate) fn create_symbol(&mut self, id: SymbolId) {
         let Some(symbol) = self.symbol_mut(id) else { return };
         let Some(attributes) = symbol.attributes.clone() else { return };
+        symbol.blueprint = Some(attributes.clone());
         // A failure stays visible until the interface is there.
         if symbol.interface == Interface::None {
             symbol.interface = Interface::Creating;

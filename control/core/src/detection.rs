@@ -10,8 +10,12 @@
 //!
 //! A listener rule that is no longer desired does not go at once: connections that it accepted still need it. It
 //! *leaves*: the connections are looked at, those that nothing else covers get flow rules, and then it goes (`flows`).
+//! Only a listener to which nobody ever spoke (no parcel came by its rule, none left from its port, and no look showed a
+//! connection of it) goes at once, as a look at the connections takes longer than all the rest: the kernel walks through
+//! a table of 100,000 places or more.
 
 use crate::exposure::Exposure;
+use crate::looks::Found;
 use crate::seen::{OpenSocket, OpenSockets};
 use crate::symbol::{Interface, Seat, Symbol};
 use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
@@ -40,13 +44,16 @@ impl Control {
         let triggered = self.triggered;
         let Some(place) = self.namespace_mut(namespace) else { return };
         let changed = place.replace_sockets(&seen.sockets);
-        let pace = place.pace.after(changed, place.untold(), triggered, now);
-        place.socket_looks.done(seen.took, Some(pace), now);
+        let mut untold = false;
         for index in 0..self.symbols.len() {
             if self.symbols[index].namespace == namespace {
                 self.reconcile_symbol(index, now);
+                untold |= self.symbols[index].rules.listeners().any(ends_untold);
             }
         }
+        let Some(place) = self.namespace_mut(namespace) else { return };
+        let pace = place.pace.after(seen.took, Found { changed, untold }, triggered, now);
+        place.socket_looks.done(seen.took, Some(pace), now);
         self.end_rules(now);
         self.look(now);
         self.flush();
@@ -60,7 +67,8 @@ impl Control {
             return;
         };
         let desired = desired(&seat, &symbol.config.exposure, &place.sockets);
-        reconcile(&mut symbol.rules, &desired, now, &mut self.tables);
+        let known = symbol.looked.connections;
+        reconcile(&mut symbol.rules, &desired, known, now, &mut self.tables);
         if !symbol.rules.leaving().is_empty() {
             place.connection_looks.ask(now);
         }
@@ -97,10 +105,12 @@ pub(crate) fn desired(seat: &Seat, exposure: &Exposure, sockets: &[OpenSocket]) 
     reached.map(|socket| socket.address).chain([NEIGHBORS]).collect()
 }
 
-/// Makes the listener rules equal to `desired`, but for listeners that leave.
+/// Makes the listener rules equal to `desired`, but for listeners that leave. `known` says that the connections have been
+/// looked at since the symbol's interface was made.
 pub(crate) fn reconcile(
     rules: &mut SymbolRules,
     desired: &BTreeSet<ProtocolAddress>,
+    known: bool,
     now: Time,
     tables: &mut Tables,
 ) {
@@ -114,13 +124,29 @@ pub(crate) fn reconcile(
     let gone: Vec<_> = rules.listeners().filter(|address| !desired.contains(address)).copied().collect();
     for address in gone {
         match address {
-            ProtocolAddress::Listener { .. } => rules.leave(address),
-            ProtocolAddress::Flow { .. }
+            ProtocolAddress::Listener { .. } if !known || rules.has_conversed(&address, tables) => {
+                rules.leave(address);
+            }
+            ProtocolAddress::Listener { .. }
+            | ProtocolAddress::Flow { .. }
             | ProtocolAddress::IpProtocol { .. }
             | ProtocolAddress::EtherType(_) => rules.remove(&address, now, tables),
         }
     }
 }
+
+/// Whether the kernel tells nobody when the socket of this rule is closed.
+fn ends_untold(rule: &ProtocolAddress) -> bool {
+    match *rule {
+        NEIGHBORS => false,
+        ProtocolAddress::Listener { protocol, .. } => !matches!(protocol, TCP | UDP),
+        ProtocolAddress::IpProtocol { .. } | ProtocolAddress::EtherType(_) => true,
+        ProtocolAddress::Flow { .. } => false,
+    }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// A new listener covers these flows from now on; it may still be refused, in which case the flows come back with their
 /// next packet or with the next look at the connections.
@@ -131,6 +157,9 @@ fn remove_covered_flows(rules: &mut SymbolRules, listener: &ProtocolAddress, now
         .filter(|(flow, _)| flow.listeners().contains(listener))
         .map(|(flow, _)| flow.rule())
         .collect();
+    if !covered.is_empty() {
+        rules.note_conversation(listener, tables);
+    }
     for flow in covered {
         rules.remove(&flow, now, tables);
     }
@@ -200,7 +229,7 @@ mod tests {
         let twin = OpenSocket { address: raw(89), interface: None };
         for (sockets, there) in [(vec![twin, twin], true), (vec![twin], true), (vec![], false)] {
             let desired = desired(&seat(), &Exposure::standard(false), &sockets);
-            reconcile(&mut rules, &desired, Time(0), &mut tables);
+            reconcile(&mut rules, &desired, true, Time(0), &mut tables);
             assert_eq!(rules.contains(&raw(89)), there);
         }
     }
@@ -210,11 +239,23 @@ mod tests {
         let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1)), Tables::new(0));
         let http = tcp(Local::Any(Family::Both));
         let with = BTreeSet::from([http, NEIGHBORS]);
-        reconcile(&mut rules, &with, Time(0), &mut tables);
-        reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), Time(0), &mut tables);
+        reconcile(&mut rules, &with, true, Time(0), &mut tables);
+        rules.note_conversation(&http, &mut tables);
+        reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), true, Time(0), &mut tables);
         assert!(rules.contains(&http) && rules.leaving().contains(&http));
-        reconcile(&mut rules, &with, Time(0), &mut tables);
+        reconcile(&mut rules, &with, true, Time(0), &mut tables);
         assert!(rules.contains(&http) && rules.leaving().is_empty());
+    }
+
+    #[test]
+    fn a_listener_to_which_nobody_spoke_goes_at_once() {
+        let http = tcp(Local::Any(Family::Both));
+        for (known, leaves) in [(true, false), (false, true)] {
+            let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1)), Tables::new(0));
+            reconcile(&mut rules, &BTreeSet::from([http, NEIGHBORS]), known, Time(0), &mut tables);
+            reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), known, Time(0), &mut tables);
+            assert_eq!((rules.contains(&http), rules.leaving().contains(&http)), (leaves, leaves));
+        }
     }
 
     fn seat() -> Seat {

@@ -9,7 +9,7 @@
 //!
 //! Connections are looked at when a listener leaves, when the kernel tells that a socket of a flow was closed, when a
 //! symbol's interface was made (connections may be older than this process), and every [`REGULAR`] while there are flows
-//! of sockets, because nobody tells the end of `TIME_WAIT`.
+//! of sockets (less often where there are so many that a look is dear), because nobody tells the end of `TIME_WAIT`.
 //!
 //! Some flows have no socket that a look could show: echo dialogues, and packets that this namespace forwards or
 //! translates for others. They end when idle:
@@ -22,6 +22,7 @@
 
 use crate::exposure::Exposure;
 use crate::flow::FlowKey;
+use crate::looks::Pace;
 use crate::rule::Rule;
 use crate::seen::{ClosedSocket, Connection, Connections};
 use crate::symbol::Seat;
@@ -69,7 +70,8 @@ impl Control {
         }
         if let Some(place) = self.namespace_mut(namespace) {
             place.datagram_ports = datagram_ports;
-            place.connection_looks.done(seen.took, flows.then_some(REGULAR), now);
+            let pace = flows.then_some(Pace::safety(REGULAR, seen.took));
+            place.connection_looks.done(seen.took, pace, now);
         }
         self.end_rules(now);
         self.look(now);
@@ -92,11 +94,12 @@ impl Control {
             }
         }
         let Some(place) = self.namespace_mut(namespace) else { return };
+        // One look is enough: the kernel tells when the socket is in its tables no more.
         if closed.remote.is_none() {
-            place.socket_looks.hint(now);
+            place.socket_looks.ask(now);
         }
         if flows {
-            place.connection_looks.hint(now);
+            place.connection_looks.ask(now);
         }
         self.look(now);
     }
@@ -106,8 +109,8 @@ impl Control {
         if self.is_inhabited(namespace)
             && let Some(place) = self.namespace_mut(namespace)
         {
-            place.socket_looks.hint(now);
-            place.connection_looks.hint(now);
+            place.socket_looks.ask(now);
+            place.connection_looks.ask(now);
             self.look(now);
         }
     }
@@ -169,6 +172,11 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
     for connection in looked.connections {
         let Ok(flow) = FlowKey::try_from(&connection.flow) else { continue };
         present.insert(flow);
+        if let Some(tunnel) = rules.covering_listener(&flow, true, tables)
+            && let Some(rule) = tables.receive.get_mut(tunnel)
+        {
+            rule.socket_seen = true;
+        }
         if !connection.time_wait && is_ours(rules, looked, &flow) && rules.flow(&flow).is_none() {
             let covered = rules.covering_listener(&flow, true, tables).is_some();
             if !covered && looked.exposure.sends(flow.protocol, flow.local_port) {

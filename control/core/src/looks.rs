@@ -6,9 +6,13 @@
 //! two more, [`SECOND`] and [`THIRD`] later, because a hint may come before what it tells of can be seen: the tracepoint
 //! of a system call fires inside it. Besides that there is always a regular look, often or seldom ([`Pace`]).
 //!
-//! A storm of hints (a host where thousands of sockets a second come and go) must not eat the processor: after a look
-//! that took *t* the next one waits [`SHARE`] · *t*, so looking costs a tenth of one core at most. With 10 listeners a
-//! look takes 55 µs, so even then a change is found in less than a millisecond.
+//! A storm of hints (a host where thousands of sockets a second come and go) must not eat the processor: a look that took
+//! *t* is paid for with [`SHARE`] · *t* of waiting, so looking costs a tenth of one core at most. Up to [`CREDIT`] of
+//! that may be owed, so that a few changes one after the other are each found at once. With 10 listeners a look takes
+//! 55 µs, so even in a storm a change is found in less than a millisecond.
+//!
+//! Looks that nothing asked for cost a thousandth of a core where hints come, however many sockets there are: 20,000 take
+//! 15 ms.
 
 use core::time::Duration;
 use l2link::Time;
@@ -17,8 +21,14 @@ use l2link::Time;
 const SECOND: Duration = Duration::from_millis(1);
 /// Programs that bind and only later listen, and slow system calls.
 const THIRD: Duration = Duration::from_millis(10);
-/// Pause after a look, in units of what the look took.
+/// Pause that a look costs, in units of what the look took.
 const SHARE: u32 = 10;
+/// Pause in µs that may be owed: twenty looks of 100 µs.
+const CREDIT: u64 = 20_000;
+/// Least interval of regular looks, in units of what one takes; to make use of it takes as long again.
+const IDLE_SHARE: u32 = 2000;
+/// The same where regular looks are all there is.
+const POLLING_SHARE: u32 = 100;
 
 /// A look that could not be taken is taken again.
 const UNANSWERED: Duration = Duration::from_secs(1);
@@ -29,8 +39,8 @@ pub(crate) struct Looks {
     asked: [Option<Time>; 3],
     /// The next regular look; none while nothing is there to be looked at.
     regular: Option<Time>,
-    /// Not before this.
-    earliest: Time,
+    /// When all looks until now will have been paid for.
+    paid: Time,
 }
 
 impl Looks {
@@ -59,7 +69,7 @@ impl Looks {
 
     /// A look is done: it took so long, and the next regular one is due after `pace`, if any.
     pub(crate) fn done(&mut self, took: Duration, pace: Option<Duration>, now: Time) {
-        self.earliest = now + took * SHARE;
+        self.paid = self.paid.max(now) + took * SHARE;
         self.regular = pace.map(|pace| now + pace);
     }
 
@@ -75,7 +85,8 @@ impl Looks {
 
     /// When the next look is due.
     pub(crate) fn timeout(&self) -> Option<Time> {
-        self.asked.iter().copied().chain([self.regular]).flatten().min().map(|time| time.max(self.earliest))
+        let earliest = Time(self.paid.0.saturating_sub(CREDIT));
+        self.asked.iter().copied().chain([self.regular]).flatten().min().map(|time| time.max(earliest))
     }
 }
 
@@ -84,32 +95,57 @@ impl Looks {
 pub(crate) struct Pace {
     /// Until then changes are likely.
     busy_until: Time,
+    /// What a look takes. It may double from one look to the next and no more, so that one look for which the processor
+    /// had no time does not put off the next for long.
+    cost: Duration,
 }
 
 impl Pace {
     /// With hints: only in case that one was lost.
     const SAFETY: Duration = Duration::from_secs(1);
     /// While a socket is known whose closing nobody tells.
-    const UNTOLD: Duration = Duration::from_millis(100);
+    const UNTOLD: Duration = Duration::from_millis(200);
     /// Without hints, while sockets come and go.
     const BUSY: Duration = Duration::from_millis(20);
     /// Without hints, else.
     const IDLE: Duration = Duration::from_millis(250);
+    /// Longest intervals, however long a look takes.
+    const SAFETY_MAX: Duration = Duration::from_secs(30);
+    const UNTOLD_MAX: Duration = Duration::from_secs(1);
+    /// A look of some ten sockets on a slow machine.
+    const USUAL_COST: Duration = Duration::from_micros(100);
     /// How long after a change more changes are likely.
     const BUSY_FOR: Duration = Duration::from_secs(2);
 
-    /// The regular interval after a look that did or did not find a change.
-    pub(crate) fn after(&mut self, changed: bool, untold: bool, triggered: bool, now: Time) -> Duration {
-        if changed {
+    /// The regular interval after a look that took so long, and did or did not find a change.
+    pub(crate) fn after(&mut self, took: Duration, found: Found, triggered: bool, now: Time) -> Duration {
+        if found.changed {
             self.busy_until = now + Self::BUSY_FOR;
         }
-        match (triggered, untold) {
+        self.cost = took.min((self.cost * 2).max(Self::USUAL_COST));
+        let took = self.cost;
+        match (triggered, found.untold) {
             (false, _) if now < self.busy_until => Self::BUSY,
-            (_, true) => Self::UNTOLD,
-            (false, false) => Self::IDLE,
-            (true, false) => Self::SAFETY,
+            (false, false) => Self::IDLE.max(took * POLLING_SHARE).min(Self::SAFETY_MAX),
+            (false, true) => Self::UNTOLD.max(took * POLLING_SHARE).min(Self::UNTOLD_MAX),
+            (true, true) => Self::UNTOLD.max(took * IDLE_SHARE).min(Self::UNTOLD_MAX),
+            (true, false) => Self::safety(Self::SAFETY, took),
         }
     }
+
+    /// The interval of looks that are only taken in case that something went untold.
+    pub(crate) fn safety(least: Duration, took: Duration) -> Duration {
+        least.max((took * IDLE_SHARE).min(Self::SAFETY_MAX))
+    }
+}
+
+/// What a look found, as far as it counts for the next one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    /// Other sockets than the last time.
+    pub(crate) changed: bool,
+    /// A socket with a rule whose closing nobody tells.
+    pub(crate) untold: bool,
 }
 
 #[cfg(test)]
@@ -146,7 +182,21 @@ mod tests {
                 taken += 1;
             }
         }
-        assert_eq!(taken, 1000);
+        assert_eq!(taken, 1000 + 20, "a tenth, and the credit");
+    }
+
+    #[test]
+    fn changes_one_after_the_other_are_found_at_once() {
+        let mut looks = Looks::default();
+        for time in [ms(1), Time(1500), ms(2)] {
+            looks.hint(time);
+            assert!(looks.poll(time), "{time:?}");
+            looks.done(Duration::from_micros(300), None, time);
+        }
+        looks.hint(ms(3));
+        looks.done(Duration::from_millis(15), None, ms(3));
+        assert!(!looks.poll(ms(100)), "a long look is paid for");
+        assert!(looks.poll(ms(160)));
     }
 
     #[test]
@@ -163,13 +213,33 @@ mod tests {
 
     #[rstest]
     #[case(true, true, false, 1000)]
-    #[case(true, true, true, 100)]
+    #[case(true, true, true, 200)]
     #[case(false, true, false, 20)]
     #[case(false, true, true, 20)]
-    #[case(false, false, true, 100)]
+    #[case(false, false, true, 200)]
     #[case(false, false, false, 250)]
     fn pace(#[case] triggered: bool, #[case] changed: bool, #[case] untold: bool, #[case] expected: u64) {
-        let pace = Pace::default().after(changed, untold, triggered, ms(0));
+        let pace =
+            Pace::default().after(Duration::from_micros(55), Found { changed, untold }, triggered, ms(0));
         assert_eq!(pace, Duration::from_millis(expected));
+    }
+
+    #[rstest]
+    #[case(15_000, false, true, 30_000)]
+    #[case(2_000, false, true, 4_000)]
+    #[case(15_000, true, true, 1_000)]
+    #[case(400, true, true, 800)]
+    #[case(15_000, false, false, 1_500)]
+    fn dear_looks_are_rare(
+        #[case] took_us: u64,
+        #[case] untold: bool,
+        #[case] triggered: bool,
+        #[case] expected: u64,
+    ) {
+        let found = Found { changed: false, untold };
+        let (mut pace, took) = (Pace::default(), Duration::from_micros(took_us));
+        let mut intervals = (0..10).map(|_| pace.after(took, found, triggered, ms(0)));
+        assert!(intervals.next().unwrap() <= Duration::from_secs(1), "one look does not tell yet");
+        assert_eq!(intervals.last(), Some(Duration::from_millis(expected)));
     }
 }

@@ -41,7 +41,7 @@ impl Control {
                     warn!(target: "control::peer", "device {name:?} at {mac}: refused: {reason}: {text}");
                     let state = PeerState::Refused(reason).to_string();
                     let (role, mac) = (Role::Relay.to_string(), mac.to_string());
-                    let row = PeerRow { name, role, mac, state, session_age_ms: 0, rtt_us: None };
+                    let row = PeerRow { name, role, mac, state, session_age_ms: None, rtt_us: None };
                     self.report(Event::PeerRefused(row), now);
                 }
             }
@@ -170,7 +170,7 @@ impl Control {
                 }
                 self.look(now);
             }
-            // The next try takes the new ones.
+            // The next try takes the new ones, or the interface is brought in line when it is there.
             Interface::Creating | Interface::Created(_) | Interface::Failed(_) => {}
         }
         if let Some(row) = PortRow::of(&self.symbols[index]) {
@@ -219,6 +219,10 @@ impl Control {
         } else {
             rule.state = RuleState::Refused(reason(reply.status, reply.text).into());
             rule.told = Told::Never;
+            rule.passing = matches!(reply.status, Status::TABLE_FULL | Status::CONFLICT | Status::SYSTEM);
+            if rule.passing {
+                self.ask_again_at.get_or_insert(now + RETRY_REFUSED);
+            }
         }
         self.rule_changed(reply.tunnel, now);
     }
@@ -236,7 +240,8 @@ impl Control {
         }
         let Some(rule) = self.tables.receive.get_mut(deleted.tunnel) else { return };
         rule.state = RuleState::Refused("deleted by the relay".into());
-        rule.told = Told::Never;
+        (rule.told, rule.passing) = (Told::Never, true);
+        self.ask_again_at.get_or_insert(now + RETRY_REFUSED);
         self.rule_changed(deleted.tunnel, now);
     }
 

@@ -58,15 +58,6 @@ impl Namespace {
         true
     }
 
-    /// Whether a socket is open of whose closing the kernel tells nobody.
-    pub(crate) fn untold(&self) -> bool {
-        self.sockets.iter().any(|socket| match socket.address {
-            ProtocolAddress::Listener { protocol, .. } => !matches!(protocol, TCP | UDP),
-            ProtocolAddress::IpProtocol { .. } | ProtocolAddress::EtherType(_) => true,
-            ProtocolAddress::Flow { .. } => false,
-        })
-    }
-
     /// No symbol stands here any more.
     pub(crate) fn forget(&mut self) {
         self.sockets.clear();
@@ -77,7 +68,6 @@ impl Namespace {
     }
 }
 
-const TCP: u8 = 6;
 const UDP: u8 = 17;
 const UDP_LITE: u8 = 136;
 

@@ -4,7 +4,8 @@ use crate::Control;
 use crate::return_path::return_path;
 use frames::data::OffloadHeader;
 use frames::inet::{Layer3, Transport, classify};
-use frames::{DropReason, SymbolId, UpTunnel};
+use frames::session::Stream;
+use frames::{DropReason, ProtocolAddress, SymbolId, UpTunnel};
 use l2link::{Batch, Rx, Time};
 
 /// What to do with a frame from the link interface.
@@ -131,8 +132,15 @@ impl Control {
         if let Some(tunnel) = known {
             if let Some(rule) = self.tables.receive.get_mut(tunnel) {
                 rule.last_used = now;
+                // Of a flow the socket has to be seen in a dump; a listener has spoken with somebody.
+                rule.socket_seen |= matches!(rule.protocol_address, ProtocolAddress::Listener { .. });
             }
             return Ok(());
+        }
+        let relay = symbol.rules.grant().map(|grant| grant.peer);
+        if relay.is_some_and(|relay| self.link.backlog(relay, Stream::Rules) > RULES_WAITING_MAX) {
+            self.drops.drop(DropReason::LinkTxFull);
+            return Err(DropReason::LinkTxFull);
         }
         symbol.rules.add(flow.rule(), now, &mut self.tables);
         let namespace = symbol.namespace;
@@ -148,6 +156,10 @@ impl Control {
         Ok(())
     }
 }
+
+/// Bytes of rules that may wait for the relay before packets that need another rule are dropped: some 50,000 rules. A
+/// program that scans makes them faster than a busy relay takes them, and memory must not pay for it.
+const RULES_WAITING_MAX: usize = 4 << 20;
 
 /// Place of a symbol in the list of symbols.
 pub(crate) fn place(symbol: SymbolId) -> Option<usize> {

@@ -127,6 +127,7 @@ mod tests {
             told: Told::Never,
             request: RequestId(request),
             socket_seen: false,
+            passing: false,
             last_used: Time(0),
             packets: 0,
             bytes: 0,

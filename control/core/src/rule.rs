@@ -10,7 +10,7 @@ use l2link::Time;
 ///  (need) ──► Pending ─────────────────► Active
 ///               │ ▲ └──────────────► Refused │
 ///               │ │  RULE_REPLY no      │    │
-///       need gone └── contact lost ─────┴────┤
+///       need gone └─ contact lost, retry ┴────┤
 ///               ▼                            │ need gone: RULE_DELETE sent
 ///            Closing ◄───────────────────────┘
 ///               │ RULE_DELETED, or RULES_END sent in a later session
@@ -25,8 +25,11 @@ pub(crate) struct Rule {
     pub(crate) told: Told,
     /// The request that is or was under way.
     pub(crate) request: RequestId,
-    /// A dump has shown the socket behind a flow: when it is gone from a dump, the flow is over.
+    /// A dump has shown the socket behind a flow: when it is gone from a dump, the flow is over. Of a listener: it has
+    /// or had a conversation, so that its end has to be looked into.
     pub(crate) socket_seen: bool,
+    /// The cause of a refusal may pass by itself.
+    pub(crate) passing: bool,
     /// The last packet either way.
     pub(crate) last_used: Time,
     pub(crate) packets: u64,
@@ -39,7 +42,7 @@ pub(crate) enum RuleState {
     Pending,
     /// In force.
     Active,
-    /// The relay will not; asked again in the next session.
+    /// The relay will not; asked again in the next session, and before if the cause may pass by itself.
     Refused(Box<str>),
     /// No longer wanted; packets under way are still delivered.
     Closing,

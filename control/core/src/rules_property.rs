@@ -51,6 +51,8 @@ struct World {
     connections: Vec<Connection>,
     seat: Seat,
     exposure: Exposure,
+    /// There was a look.
+    looked: bool,
     now: Time,
 }
 
@@ -89,6 +91,7 @@ impl World {
             connections: Vec::new(),
             seat: Seat { interface: IfIndex(2), own: vec![ip(1)], others: vec![ip(2)] },
             exposure: Exposure::standard(false),
+            looked: false,
             now: Time(0),
         }
     }
@@ -100,7 +103,7 @@ impl World {
             Step::Close(index) if *index < self.sockets.len() => {
                 self.sockets.remove(*index);
             }
-            Step::Connect(connection) => self.connections.push(*connection),
+            Step::Connect(connection) => self.connect(*connection),
             Step::Disconnect(index) if *index < self.connections.len() => {
                 self.connections.remove(*index);
             }
@@ -126,9 +129,19 @@ impl World {
         self.relay.hear(&mut self.tables);
     }
 
+    /// Whoever connects to a listener has sent a packet by its rule.
+    fn connect(&mut self, connection: Connection) {
+        self.connections.push(connection);
+        let flow = FlowKey::try_from(&connection.flow).unwrap();
+        if let Some(tunnel) = self.rules.covering_listener(&flow, false, &self.tables) {
+            self.tables.receive.get_mut(tunnel).unwrap().packets += 1;
+        }
+    }
+
     fn look(&mut self) {
         let desired = desired(&self.seat, &self.exposure, &self.sockets);
-        reconcile(&mut self.rules, &desired, self.now, &mut self.tables);
+        reconcile(&mut self.rules, &desired, self.looked, self.now, &mut self.tables);
+        self.looked = true;
         let looked = Looked {
             seat: &self.seat,
             exposure: &self.exposure,

@@ -7,7 +7,7 @@ use crate::symbol::{Stage, Symbol};
 use core::net::{IpAddr, SocketAddr};
 use frames::protocol_address::{Family, Local, protocol_name};
 use frames::{DropReason, ProtocolAddress, UpTunnel};
-use l2link::{PeerInfo, Time};
+use l2link::{PeerInfo, PeerState, Time};
 use serde::Serialize;
 
 /// A peer.
@@ -19,8 +19,8 @@ pub struct PeerRow {
     pub mac: String,
     /// `up`, `down` or `refused: reason`.
     pub state: String,
-    /// Age of the state in ms.
-    pub session_age_ms: u64,
+    /// Age of the session in ms; none unless it is up.
+    pub session_age_ms: Option<u64>,
     /// Smoothed round-trip time in µs.
     pub rtt_us: Option<u64>,
 }
@@ -171,7 +171,8 @@ impl PeerRow {
             role: peer.role.to_string(),
             mac: peer.mac.to_string(),
             state: peer.state.to_string(),
-            session_age_ms: u64::try_from((now - peer.since).as_millis()).unwrap_or(u64::MAX),
+            session_age_ms: (peer.state == PeerState::Up)
+                .then(|| u64::try_from((now - peer.since).as_millis()).unwrap_or(u64::MAX)),
             rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
         }
     }

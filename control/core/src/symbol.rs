@@ -88,6 +88,8 @@ pub(crate) struct Symbol {
     pub(crate) stage: Stage,
     pub(crate) interface: Interface,
     pub(crate) attributes: Option<Attributes>,
+    /// What the interface was asked to be built from.
+    pub(crate) blueprint: Option<Attributes>,
     pub(crate) down_tunnel: Option<DownTunnel>,
     /// The port or tunnel request under way.
     pub(crate) request: RequestId,
@@ -122,6 +124,7 @@ impl Symbol {
             stage: Stage::Waiting,
             interface: Interface::None,
             attributes: None,
+            blueprint: None,
             down_tunnel: None,
             request: RequestId(0),
             retry: None,

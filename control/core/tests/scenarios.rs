@@ -60,6 +60,8 @@ fn a_connection_outlives_its_listener() {
     world.hint();
     world.run(Duration::from_millis(20));
     let flow = flow(6, 80, 40_000);
+    let (tunnel, _) = world.relay.rules.last_key_value().map(|(tunnel, rule)| (*tunnel, *rule)).unwrap();
+    world.send_up(tunnel, &tcp(40_000, 80, SYN));
     world.connections = vec![Connection { flow, time_wait: false }];
     world.sockets.clear();
     world.relay.heard.clear();
@@ -165,6 +167,58 @@ fn a_refused_rule_is_shown_and_asked_again_in_the_next_session() {
     world.relay = RelayModel::new(BootId(3), world.now);
     world.run(Duration::from_secs(3));
     assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:22 active"]);
+}
+
+#[test]
+fn a_rule_that_found_no_place_is_asked_for_again() {
+    let mut world = World::up();
+    let http = listener(6, 80);
+    world.relay.refuse_rules.insert(http.address);
+    world.relay.refusal = Status::TABLE_FULL;
+    world.sockets = vec![http];
+    world.hint();
+    world.run(Duration::from_secs(9));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:80 refused"]);
+    world.relay.refuse_rules.clear();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:80 active"]);
+}
+
+#[test]
+fn rules_that_wait_for_a_busy_relay_are_bounded() {
+    let mut world = World::up();
+    let scan = |number: u32| {
+        let [.., a, b] = number.to_be_bytes();
+        let mut frame = tcp(40_000, 443, SYN);
+        frame[32..34].copy_from_slice(&[a, b]);
+        frame
+    };
+    // Nothing is acknowledged, as time stands still.
+    let sent = (0..65_000).take_while(|number| world.send(&scan(*number)) == SymbolVerdict::Sent).count();
+    assert!((40_000..65_000).contains(&sent), "{sent}");
+    assert_eq!(world.send(&scan(0)), SymbolVerdict::Sent, "it has its rule");
+    world.settle();
+    assert_eq!(world.send(&scan(65_001)), SymbolVerdict::Sent);
+}
+
+#[test]
+fn the_age_of_a_session_is_known_while_it_is_up() {
+    let mut world = World::up();
+    let age = |world: &World| world.control.show_peers(world.now)[0].session_age_ms;
+    assert!(age(&world).is_some_and(|age| (1_000..=3_000).contains(&age)));
+    world.relay = RelayModel::new(BootId(3), world.now);
+    world.run(Duration::from_millis(500));
+    world.relay.link.close(frames::session::CloseReason::SHUTDOWN, world.now);
+    world.settle();
+    assert_eq!(age(&world), None);
+}
+
+#[test]
+fn attributes_that_change_while_the_interface_is_made() {
+    let mut world = World::new();
+    world.relay.changes_at_once = true;
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.actions, ["create", "update up", "carrier true"], "brought in line when it is there");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use core::time::Duration;
 use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
 use frames::message::{
-    Message, PortAddress, PortAttributes, PortFlags, PortReply, RuleReply, Status, TunnelReply,
+    Message, PortAddress, PortAttributes, PortFlags, PortReply, PortUpdate, RuleReply, Status, TunnelReply,
 };
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
 use l2link::{Batch, Event, Link, PeerId, Rx, Security, Time};
@@ -41,7 +41,11 @@ pub(crate) struct RelayModel {
     pub(crate) heard: Vec<String>,
     pub(crate) refuse_port: bool,
     pub(crate) refuse_rules: BTreeSet<ProtocolAddress>,
+    /// Why it refuses rules.
+    pub(crate) refusal: Status,
     pub(crate) flags: PortFlags,
+    /// Whether the port changes right after it was granted.
+    pub(crate) changes_at_once: bool,
 }
 
 impl World {
@@ -202,6 +206,8 @@ impl RelayModel {
             heard: Vec::new(),
             refuse_port: false,
             refuse_rules: BTreeSet::new(),
+            refusal: Status::RESERVED,
+            changes_at_once: false,
             flags: PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER,
         }
     }
@@ -278,7 +284,7 @@ impl RelayModel {
                 if !refused {
                     self.rules.insert(add.tunnel, add.protocol_address);
                 }
-                let status = if refused { Status::RESERVED } else { Status::OK };
+                let status = if refused { self.refusal } else { Status::OK };
                 Message::RuleReply(RuleReply { request: add.request, tunnel: add.tunnel, status, text: "" })
             }
             Message::RuleDelete(delete) => {
@@ -288,6 +294,10 @@ impl RelayModel {
             _ => return,
         };
         self.link.send_message(peer, &answer);
+        if self.changes_at_once && matches!(message, Message::PortRequest(_)) {
+            let attributes = PortAttributes { mtu: 1400, ..self.attributes(2, &addresses) };
+            self.link.send_message(peer, &Message::PortUpdate(PortUpdate { port: PORT, attributes }));
+        }
     }
 }
 
