@@ -28,15 +28,19 @@ impl Daemon {
                 }
             };
             for index in 0..count {
-                let undelivered = match self.control.handle_link_frame(socket.frame_mut(index), now) {
-                    LinkVerdict::Deliver { symbol, parcel } => {
-                        let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
-                        !matches!(delivered, Some(Ok(())))
+                let mut next = Some(self.control.handle_link_frame(socket.frame_mut(index), now));
+                while let Some(verdict) = next {
+                    let undelivered = match verdict {
+                        LinkVerdict::Deliver { symbol, parcel } => {
+                            let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
+                            !matches!(delivered, Some(Ok(())))
+                        }
+                        LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
+                    };
+                    if undelivered {
+                        self.control.handle_undelivered();
                     }
-                    LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
-                };
-                if undelivered {
-                    self.control.handle_undelivered();
+                    next = self.control.next_parcel(socket.frame_mut(index), now);
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::handshake::NoisePsk;
 use crate::interface::Interface;
 use crate::peer::{Life, Peer};
 use crate::random::Random;
+use crate::receive::Rest;
 use crate::refusal::Refusals;
 use crate::session::{REKEY_AFTER, SessionTable};
 use crate::{Config, Counters, Event, PeerId, PeerInfo, PeerState, Security, Time};
@@ -17,7 +18,6 @@ use frames::discovery::{Hello, Mode, Protection, Role};
 use frames::header::Kind;
 use frames::message::{MESSAGE_MAX, Message};
 use frames::session::{CloseReason, Stream};
-use crate::receive::Rest;
 use frames::{BootId, DropReason, Mac, SessionIndex};
 use std::collections::VecDeque;
 

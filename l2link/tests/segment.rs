@@ -206,6 +206,39 @@ fn parcels_of_every_size_in_every_protection(
     assert_eq!(segment.stations[0].link.counters().dropped(DropReason::TooLarge), 1);
 }
 
+#[rstest]
+#[case::clear(Protection::CLEAR, 3)]
+#[case::sealed(Protection::SEALED, 3)]
+#[case::encrypted_ones_cannot(Protection::ENCRYPTED, 21)]
+fn small_parcels_that_wait_together_share_a_frame(#[case] data: Protection, #[case] frames: u64) {
+    let mut segment = Segment::default();
+    for station in [0, 1] {
+        segment.add(Config { data, ..device(station, [1, 2][station]) });
+    }
+    segment.run(2 * MS);
+    let mut sent: Vec<Vec<u8>> = (0..21).map(|number| vec![number; 110]).collect();
+    sent.iter_mut().for_each(|parcel| parcel[..10].fill(0));
+    sent[5][1] = 9; // No kernel takes this one; its neighbors in the frame arrive.
+    let Segment { stations, now, .. } = &mut segment;
+    let Station { link, batch, .. } = &mut stations[0];
+    for (number, parcel) in sent.iter().enumerate() {
+        if number == 20 {
+            // A message between two parcels stays between them.
+            link.send_message(PeerId(0), &rule(1));
+            let _ = link.poll_transmit(batch, *now);
+        }
+        link.send_parcel(PeerId(0), Tunnel(7), parcel, batch, *now).unwrap();
+    }
+    assert_eq!(kind(link, "DATA").1, frames);
+    segment.flush(0);
+    segment.deliver();
+    sent.remove(5);
+    assert_eq!(segment.parcels(1), sent);
+    let receiver = &segment.stations[1].link;
+    assert_eq!(receiver.counters().dropped(DropReason::BadOffload), 1);
+    assert_eq!(kind(receiver, "DATA").0, frames);
+}
+
 #[test]
 fn what_no_kernel_would_take_is_dropped() {
     let mut segment = pair();
@@ -407,8 +440,12 @@ impl Segment {
                     if !meant || station.mac == sender || self.cut {
                         continue;
                     }
-                    if let Rx::Parcel { parcel, .. } = station.link.handle_frame(&mut frame, self.now) {
-                        station.parcels.push(parcel.to_vec());
+                    let mut next = Some(station.link.handle_frame(&mut frame, self.now));
+                    while let Some(received) = next {
+                        if let Rx::Parcel { parcel, .. } = received {
+                            station.parcels.push(parcel.to_vec());
+                        }
+                        next = station.link.next_parcel(&mut frame);
                     }
                 }
             }

@@ -238,15 +238,18 @@ impl Daemon {
             more = received.is_ok();
             let count = received.unwrap_or(0);
             for index in 0..count {
-                let frame = self.wire.frame_mut(index);
-                match self.relay.handle_link_frame(frame, now) {
-                    LinkVerdict::Transmit { port, parcel } => {
-                        if !self.ports.queue(port, parcel) {
-                            self.relay.handle_drops(DropReason::PortDown, 1);
+                let mut next = Some(self.relay.handle_link_frame(self.wire.frame_mut(index), now));
+                while let Some(verdict) = next {
+                    match verdict {
+                        LinkVerdict::Transmit { port, parcel } => {
+                            if !self.ports.queue(port, parcel) {
+                                self.relay.handle_drops(DropReason::PortDown, 1);
+                            }
                         }
+                        LinkVerdict::Consumed => {}
+                        LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
                     }
-                    LinkVerdict::Consumed => {}
-                    LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
+                    next = self.relay.next_parcel(self.wire.frame_mut(index));
                 }
             }
             self.relay.handle_link_events(now);

@@ -1,12 +1,15 @@
 //! The path of packets: from the wire to a symbol and from a symbol to the wire.
 
 use crate::Control;
+use crate::receive_table::ReceiveTable;
+use crate::relay::Relay;
 use crate::return_path::return_path;
+use crate::symbol::Symbol;
 use frames::data::OffloadHeader;
 use frames::inet::{Layer3, Transport, classify};
 use frames::session::Stream;
 use frames::{DropReason, ProtocolAddress, SymbolId, UpTunnel};
-use l2link::{Batch, Rx, Time};
+use l2link::{Batch, Counters, Rx, Time};
 
 /// What to do with a frame from the link interface.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,28 +41,20 @@ pub enum SymbolVerdict {
 }
 
 impl Control {
-    /// Takes a frame that arrived on the link interface (fig. 11).
+    /// Takes a frame that arrived on the link interface (fig. 11), and gives the verdict on its first parcel;
+    /// [`Control::next_parcel`] gives those on the others.
     pub fn handle_link_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> LinkVerdict<'a> {
-        let (peer, tunnel, parcel) = match self.link.handle_frame(frame, now) {
-            Rx::Parcel { peer, tunnel, parcel } => (peer, tunnel, parcel),
-            Rx::Consumed => return LinkVerdict::Consumed,
-            Rx::Drop(reason) => return LinkVerdict::Drop(reason),
-        };
-        let rule = self.tables.receive.get_mut(UpTunnel(tunnel.0));
-        let owned = rule.filter(|rule| {
-            // A relay may use the tunnels of its own rules only.
-            let symbol = place(rule.symbol).and_then(|place| self.symbols.get(place));
-            let relay = symbol.and_then(|symbol| self.relays.get(symbol.relay.0));
-            relay.is_some_and(|relay| relay.peer == Some(peer))
-        });
-        let Some(rule) = owned else {
-            self.drops.drop(DropReason::UnknownTunnel);
-            return LinkVerdict::Drop(DropReason::UnknownTunnel);
-        };
-        rule.packets += 1;
-        rule.bytes += parcel.len() as u64;
-        rule.last_used = now;
-        LinkVerdict::Deliver { symbol: rule.symbol, parcel }
+        let received = self.link.handle_frame(frame, now);
+        let receive = &mut self.tables.receive;
+        judge(received, receive, &self.symbols, &self.relays, &mut self.drops, now)
+    }
+
+    /// The verdict on the next parcel of the frame that was given to [`Control::handle_link_frame`] just now; `None` if
+    /// it holds no more.
+    pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> Option<LinkVerdict<'a>> {
+        let received = self.link.next_parcel(frame)?;
+        let receive = &mut self.tables.receive;
+        Some(judge(received, receive, &self.symbols, &self.relays, &mut self.drops, now))
     }
 
     /// The symbol's interface refused a parcel that was to be delivered.
@@ -164,4 +159,34 @@ const RULES_WAITING_MAX: usize = 4 << 20;
 /// Place of a symbol in the list of symbols.
 pub(crate) fn place(symbol: SymbolId) -> Option<usize> {
     usize::try_from(symbol.0).ok()?.checked_sub(1)
+}
+
+/// The symbol that a parcel from the link is for.
+fn judge<'a>(
+    received: Rx<'a>,
+    receive: &mut ReceiveTable,
+    symbols: &[Symbol],
+    relays: &[Relay],
+    drops: &mut Counters,
+    now: Time,
+) -> LinkVerdict<'a> {
+    let (peer, tunnel, parcel) = match received {
+        Rx::Parcel { peer, tunnel, parcel } => (peer, tunnel, parcel),
+        Rx::Consumed => return LinkVerdict::Consumed,
+        Rx::Drop(reason) => return LinkVerdict::Drop(reason),
+    };
+    let owned = receive.get_mut(UpTunnel(tunnel.0)).filter(|rule| {
+        // A relay may use the tunnels of its own rules only.
+        let symbol = place(rule.symbol).and_then(|place| symbols.get(place));
+        let relay = symbol.and_then(|symbol| relays.get(symbol.relay.0));
+        relay.is_some_and(|relay| relay.peer == Some(peer))
+    });
+    let Some(rule) = owned else {
+        drops.drop(DropReason::UnknownTunnel);
+        return LinkVerdict::Drop(DropReason::UnknownTunnel);
+    };
+    rule.packets += 1;
+    rule.bytes += parcel.len() as u64;
+    rule.last_used = now;
+    LinkVerdict::Deliver { symbol: rule.symbol, parcel }
 }

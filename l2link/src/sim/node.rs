@@ -83,12 +83,15 @@ impl Node {
 
     /// A frame arrives.
     pub(super) fn handle_frame(&mut self, mut frame: Vec<u8>, now: Time) -> Result<(), String> {
-        let Rx::Parcel { tunnel, parcel, .. } = self.link.handle_frame(&mut frame, now) else {
-            return Ok(());
-        };
-        self.tally.parcels += 1;
-        if self.checks_parcels && *parcel != *parcel_of(tunnel.0, parcel.len()) {
-            return Err(format!("a parcel of {} bytes arrived that was never sent", parcel.len()));
+        let mut next = Some(self.link.handle_frame(&mut frame, now));
+        while let Some(received) = next {
+            if let Rx::Parcel { tunnel, parcel, .. } = received {
+                self.tally.parcels += 1;
+                if self.checks_parcels && *parcel != *parcel_of(tunnel.0, parcel.len()) {
+                    return Err(format!("a parcel of {} bytes arrived that was never sent", parcel.len()));
+                }
+            }
+            next = self.link.next_parcel(&mut frame);
         }
         Ok(())
     }

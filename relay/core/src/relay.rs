@@ -106,30 +106,21 @@ impl Relay {
         }
     }
 
-    /// Takes a whole Ethernet frame that arrived on the link interface. What it tells besides a parcel is taken in
+    /// Takes a whole Ethernet frame that arrived on the link interface, and gives the verdict on its first parcel;
+    /// [`Relay::next_parcel`] gives those on the others. What it tells besides a parcel is taken in
     /// with the next frame, or by [`Relay::handle_link_events`].
     pub fn handle_link_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> LinkVerdict<'a> {
         // What came before this frame is in force for it.
         self.handle_link_events(now);
-        match self.link.handle_frame(frame, now) {
-            Rx::Parcel { peer, tunnel, parcel } => {
-                let bytes = parcel.len().saturating_sub(OFFLOAD);
-                let verdict = match self.symbols.receive(peer, DownTunnel(tunnel.0), bytes) {
-                    Some(port) if self.ports.get(port).is_some_and(|port| port.is_up()) => Ok(port),
-                    Some(_) => Err(DropReason::PortDown),
-                    None => Err(DropReason::UnknownTunnel),
-                };
-                match verdict {
-                    Ok(port) => LinkVerdict::Transmit { port, parcel },
-                    Err(reason) => {
-                        self.drops.drop(reason);
-                        LinkVerdict::Drop(reason)
-                    }
-                }
-            }
-            Rx::Consumed => LinkVerdict::Consumed,
-            Rx::Drop(reason) => LinkVerdict::Drop(reason),
-        }
+        let received = self.link.handle_frame(frame, now);
+        judge(received, &mut self.symbols, &self.ports, &mut self.drops)
+    }
+
+    /// The verdict on the next parcel of the frame that was given to [`Relay::handle_link_frame`] just now; `None` if it
+    /// holds no more.
+    pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8]) -> Option<LinkVerdict<'a>> {
+        let received = self.link.next_parcel(frame)?;
+        Some(judge(received, &mut self.symbols, &self.ports, &mut self.drops))
     }
 
     /// Takes over what a port's interface is like; `None` while there is none that can be used.
@@ -272,3 +263,27 @@ impl Relay {
 
 /// Bytes before the Ethernet frame of a parcel.
 pub(crate) const OFFLOAD: usize = size_of::<OffloadHeader>();
+
+/// Where a parcel from the link goes.
+fn judge<'a>(
+    received: Rx<'a>,
+    symbols: &mut Symbols,
+    ports: &Ports,
+    drops: &mut Counters,
+) -> LinkVerdict<'a> {
+    let (peer, tunnel, parcel) = match received {
+        Rx::Parcel { peer, tunnel, parcel } => (peer, tunnel, parcel),
+        Rx::Consumed => return LinkVerdict::Consumed,
+        Rx::Drop(reason) => return LinkVerdict::Drop(reason),
+    };
+    let bytes = parcel.len().saturating_sub(OFFLOAD);
+    let reason = match symbols.receive(peer, DownTunnel(tunnel.0), bytes) {
+        Some(port) if ports.get(port).is_some_and(|port| port.is_up()) => {
+            return LinkVerdict::Transmit { port, parcel };
+        }
+        Some(_) => DropReason::PortDown,
+        None => DropReason::UnknownTunnel,
+    };
+    drops.drop(reason);
+    LinkVerdict::Drop(reason)
+}

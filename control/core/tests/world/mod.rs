@@ -224,17 +224,20 @@ impl RelayModel {
     fn receive(&mut self, batch: &Batch, now: Time) {
         for frame in batch.frames() {
             let mut frame = frame.to_vec();
-            let parcel = match self.link.handle_frame(&mut frame, now) {
-                Rx::Parcel { tunnel, parcel, .. } => {
-                    assert_eq!(tunnel, Tunnel(DOWN.0));
-                    Some(parcel.len())
+            let mut parcels = 0;
+            let mut next = Some(self.link.handle_frame(&mut frame, now));
+            while let Some(received) = next {
+                match received {
+                    Rx::Parcel { tunnel, .. } => {
+                        assert_eq!(tunnel, Tunnel(DOWN.0));
+                        parcels += 1;
+                    }
+                    Rx::Consumed | Rx::Drop(_) => {}
                 }
-                Rx::Consumed | Rx::Drop(_) => None,
-            };
-            self.handle_events();
-            if parcel.is_some() {
-                self.heard.push("parcel".into());
+                next = self.link.next_parcel(&mut frame);
             }
+            self.handle_events();
+            self.heard.extend((0..parcels).map(|_| "parcel".to_owned()));
         }
     }
 

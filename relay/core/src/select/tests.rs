@@ -171,8 +171,16 @@ fn who_only_watches_gets_nothing_that_its_kernel_would_answer() {
     let mut relay = Tables::new();
     relay.rule(1, 1, ProtocolAddress::EtherType(ETHERTYPE_ALL));
     relay.rule(2, 2, listener(Local::Any(Family::V4), 80));
-    assert_eq!(relay.gets(tcp("192.0.2.9", 40_000, "192.0.2.1", 80)), Ok(vec![2]), "another control's connection");
-    assert_eq!(relay.gets(tcp("192.0.2.9", 443, "192.0.2.1", 50_000)), UNMATCHED, "the relay's own connection");
+    assert_eq!(
+        relay.gets(tcp("192.0.2.9", 40_000, "192.0.2.1", 80)),
+        Ok(vec![2]),
+        "another control's connection"
+    );
+    assert_eq!(
+        relay.gets(tcp("192.0.2.9", 443, "192.0.2.1", 50_000)),
+        UNMATCHED,
+        "the relay's own connection"
+    );
     assert_eq!(relay.gets(ip(89, Transport::Other, "192.0.2.9", "192.0.2.1")), UNMATCHED);
     assert_eq!(relay.gets(group_mac(ip(89, Transport::Other, "192.0.2.9", "224.0.0.5"))), Ok(vec![1]));
 }

@@ -284,9 +284,13 @@ impl FakeControl {
     }
 
     fn receive(&mut self, mut frame: Vec<u8>, now: Time) {
-        match self.link.handle_frame(&mut frame, now) {
-            Rx::Parcel { tunnel, parcel, .. } => self.parcels.push((tunnel, parcel[10..].to_vec())),
-            Rx::Consumed | Rx::Drop(_) => {}
+        let mut next = Some(self.link.handle_frame(&mut frame, now));
+        while let Some(received) = next {
+            match received {
+                Rx::Parcel { tunnel, parcel, .. } => self.parcels.push((tunnel, parcel[10..].to_vec())),
+                Rx::Consumed | Rx::Drop(_) => {}
+            }
+            next = self.link.next_parcel(&mut frame);
         }
         while let Some(event) = self.link.poll_event() {
             match event {
