@@ -1,6 +1,8 @@
 //! UDP load: packets per second, and the time of one request and its response.
 
 use crate::sample;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use serde_json::{Value, json};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -16,6 +18,8 @@ const LOST: Duration = Duration::from_millis(200);
 const WARM_UP: usize = 200;
 /// So many losses in a row mean that nobody answers.
 const LOSSES_MAX: u32 = 10;
+/// Receive buffer of the sink in bytes: the path is measured, not the default of a socket.
+const RECEIVE_BUFFER: usize = 8 << 20;
 /// Datagrams between two looks at the clock.
 const BURST: u32 = 8;
 /// Sleep of a sender that is ahead of its rate.
@@ -52,6 +56,7 @@ pub(crate) fn flood(to: SocketAddr, bytes: usize, seconds: f64, rate: f64) -> io
 /// Counts datagrams from the first to the last.
 pub(crate) fn sink(listen: SocketAddr) -> io::Result<Value> {
     let socket = UdpSocket::bind(listen)?;
+    setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER)?;
     let mut buffer = [0; 65_536];
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.recv(&mut buffer)?;
