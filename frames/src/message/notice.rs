@@ -24,7 +24,7 @@ struct NoticeWire {
 }
 const _: () = assert!(size_of::<NoticeWire>() == 4);
 
-/// What an operator should know; shown and logged, never acted upon.
+/// What an operator should know; shown and logged, and a hint to ask again for a port that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Notice<'a> {
     /// What kind of trouble.
