@@ -13,6 +13,7 @@
 //! | [`data`] | `DATA` and `PIECE`: tunnelled packets with their offload header |
 //! | [`message`] | the control messages that travel in the reliable streams |
 //! | [`protocol_address`] | what a socket listens for, as rules name it |
+//! | [`route`] | routes, and digests that compare tables of them |
 //! | [`inet`] | Ethernet, ARP, IPv4/6, TCP, UDP, ICMP as classification sees them |
 //! | [`drop_reason`] | every reason for which either daemon drops a frame |
 #![no_std]
@@ -49,6 +50,7 @@ pub mod inet;
 pub mod mac;
 pub mod message;
 pub mod protocol_address;
+pub mod route;
 pub mod session;
 pub mod tlv;
 

@@ -1,5 +1,7 @@
 //! Frames of a session that are no data: [`Keepalive`], [`Segment`], [`Ack`], [`Close`].
 
+use crate::message::TableDigestWire;
+use crate::route::RoutesDigest;
 use crate::tlv::{self, Tlvs};
 use crate::{BufferTooSmall, ParseError};
 use core::fmt;
@@ -60,7 +62,7 @@ impl fmt::Display for Stream {
 /// +---------------------------------------------------------------+
 /// |                           interval                            |
 /// +---------------------------------------------------------------+
-/// |  TLVs, none yet
+/// |  TLVs: ROUTES_DIGEST
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -83,7 +85,27 @@ pub struct Keepalive {
     pub held: u32,
     /// Longest time until the sender's next frame, in µs: the receiver's liveness time-out is a multiple of it.
     pub interval: u32,
+    /// What a relay has of the control's routes.
+    pub routes: Option<RoutesDigest>,
 }
+
+/// The value of a `ROUTES_DIGEST` TLV.
+///
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +---------------------------------------------------------------+
+/// |                            request                            |
+/// +---------------------------------------------------------------+
+/// |  digest (12 bytes)
+/// ```
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RoutesDigestWire {
+    request: U32,
+    digest: TableDigestWire,
+}
+const _: () = assert!(size_of::<RoutesDigestWire>() == 16);
 
 impl Keepalive {
     /// Parses the body.
@@ -92,10 +114,19 @@ impl Keepalive {
     /// [`ParseError`].
     pub fn parse(body: &[u8]) -> Result<Self, ParseError> {
         let (wire, rest) = tlv::fixed::<KeepaliveWire>(body)?;
+        let mut routes = None;
         for item in Tlvs::new(rest) {
-            tlv::skip(item?.kind)?;
+            let item = item?;
+            match item.kind {
+                tlv::ROUTES_DIGEST => {
+                    let (wire, _) = tlv::fixed::<RoutesDigestWire>(item.value)?;
+                    routes = Some(RoutesDigest { request: wire.request.get(), table: wire.digest.digest() });
+                }
+                other => tlv::skip(other)?,
+            }
         }
         Ok(Self {
+            routes,
             sent: wire.sent.get(),
             echo: wire.echo.get(),
             held: wire.held.get(),
@@ -115,14 +146,22 @@ impl Keepalive {
             held: U32::new(self.held),
             interval: U32::new(self.interval),
         })?;
+        if let Some(RoutesDigest { request, table }) = self.routes {
+            let value = RoutesDigestWire { request: U32::new(request), digest: TableDigestWire::new(table) };
+            writer.tlv(tlv::ROUTES_DIGEST, value.as_bytes())?;
+        }
         Ok(writer.len())
     }
 }
 
 impl fmt::Display for Keepalive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sent, echo, held, interval } = self;
-        write!(f, "sent {sent} us, echo {echo} us held {held} us, interval {interval} us")
+        let Self { sent, echo, held, interval, routes } = self;
+        write!(f, "sent {sent} us, echo {echo} us held {held} us, interval {interval} us")?;
+        match routes {
+            Some(RoutesDigest { request, table }) => write!(f, ", routes up to {request}: {table}"),
+            None => Ok(()),
+        }
     }
 }
 

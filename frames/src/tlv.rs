@@ -12,8 +12,11 @@ pub const NAME: u16 = 0x0001;
 pub const ADDRESSES: u16 = 0x0002;
 /// Text for a human, UTF-8.
 pub const TEXT: u16 = 0x0003;
+/// Digest of the routes that a relay has of the control: [`crate::route::RoutesDigest`].
+pub const ROUTES_DIGEST: u16 = 0x0004;
 /// Every type that this build knows, with its name in `PROTOCOL.md`.
-pub const ALL: [(u16, &str); 3] = [(NAME, "NAME"), (ADDRESSES, "ADDRESSES"), (TEXT, "TEXT")];
+pub const ALL: [(u16, &str); 4] =
+    [(NAME, "NAME"), (ADDRESSES, "ADDRESSES"), (TEXT, "TEXT"), (ROUTES_DIGEST, "ROUTES_DIGEST")];
 /// First type that must be understood.
 pub const MANDATORY: u16 = 0x8000;
 

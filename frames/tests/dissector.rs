@@ -8,6 +8,7 @@ mod golden;
 use frames::body::Body;
 use frames::header::{Flags, Frame, HEADERS_LEN, Kind};
 use frames::message::{Message, MessageType, RawMessage, Status};
+use frames::route::{RouteKey, RoutesDigest};
 use frames::session::CloseReason;
 use golden::Golden;
 use proptest::strategy::{Strategy, ValueTree};
@@ -86,12 +87,21 @@ fn decoded(bytes: &[u8]) -> BTreeMap<&'static str, String> {
             ("l2link.handshake.sender", format!("{:#010x}", handshake.sender.0)),
             ("l2link.handshake.association", format!("{:#018x}", handshake.association)),
         ]),
-        Body::Keepalive(keepalive) => fields.extend([
-            ("l2link.keepalive.sent", keepalive.sent.to_string()),
-            ("l2link.keepalive.echo", keepalive.echo.to_string()),
-            ("l2link.keepalive.held", keepalive.held.to_string()),
-            ("l2link.keepalive.interval", keepalive.interval.to_string()),
-        ]),
+        Body::Keepalive(keepalive) => {
+            fields.extend([
+                ("l2link.keepalive.sent", keepalive.sent.to_string()),
+                ("l2link.keepalive.echo", keepalive.echo.to_string()),
+                ("l2link.keepalive.held", keepalive.held.to_string()),
+                ("l2link.keepalive.interval", keepalive.interval.to_string()),
+            ]);
+            if let Some(RoutesDigest { request, table }) = keepalive.routes {
+                fields.extend([
+                    ("l2link.request", request.to_string()),
+                    ("l2link.digest.count", table.count.to_string()),
+                    ("l2link.digest.sum", format!("{:#018x}", table.sum)),
+                ]);
+            }
+        }
         Body::Segment(segment) => {
             fields.extend([
                 ("l2link.segment.stream", (segment.stream as u8).to_string()),
@@ -126,6 +136,8 @@ fn decoded(bytes: &[u8]) -> BTreeMap<&'static str, String> {
 fn messages(mut bytes: &[u8]) -> BTreeMap<&'static str, String> {
     let mut types = vec![];
     let mut tunnels = vec![];
+    let mut keys: Vec<RouteKey> = vec![];
+    let mut onlink = vec![];
     while let Ok(Some((raw, rest))) = RawMessage::split(bytes) {
         let Ok(message) = Message::parse(&raw) else { return BTreeMap::new() };
         types.push(format!("{:#06x}", raw.kind.0));
@@ -133,6 +145,12 @@ fn messages(mut bytes: &[u8]) -> BTreeMap<&'static str, String> {
             Message::RuleAdd(rule) => tunnels.push(rule.tunnel.0),
             Message::RuleReply(reply) => tunnels.push(reply.tunnel.0),
             Message::RuleDelete(delete) | Message::RuleDeleted(delete) => tunnels.push(delete.tunnel.0),
+            Message::RouteAdd(route) => {
+                keys.push(route.key);
+                onlink.extend(route.content.nexthops.iter().map(|nexthop| u8::from(nexthop.onlink())));
+            }
+            Message::RouteDelete(route) => keys.push(route.key),
+            Message::RouteReply(reply) => keys.push(reply.key),
             _ => {}
         }
         bytes = rest;
@@ -140,7 +158,14 @@ fn messages(mut bytes: &[u8]) -> BTreeMap<&'static str, String> {
     if types.is_empty() {
         return BTreeMap::new();
     }
-    BTreeMap::from([("l2link.message.type", join(types)), ("l2link.up_tunnel", join(tunnels))])
+    BTreeMap::from([
+        ("l2link.message.type", join(types)),
+        ("l2link.up_tunnel", join(tunnels)),
+        ("l2link.route.table", join(keys.iter().map(|key| key.table))),
+        ("l2link.route.metric", join(keys.iter().map(|key| key.metric))),
+        ("l2link.route.prefix_length", join(keys.iter().map(|key| key.prefix.length()))),
+        ("l2link.nexthop.onlink", join(onlink)),
+    ])
 }
 
 fn join(values: impl IntoIterator<Item: ToString>) -> String {

@@ -53,6 +53,29 @@ fn bodies(#[case] name: &str, #[case] at: usize, #[case] bytes: &[u8], #[case] e
 #[case::flow_family("message-rule-add-flow", 21, &[6], ParseError::Value { field: "family", value: 6 })]
 #[case::flow_mixed("message-rule-add-flow", 44, &[0x20], ParseError::Value { field: "family", value: 4 })]
 #[case::raw_family("message-rule-add-raw", 21, &[4], ParseError::Value { field: "family", value: 4 })]
+#[case::addresses_of_no_port("message-port-addresses", 0, &[0; 4], ParseError::Value { field: "port", value: 0 })]
+#[case::address_of_no_port("message-address-reply", 0, &[0; 4], ParseError::Value { field: "port", value: 0 })]
+#[case::address_length("message-address-reply", 20, &[129], ParseError::Value { field: "prefix length", value: 129 })]
+#[case::route_family("message-route-add", 4, &[5], ParseError::Value { field: "family", value: 5 })]
+#[case::route_of_no_family("message-route-delete", 4, &[0], ParseError::Value { field: "family", value: 0 })]
+#[case::route_not_mapped("message-route-add", 16, &[1], ParseError::Value { field: "family", value: 4 })]
+#[case::route_length("message-route-add", 5, &[33], ParseError::Value { field: "prefix length", value: 33 })]
+#[case::route_length_v6("message-route-add-multipath", 5, &[129], ParseError::Value { field: "prefix length", value: 129 })]
+#[case::host_bits("message-route-add", 31, &[1], ParseError::Value { field: "prefix length", value: 24 })]
+#[case::host_bits_v6("message-route-add-multipath", 31, &[1], ParseError::Value { field: "prefix length", value: 32 })]
+#[case::host_bits_of_reply("message-route-reply", 27, &[1], ParseError::Value { field: "prefix length", value: 24 })]
+#[case::route_kind("message-route-add", 36, &[5], ParseError::Value { field: "kind", value: 5 })]
+#[case::blackhole_with_nexthop("message-route-add", 36, &[2], ParseError::Value { field: "count", value: 1 })]
+#[case::no_nexthop("message-route-add", 38, &[0, 0, 0, 9, 0, 20], ParseError::Value { field: "count", value: 0 })]
+#[case::more_nexthops_than_there_are("message-route-add", 38, &[0, 2], ParseError::Truncated { need: 48, have: 24 })]
+#[case::nexthop_port("message-route-add", 40, &[0; 4], ParseError::Value { field: "port", value: 0 })]
+#[case::weight("message-route-add", 44, &[0, 0], ParseError::Value { field: "weight", value: 0 })]
+#[case::gateway_family("message-route-add", 47, &[7], ParseError::Value { field: "family", value: 7 })]
+#[case::gateway_not_mapped("message-route-add", 48, &[1], ParseError::Value { field: "family", value: 4 })]
+#[case::bits("message-routes-begin", 8, &[29], ParseError::Value { field: "bits", value: 29 })]
+#[case::bits_far_beyond("message-routes-end", 8, &[255], ParseError::Value { field: "bits", value: 255 })]
+#[case::bits_beyond_the_prefix("message-routes-digest-request", 8, &[2], ParseError::Value { field: "bits", value: 2 })]
+#[case::bits_of_reply("message-routes-digest-reply", 8, &[29], ParseError::Value { field: "bits", value: 29 })]
 #[case::group("message-membership-add", 4, &[3], ParseError::Value { field: "class", value: 3 })]
 fn messages(#[case] name: &str, #[case] at: usize, #[case] bytes: &[u8], #[case] error: ParseError) {
     let golden = golden::frame(name);
@@ -63,6 +86,20 @@ fn messages(#[case] name: &str, #[case] at: usize, #[case] bytes: &[u8], #[case]
     let mut body = raw.body.to_vec();
     body[at..at + bytes.len()].copy_from_slice(bytes);
     assert_eq!(Message::parse(&RawMessage { kind: raw.kind, body: &body }), Err(error));
+}
+
+#[test]
+fn more_nexthops_than_allowed_are_refused() {
+    let golden = golden::frame("message-route-add");
+    let frame = Frame::parse(&golden.bytes).unwrap();
+    let Ok(Body::Segment(segment)) = Body::parse(frame.header.kind, frame.body) else { panic!("no segment") };
+    let (raw, _) = RawMessage::split(segment.bytes).unwrap().unwrap();
+    let (head, nexthop) = raw.body.split_at(40);
+    let with = |count: u16| [&head[..38], &count.to_be_bytes(), &nexthop.repeat(count.into())].concat();
+    let (most, too_many) = (with(256), with(257));
+    assert!(Message::parse(&RawMessage { kind: raw.kind, body: &most }).is_ok());
+    let refused = Message::parse(&RawMessage { kind: raw.kind, body: &too_many });
+    assert_eq!(refused, Err(ParseError::Value { field: "count", value: 257 }));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use frames::DropReason;
 use frames::discovery::{Mode, Protection, Role};
 use frames::header::{Flags, Kind, KindRange};
 use frames::message::{MessageType, Status};
+use frames::route::RouteKind;
 use frames::session::{CloseReason, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ type Table = BTreeMap<u32, Vec<String>>;
 
 #[test]
 fn kinds() {
-    let table = table("kind");
+    let table = rows(&section("Kinds"), "kind");
     assert_eq!(names(&table), Kind::ALL.iter().map(|(kind, name)| (u32::from(kind.0), *name)).collect());
     let reserved = section("Kinds");
     for kind in [Kind::COOKIE, Kind::TRANSLATED] {
@@ -69,6 +70,12 @@ fn tlvs() {
 fn statuses() {
     let code = Status::ALL.iter().map(|(status, name)| (u32::from(status.0), *name));
     assert_eq!(names(&table("status")), code.collect());
+}
+
+#[test]
+fn route_kinds() {
+    let code = RouteKind::ALL.iter().map(|(kind, name)| (*kind as u32, *name));
+    assert_eq!(names(&rows(&section("ROUTE_ADD"), "kind")), code.collect());
 }
 
 #[test]
@@ -140,6 +147,8 @@ fn limits() {
         (section("TLVs"), frames::discovery::NAME_MAX),
         (section("TLVs"), frames::message::TEXT_MAX),
         (section("ACK"), frames::session::Ack::RANGES_MAX),
+        (section("ROUTE_ADD"), frames::message::RouteNexthop::MAX),
+        (section("ROUTES_BEGIN"), frames::route::Slice::BITS_MAX.into()),
     ] {
         assert!(text.contains(&format!("to {limit} ")), "{limit}");
     }

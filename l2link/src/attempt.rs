@@ -266,7 +266,7 @@ impl Link {
     /// The frame that proves to the relay that this control holds the keys; echo 0 asks for an answer at once.
     fn push_confirmation(&mut self, index: SessionIndex, now: Time) {
         let interval = u32::try_from(self.keepalive.as_micros()).unwrap_or(u32::MAX);
-        let keepalive = Keepalive { sent: now.0.max(1), echo: 0, held: 0, interval };
+        let keepalive = Keepalive { sent: now.0.max(1), echo: 0, held: 0, interval, routes: None };
         self.push_candidate_frame(index, Kind::KEEPALIVE, |body| keepalive.emit(body).ok());
     }
 

@@ -5,6 +5,7 @@ use core::fmt;
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::message::{MessageType, RawMessage};
+use frames::route::RoutesDigest;
 use frames::session::CloseReason;
 use frames::{BootId, DropReason, Mac};
 
@@ -40,6 +41,13 @@ pub enum Event {
         peer: PeerId,
         /// The message.
         message: ReceivedMessage,
+    },
+    /// A relay said what it has of this device's routes. Of several that came since the last poll only the newest is told.
+    RoutesDigest {
+        /// The relay.
+        peer: PeerId,
+        /// What it has.
+        digest: RoutesDigest,
     },
     /// A device was heard with which there can be no session; at most once a minute for each device and reason.
     Refused {

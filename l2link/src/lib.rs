@@ -23,6 +23,7 @@ mod reassembly;
 mod receive;
 mod refusal;
 mod replay;
+pub mod routes;
 mod rtt;
 mod seal;
 pub mod service;

@@ -17,6 +17,7 @@ use frames::data::Tunnel;
 use frames::discovery::{Hello, Mode, Protection, Role};
 use frames::header::Kind;
 use frames::message::{MESSAGE_MAX, Message};
+use frames::route::RoutesDigest;
 use frames::session::{CloseReason, Stream};
 use frames::{BootId, DropReason, Mac, SessionIndex};
 use std::collections::VecDeque;
@@ -136,6 +137,9 @@ impl Link {
     /// The next thing that happened. Taking messages gives their sender new credit.
     pub fn poll_event(&mut self) -> Option<Event> {
         if self.events.is_empty() {
+            if let Some(digest) = self.take_routes_digest() {
+                return Some(digest);
+            }
             self.take_message();
         }
         self.events.pop_front()
@@ -161,6 +165,14 @@ impl Link {
     #[must_use]
     pub fn backlog(&self, peer: PeerId, stream: Stream) -> usize {
         self.life(peer).map_or(0, |life| life.streams.send(stream).backlog())
+    }
+
+    /// What every keepalive to a control says from now on of the routes that this relay has of it, until another is set or
+    /// the session ends; `None` says nothing. Without a session it is ignored.
+    pub fn set_routes_digest(&mut self, peer: PeerId, digest: Option<RoutesDigest>) {
+        if let Some(life) = self.peers.get_mut(peer.0 as usize).and_then(|peer| peer.life.as_mut()) {
+            life.routes_here = digest;
+        }
     }
 
     /// Most frames that one parcel can become.

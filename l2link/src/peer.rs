@@ -5,6 +5,7 @@ use crate::reassembly::Reassembly;
 use crate::rtt::Rtt;
 use crate::stream::Streams;
 use core::time::Duration;
+use frames::route::RoutesDigest;
 use frames::{BootId, Mac, SessionIndex};
 
 /// Peers that this device remembers at most.
@@ -46,6 +47,10 @@ pub(crate) struct Life {
     pub(crate) interval: Duration,
     /// When the keys are to be replaced; only the control does.
     pub(crate) rekey_at: Option<Time>,
+    /// What every keepalive to the peer says of its routes.
+    pub(crate) routes_here: Option<RoutesDigest>,
+    /// What the peer said of this device's routes, not told to the owner yet.
+    pub(crate) routes_there: Option<RoutesDigest>,
 }
 
 impl Life {
@@ -62,6 +67,8 @@ impl Life {
             keepalive_due: true,
             interval,
             rekey_at,
+            routes_here: None,
+            routes_there: None,
         }
     }
 

@@ -201,6 +201,7 @@ impl Link {
         }
         let peer = &mut self.peers[index];
         let Some(life) = &mut peer.life else { return Ok(()) };
+        life.routes_there = keepalive.routes.or(life.routes_there);
         life.interval = Duration::from_micros(keepalive.interval.into()).clamp(INTERVAL_MIN, INTERVAL_MAX);
         if keepalive.echo == 0 {
             life.keepalive_due = true;
@@ -274,6 +275,14 @@ impl Link {
                 Ok(Received::Parcel { peer, tunnel: piece.tunnel, place: Place::Slot(slot) })
             }
         }
+    }
+
+    /// The newest digest of any peer that the owner was not told yet.
+    pub(crate) fn take_routes_digest(&mut self) -> Option<Event> {
+        self.peers.iter_mut().enumerate().find_map(|(index, peer)| {
+            let digest = peer.life.as_mut()?.routes_there.take()?;
+            Some(Event::RoutesDigest { peer: crate::association::id(index), digest })
+        })
     }
 
     /// Moves the next message of any peer to the events, those of the first stream first, peers in turn.

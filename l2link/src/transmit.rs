@@ -27,7 +27,9 @@ impl Link {
     /// Writes waiting session and discovery frames into `batch` until nothing waits or the batch is full. Returns
     /// whether anything still waits.
     pub fn poll_transmit(&mut self, batch: &mut Batch, now: Time) -> bool {
-        self.transmit_all(batch, now).is_err()
+        let full = self.transmit_all(batch, now).is_err();
+        self.cursor = (self.cursor + 1) % self.peers.len().max(1);
+        full
     }
 
     fn transmit_all(&mut self, batch: &mut Batch, now: Time) -> Result<(), Full> {
@@ -41,7 +43,6 @@ impl Link {
                 sender.segments(life, Stream::Routes, batch, now)
             })?;
         }
-        self.cursor = (self.cursor + 1) % count.max(1);
         Ok(())
     }
 
@@ -264,7 +265,7 @@ impl Sender<'_> {
         let (echo, held) = self.session.echo.map_or((0, 0), |(sent, came)| {
             (sent, u32::try_from((now - came).as_micros()).unwrap_or(u32::MAX))
         });
-        let keepalive = Keepalive { sent: now.0.max(1), echo, held, interval };
+        let keepalive = Keepalive { sent: now.0.max(1), echo, held, interval, routes: life.routes_here };
         self.frame(Kind::KEEPALIVE, batch, |room| keepalive.emit(room).ok())?;
         life.keepalive_due = false;
         (life.last_sent, life.last_keepalive) = (now, now);

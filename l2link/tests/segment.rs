@@ -3,7 +3,9 @@
 use core::time::Duration;
 use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
-use frames::message::{Message, MessageType, RuleDelete};
+use frames::header::HEADERS_LEN;
+use frames::message::{Message, MessageType, RouteDelete, RuleDelete};
+use frames::route::{Prefix, RouteKey, RoutesDigest, TableDigest};
 use frames::session::{CloseReason, Stream};
 use frames::{BootId, DropReason, Mac, RequestId, UpTunnel};
 use l2link::{Batch, Config, DownReason, Event, Link, PeerId, PeerState, Rx, Security, Time};
@@ -300,6 +302,79 @@ fn a_full_batch_loses_nothing() {
 }
 
 #[test]
+fn every_keepalive_says_what_the_relay_has_of_the_routes() {
+    let mut segment = pair();
+    segment.say_routes(1);
+    segment.run(1000 * MS);
+    let told = segment.told(1);
+    assert!(told.len() >= 9 && told.iter().all(|told| told == "routes up to 1: 0 routes 0000000000000000"));
+    for request in 0..60 {
+        segment.stations[0].link.send_message(PeerId(0), &rule(request));
+        segment.run(50 * MS);
+    }
+    let told = segment.told(1);
+    assert!(
+        told.iter().filter(|told| told.starts_with("routes")).count() >= 2,
+        "besides other frames: {told:?}"
+    );
+    segment.stations[0].link.set_routes_digest(PeerId(0), None);
+    segment.run(1000 * MS);
+    assert_eq!(segment.told(1), Vec::<String>::new());
+}
+
+#[test]
+fn only_the_newest_digest_is_told_and_none_outlives_its_association() {
+    let mut segment = pair();
+    for request in [1, 2] {
+        segment.say_routes(request);
+        segment.now = segment.now + Duration::from_millis(100);
+        let now = segment.now;
+        segment.stations[0].link.handle_timeout(now);
+        let keepalives = kind(&segment.stations[0].link, "KEEPALIVE").1;
+        segment.flush(0);
+        assert_eq!(kind(&segment.stations[0].link, "KEEPALIVE").1, keepalives + 1);
+    }
+    segment.deliver();
+    assert_eq!(segment.told(1), ["routes up to 2: 0 routes 0000000000000000"]);
+    let config = Config { boot: BootId(99), ..device(1, 2) };
+    segment.stations[1].start(config, segment.now);
+    segment.run(1000 * MS);
+    assert_eq!(segment.told(1), ["up"]);
+}
+
+#[test]
+fn routes_in_bulk_go_behind_all_else() {
+    let mut segment = pair();
+    let station = &mut segment.stations[1];
+    queue_routes(&mut station.link, PeerId(0));
+    station.link.send_message(PeerId(0), &rule(7));
+    assert!(station.link.poll_transmit(&mut station.batch, segment.now));
+    let streams: Vec<u8> = station.batch.frames().map(|frame| frame[HEADERS_LEN]).collect();
+    assert_eq!((streams.len(), streams[0]), (80, Stream::Rules as u8));
+    assert!(streams[1..].iter().all(|stream| *stream == Stream::Routes as u8));
+    station.batch.clear();
+    station.link.send_message(PeerId(0), &rule(8));
+    assert!(station.link.poll_transmit(&mut station.batch, segment.now));
+    assert_eq!(station.batch.frames().next().unwrap()[HEADERS_LEN], Stream::Rules as u8);
+}
+
+#[test]
+fn peers_take_turns_when_each_fills_the_batch() {
+    let mut segment = pair();
+    segment.add(Config { name: "other".into(), ..device(1, 3) });
+    segment.run(2000 * MS);
+    let station = &mut segment.stations[0];
+    queue_routes(&mut station.link, PeerId(0));
+    queue_routes(&mut station.link, PeerId(1));
+    let firsts = [(); 2].map(|()| {
+        station.batch.clear();
+        assert!(station.link.poll_transmit(&mut station.batch, segment.now));
+        Mac(*station.batch.frames().next().unwrap().first_chunk().unwrap())
+    });
+    assert_ne!(firsts[0], firsts[1]);
+}
+
+#[test]
 fn a_forged_crowd_stays_bounded() {
     let mut segment = Segment::default();
     segment.add(Config { security: Security::None, ..device(0, 1) });
@@ -344,6 +419,15 @@ fn psk(key: u8) -> Security {
 
 fn rule(request: u32) -> Message<'static> {
     Message::RuleDelete(RuleDelete { request: RequestId(request), tunnel: UpTunnel(1) })
+}
+
+/// More than the credit of a fresh stream.
+fn queue_routes(link: &mut Link, peer: PeerId) {
+    let prefix = Prefix::new([10, 0, 0, 0].into(), 8).unwrap();
+    let key = RouteKey { table: RouteKey::MAIN, prefix, metric: 0 };
+    for request in 1..=10_000 {
+        link.send_message(peer, &Message::RouteDelete(RouteDelete { request: RequestId(request), key }));
+    }
 }
 
 fn kind(link: &Link, name: &str) -> (u64, u64, &'static str) {
@@ -466,9 +550,18 @@ impl Segment {
                     format!("down: {reason}")
                 }
                 Event::Message { message, .. } => MessageType::to_string(&message.kind),
+                Event::RoutesDigest { digest, .. } => {
+                    format!("routes up to {}: {}", digest.request, digest.table)
+                }
                 Event::Refused { name, reason, .. } => format!("refused {name}: {reason}"),
             });
         }
+    }
+
+    /// The relay says from now on that it has no routes after this request.
+    fn say_routes(&mut self, request: u32) {
+        let digest = RoutesDigest { request, table: TableDigest::default() };
+        self.stations[0].link.set_routes_digest(PeerId(0), Some(digest));
     }
 
     /// What a station's link told its owner since the last call.

@@ -42,6 +42,8 @@ local MESSAGES = {
   [0x0002] = "PORT_REPLY",
   [0x0003] = "PORT_UPDATE",
   [0x0004] = "PORT_RELEASE",
+  [0x0005] = "PORT_ADDRESSES",
+  [0x0006] = "ADDRESS_REPLY",
   [0x0010] = "TUNNEL_REQUEST",
   [0x0011] = "TUNNEL_REPLY",
   [0x0020] = "RULE_ADD",
@@ -52,6 +54,14 @@ local MESSAGES = {
   [0x0030] = "MEMBERSHIP_ADD",
   [0x0031] = "MEMBERSHIP_DELETE",
   [0x0040] = "NOTICE",
+  [0x0050] = "ROUTE_ADD",
+  [0x0051] = "ROUTE_DELETE",
+  [0x0052] = "ROUTE_REPLY",
+  [0x0053] = "ROUTES_DONE",
+  [0x0054] = "ROUTES_BEGIN",
+  [0x0055] = "ROUTES_END",
+  [0x0056] = "ROUTES_DIGEST_REQUEST",
+  [0x0057] = "ROUTES_DIGEST_REPLY",
 }
 
 local STATUSES = {
@@ -76,6 +86,7 @@ local TLVS = {
   [0x0001] = "NAME",
   [0x0002] = "ADDRESSES",
   [0x0003] = "TEXT",
+  [0x0004] = "ROUTES_DIGEST",
 }
 
 local ROLES = { [1] = "relay", [2] = "control" }
@@ -85,11 +96,14 @@ local STREAMS = { [0] = "events", [1] = "rules", [2] = "routes" }
 local CLASSES = { [1] = "listener", [2] = "flow", [3] = "IP protocol", [4] = "EtherType" }
 local FAMILIES = { [0] = "both", [4] = "IPv4", [6] = "IPv6" }
 local GROUP_CLASSES = { [1] = "IP", [2] = "Ethernet" }
+local ROUTE_KINDS = { [1] = "unicast", [2] = "blackhole", [3] = "unreachable", [4] = "prohibit" }
+local ROUTE_FAMILIES = { [0] = "none", [4] = "IPv4", [6] = "IPv6" }
 local GSO_TYPES = { [0] = "none", [1] = "tcp4", [4] = "tcp6", [5] = "udp" }
 
 local STATUS_OK = 0
 local CLASS_ETHERTYPE = 4
 local GROUP_ETHERNET = 2
+local DIGEST_PARTS = 16
 local FLAG_SEALED, FLAG_ENCRYPTED, FLAG_GATED = 0x1, 0x2, 0x4
 
 -- Fields, by the names of the bit pictures.
@@ -118,6 +132,9 @@ local f = {
   text = ProtoField.string("l2link.text", "Text", base.UNICODE),
   address = ProtoField.ipv6("l2link.address", "Address"),
   prefix_length = ProtoField.uint8("l2link.prefix_length", "Prefix length", base.DEC),
+
+  address_flags = ProtoField.uint8("l2link.address.flags", "Flags", base.HEX),
+  address_given = ProtoField.bool("l2link.address.given", "Given by a control", 8, nil, 0x1),
 
   hello_role = ProtoField.uint8("l2link.hello.role", "Role", base.DEC, ROLES),
   hello_mode = ProtoField.uint8("l2link.hello.mode", "Mode", base.DEC, MODES),
@@ -197,6 +214,24 @@ local f = {
   membership_class = ProtoField.uint8("l2link.membership.class", "Class", base.DEC, GROUP_CLASSES),
   membership_group = ProtoField.ipv6("l2link.membership.group", "Group"),
   membership_mac = ProtoField.ether("l2link.membership.mac", "Group"),
+
+  route_family = ProtoField.uint8("l2link.route.family", "Family", base.DEC, ROUTE_FAMILIES),
+  route_prefix_length = ProtoField.uint8("l2link.route.prefix_length", "Prefix length", base.DEC),
+  route_table = ProtoField.uint32("l2link.route.table", "Table", base.DEC),
+  route_metric = ProtoField.uint32("l2link.route.metric", "Metric", base.DEC),
+  route_prefix = ProtoField.ipv6("l2link.route.prefix", "Prefix"),
+  route_mtu = ProtoField.uint32("l2link.route.mtu", "MTU", base.DEC),
+  route_kind = ProtoField.uint8("l2link.route.kind", "Kind", base.DEC, ROUTE_KINDS),
+  route_count = ProtoField.uint16("l2link.route.count", "Nexthops", base.DEC),
+  nexthop = ProtoField.none("l2link.nexthop", "Nexthop"),
+  nexthop_flags = ProtoField.uint8("l2link.nexthop.flags", "Flags", base.HEX),
+  nexthop_onlink = ProtoField.bool("l2link.nexthop.onlink", "On link", 8, nil, 0x1),
+  nexthop_family = ProtoField.uint8("l2link.nexthop.family", "Family", base.DEC, ROUTE_FAMILIES),
+  nexthop_gateway = ProtoField.ipv6("l2link.nexthop.gateway", "Gateway"),
+  slice_prefix = ProtoField.uint32("l2link.slice.prefix", "First bits of the hash", base.HEX),
+  slice_bits = ProtoField.uint8("l2link.slice.bits", "Bits", base.DEC),
+  digest_count = ProtoField.uint32("l2link.digest.count", "Routes", base.DEC),
+  digest_sum = ProtoField.uint64("l2link.digest.sum", "Sum", base.HEX),
 }
 l2link.fields = f
 
@@ -297,12 +332,23 @@ end
 
 -- TLVs.
 
+local function port_address(c, tree)
+  c:add(tree, f.address, 16)
+  c:u8(tree, f.prefix_length)
+  local flags = c:take(1)
+  tree:add(f.address_flags, flags):add(f.address_given, flags)
+  c:reserved(tree, 2)
+end
+
 local function addresses(c, tree)
   while c:left() > 0 do
-    c:add(tree, f.address, 16)
-    c:u8(tree, f.prefix_length)
-    c:reserved(tree, 3)
+    port_address(c, tree)
   end
+end
+
+local function digest(c, tree)
+  c:u32(tree, f.digest_count)
+  c:add(tree, f.digest_sum, 8)
 end
 
 local TLV_VALUES = {
@@ -312,6 +358,10 @@ local TLV_VALUES = {
   [0x0002] = addresses,
   [0x0003] = function(c, tree)
     c:text(tree, f.text)
+  end,
+  [0x0004] = function(c, tree)
+    c:u32(tree, f.request)
+    digest(c, tree)
   end,
 }
 
@@ -374,6 +424,32 @@ local function membership(c, tree)
   end
 end
 
+local function route_key(c, tree)
+  c:u8(tree, f.route_family)
+  c:u8(tree, f.route_prefix_length)
+  c:reserved(tree, 2)
+  c:u32(tree, f.route_table)
+  c:u32(tree, f.route_metric)
+  c:add(tree, f.route_prefix, 16)
+end
+
+local function nexthop(c, tree)
+  local item = tree:add(f.nexthop, c.tvb:range(c.at, math.min(24, c:left())))
+  c:u32(item, f.port)
+  c:u16(item, f.weight)
+  local flags = c:take(1)
+  item:add(f.nexthop_flags, flags):add(f.nexthop_onlink, flags)
+  c:u8(item, f.nexthop_family)
+  c:add(item, f.nexthop_gateway, 16)
+end
+
+local function slice(c, tree)
+  c:u32(tree, f.request)
+  c:u32(tree, f.slice_prefix)
+  c:u8(tree, f.slice_bits)
+  c:reserved(tree, 3)
+end
+
 local MESSAGE_BODIES = {
   PORT_REQUEST = function(c, tree)
     c:u32(tree, f.request)
@@ -433,6 +509,50 @@ local MESSAGE_BODIES = {
   NOTICE = function(c, tree)
     c:u16(tree, f.status)
     c:reserved(tree, 2)
+  end,
+  PORT_ADDRESSES = function(c, tree)
+    c:u32(tree, f.port)
+  end,
+  ADDRESS_REPLY = function(c, tree)
+    c:u32(tree, f.port)
+    port_address(c, tree)
+    c:u16(tree, f.status)
+    c:reserved(tree, 2)
+  end,
+  ROUTE_ADD = function(c, tree)
+    c:u32(tree, f.request)
+    route_key(c, tree)
+    c:u32(tree, f.route_mtu)
+    c:u8(tree, f.route_kind)
+    c:reserved(tree, 1)
+    local count = c:u16(tree, f.route_count)
+    for _ = 1, count do
+      if c:left() == 0 then
+        error(TRUNCATED, 0)
+      end
+      nexthop(c, tree)
+    end
+  end,
+  ROUTE_DELETE = function(c, tree)
+    c:u32(tree, f.request)
+    route_key(c, tree)
+  end,
+  ROUTE_REPLY = function(c, tree)
+    route_key(c, tree)
+    c:u16(tree, f.status)
+    c:reserved(tree, 2)
+  end,
+  ROUTES_DONE = function(c, tree)
+    c:u32(tree, f.request)
+  end,
+  ROUTES_BEGIN = slice,
+  ROUTES_END = slice,
+  ROUTES_DIGEST_REQUEST = slice,
+  ROUTES_DIGEST_REPLY = function(c, tree)
+    slice(c, tree)
+    for _ = 1, DIGEST_PARTS do
+      digest(c, tree)
+    end
   end,
 }
 

@@ -36,6 +36,7 @@ impl Control {
                     }
                 }
                 l2link::Event::Message { peer, message } => self.handle_message(peer, &message, now),
+                l2link::Event::RoutesDigest { .. } => {}
                 l2link::Event::Refused { name, mac, reason } => {
                     let text = reason.explanation().trim();
                     warn!(target: "control::peer", "device {name:?} at {mac}: refused: {reason}: {text}");

@@ -147,9 +147,9 @@ impl fmt::Display for PortAttributes<'_> {
 /// |                        address (128)                          |
 /// |                                                               |
 /// |                                                               |
-/// +---------------+-----------------------------------------------+
-/// | prefix length |                   reserved                    |
-/// +---------------+-----------------------------------------------+
+/// +---------------+---------------+-------------------------------+
+/// | prefix length |     flags     |           reserved            |
+/// +---------------+---------------+-------------------------------+
 /// ```
 /// An IPv4 address is written as IPv4-mapped IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -157,15 +157,19 @@ impl fmt::Display for PortAttributes<'_> {
 pub struct PortAddress {
     address: [u8; 16],
     prefix_length: u8,
-    reserved: [u8; 3],
+    flags: u8,
+    reserved: U16,
 }
 const _: () = assert!(size_of::<PortAddress>() == 20);
+
+/// A control gave the address to the port ([`super::PortAddresses`]).
+const GIVEN: u8 = 0x1;
 
 impl PortAddress {
     /// An address with its prefix length in bits of its own version: 0 to 32, or 0 to 128.
     #[must_use]
     pub fn new(address: IpAddr, prefix_length: u8) -> Self {
-        Self { address: octets(address), prefix_length, reserved: [0; 3] }
+        Self { address: octets(address), prefix_length, flags: 0, reserved: U16::ZERO }
     }
 
     /// The address.
@@ -180,6 +184,18 @@ impl PortAddress {
         self.prefix_length
     }
 
+    /// The same address, said to be given to the port by a control.
+    #[must_use]
+    pub fn given(self) -> Self {
+        Self { flags: self.flags | GIVEN, ..self }
+    }
+
+    /// Whether a control gave it to the port. A control that owns the port's addressing does not take it for the relay's.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.flags & GIVEN != 0
+    }
+
     /// The value of an `ADDRESSES` TLV.
     pub(super) fn parse_list(value: &[u8]) -> Result<&[Self], ParseError> {
         let addresses = <[Self]>::ref_from_bytes(value).map_err(|_| ParseError::Truncated {
@@ -189,13 +205,16 @@ impl PortAddress {
         if addresses.len() > PortAttributes::ADDRESSES_MAX {
             return Err(ParseError::Value { field: "addresses", value: addresses.len() as u64 });
         }
-        for item in addresses {
-            let longest = if item.address().is_ipv4() { 32 } else { 128 };
-            if item.prefix_length > longest {
-                return Err(ParseError::Value { field: "prefix length", value: item.prefix_length.into() });
-            }
-        }
+        addresses.iter().try_for_each(Self::check)?;
         Ok(addresses)
+    }
+
+    pub(super) fn check(&self) -> Result<(), ParseError> {
+        let longest = if self.address().is_ipv4() { 32 } else { 128 };
+        if self.prefix_length > longest {
+            return Err(ParseError::Value { field: "prefix length", value: self.prefix_length.into() });
+        }
+        Ok(())
     }
 }
 

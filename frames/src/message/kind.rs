@@ -28,6 +28,10 @@ message_types! {
     PORT_UPDATE = 0x0003, Events;
     /// Control to relay: the symbol is gone.
     PORT_RELEASE = 0x0004, Events;
+    /// Control to relay: the addresses that the port is to have besides the relay's own.
+    PORT_ADDRESSES = 0x0005, Events;
+    /// Relay to control: the port has such an address, or why not.
+    ADDRESS_REPLY = 0x0006, Events;
     /// Control to relay: "allot me a down tunnel" (M4).
     TUNNEL_REQUEST = 0x0010, Rules;
     /// Relay to control: the down tunnel's id (M4).
@@ -48,6 +52,22 @@ message_types! {
     MEMBERSHIP_DELETE = 0x0031, Rules;
     /// Either way: what an operator should know.
     NOTICE = 0x0040, Events;
+    /// Control to relay: this route is in my table (M12).
+    ROUTE_ADD = 0x0050, Routes;
+    /// Control to relay: it is no more.
+    ROUTE_DELETE = 0x0051, Routes;
+    /// Relay to control: the route is not in my kernel's table, or is after all.
+    ROUTE_REPLY = 0x0052, Routes;
+    /// Relay to control: all route messages up to this one have been dealt with.
+    ROUTES_DONE = 0x0053, Routes;
+    /// Control to relay: this part of my table comes anew.
+    ROUTES_BEGIN = 0x0054, Routes;
+    /// Control to relay: this part of my table has been sent; sweep what else you have of it.
+    ROUTES_END = 0x0055, Routes;
+    /// Control to relay: "what do you have of this part of my table?"
+    ROUTES_DIGEST_REQUEST = 0x0056, Routes;
+    /// Relay to control: the digests of its sixteen parts.
+    ROUTES_DIGEST_REPLY = 0x0057, Routes;
 }
 
 impl MessageType {

@@ -6,23 +6,31 @@
 //!
 //! One file per group of messages, each with its wire form, parsing, emitting and one-line text side by side:
 //! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
-//! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`.
+//! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`, [`PortAddresses`] and
+//! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`.
 
+mod addressing;
 mod attributes;
 mod extras;
 mod kind;
 mod membership;
 mod notice;
 mod port;
+mod route;
 mod rule;
 mod status;
 mod tunnel;
 
+pub use addressing::{AddressReply, PortAddresses};
 pub use attributes::{PortAddress, PortAttributes, PortFlags};
 pub use kind::MessageType;
 pub use membership::{Group, Membership};
 pub use notice::Notice;
 pub use port::{PortRelease, PortReply, PortRequest, PortUpdate};
+pub use route::{
+    RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice,
+};
+pub(crate) use route::{RouteKeyWire, TableDigestWire};
 pub use rule::{RuleAdd, RuleDelete, RuleReply};
 pub use status::Status;
 pub use tunnel::{TunnelReply, TunnelRequest};
@@ -123,6 +131,26 @@ pub enum Message<'a> {
     MembershipDelete(Membership),
     /// `NOTICE`
     Notice(Notice<'a>),
+    /// `PORT_ADDRESSES`
+    PortAddresses(PortAddresses<'a>),
+    /// `ADDRESS_REPLY`
+    AddressReply(AddressReply<'a>),
+    /// `ROUTE_ADD`
+    RouteAdd(RouteAdd<'a>),
+    /// `ROUTE_DELETE`
+    RouteDelete(RouteDelete),
+    /// `ROUTE_REPLY`
+    RouteReply(RouteReply<'a>),
+    /// `ROUTES_DONE`
+    RoutesDone(RoutesDone),
+    /// `ROUTES_BEGIN`
+    RoutesBegin(RoutesSlice),
+    /// `ROUTES_END`
+    RoutesEnd(RoutesSlice),
+    /// `ROUTES_DIGEST_REQUEST`
+    RoutesDigestRequest(RoutesSlice),
+    /// `ROUTES_DIGEST_REPLY`
+    RoutesDigestReply(RoutesDigestReply),
 }
 
 impl<'a> Message<'a> {
@@ -144,6 +172,16 @@ impl<'a> Message<'a> {
             Self::MembershipAdd(_) => MessageType::MEMBERSHIP_ADD,
             Self::MembershipDelete(_) => MessageType::MEMBERSHIP_DELETE,
             Self::Notice(_) => MessageType::NOTICE,
+            Self::PortAddresses(_) => MessageType::PORT_ADDRESSES,
+            Self::AddressReply(_) => MessageType::ADDRESS_REPLY,
+            Self::RouteAdd(_) => MessageType::ROUTE_ADD,
+            Self::RouteDelete(_) => MessageType::ROUTE_DELETE,
+            Self::RouteReply(_) => MessageType::ROUTE_REPLY,
+            Self::RoutesDone(_) => MessageType::ROUTES_DONE,
+            Self::RoutesBegin(_) => MessageType::ROUTES_BEGIN,
+            Self::RoutesEnd(_) => MessageType::ROUTES_END,
+            Self::RoutesDigestRequest(_) => MessageType::ROUTES_DIGEST_REQUEST,
+            Self::RoutesDigestReply(_) => MessageType::ROUTES_DIGEST_REPLY,
         }
     }
 
@@ -155,6 +193,8 @@ impl<'a> Message<'a> {
             | Self::PortReply(_)
             | Self::PortUpdate(_)
             | Self::PortRelease(_)
+            | Self::PortAddresses(_)
+            | Self::AddressReply(_)
             | Self::Notice(_) => Stream::Events,
             Self::TunnelRequest(_)
             | Self::TunnelReply(_)
@@ -165,6 +205,14 @@ impl<'a> Message<'a> {
             | Self::RulesEnd
             | Self::MembershipAdd(_)
             | Self::MembershipDelete(_) => Stream::Rules,
+            Self::RouteAdd(_)
+            | Self::RouteDelete(_)
+            | Self::RouteReply(_)
+            | Self::RoutesDone(_)
+            | Self::RoutesBegin(_)
+            | Self::RoutesEnd(_)
+            | Self::RoutesDigestRequest(_)
+            | Self::RoutesDigestReply(_) => Stream::Routes,
         }
     }
 
@@ -192,6 +240,16 @@ impl<'a> Message<'a> {
             MessageType::MEMBERSHIP_ADD => Self::MembershipAdd(Membership::parse(body)?),
             MessageType::MEMBERSHIP_DELETE => Self::MembershipDelete(Membership::parse(body)?),
             MessageType::NOTICE => Self::Notice(Notice::parse(body)?),
+            MessageType::PORT_ADDRESSES => Self::PortAddresses(PortAddresses::parse(body)?),
+            MessageType::ADDRESS_REPLY => Self::AddressReply(AddressReply::parse(body)?),
+            MessageType::ROUTE_ADD => Self::RouteAdd(RouteAdd::parse(body)?),
+            MessageType::ROUTE_DELETE => Self::RouteDelete(RouteDelete::parse(body)?),
+            MessageType::ROUTE_REPLY => Self::RouteReply(RouteReply::parse(body)?),
+            MessageType::ROUTES_DONE => Self::RoutesDone(RoutesDone::parse(body)?),
+            MessageType::ROUTES_BEGIN => Self::RoutesBegin(RoutesSlice::parse(body)?),
+            MessageType::ROUTES_END => Self::RoutesEnd(RoutesSlice::parse(body)?),
+            MessageType::ROUTES_DIGEST_REQUEST => Self::RoutesDigestRequest(RoutesSlice::parse(body)?),
+            MessageType::ROUTES_DIGEST_REPLY => Self::RoutesDigestReply(RoutesDigestReply::parse(body)?),
             MessageType(other) => return Err(ParseError::MessageType(other)),
         })
     }
@@ -231,6 +289,16 @@ impl<'a> Message<'a> {
             Self::RulesEnd => Ok(()),
             Self::MembershipAdd(message) | Self::MembershipDelete(message) => message.emit(writer),
             Self::Notice(message) => message.emit(writer),
+            Self::PortAddresses(message) => message.emit(writer),
+            Self::AddressReply(message) => message.emit(writer),
+            Self::RouteAdd(message) => message.emit(writer),
+            Self::RouteDelete(message) => message.emit(writer),
+            Self::RouteReply(message) => message.emit(writer),
+            Self::RoutesDone(message) => message.emit(writer),
+            Self::RoutesBegin(message) | Self::RoutesEnd(message) | Self::RoutesDigestRequest(message) => {
+                message.emit(writer)
+            }
+            Self::RoutesDigestReply(message) => message.emit(writer),
         }
     }
 }
@@ -251,6 +319,16 @@ impl fmt::Display for Message<'_> {
             Self::RulesEnd => Ok(()),
             Self::MembershipAdd(message) | Self::MembershipDelete(message) => write!(f, " {message}"),
             Self::Notice(message) => write!(f, " {message}"),
+            Self::PortAddresses(message) => write!(f, " {message}"),
+            Self::AddressReply(message) => write!(f, " {message}"),
+            Self::RouteAdd(message) => write!(f, " {message}"),
+            Self::RouteDelete(message) => write!(f, " {message}"),
+            Self::RouteReply(message) => write!(f, " {message}"),
+            Self::RoutesDone(message) => write!(f, " {message}"),
+            Self::RoutesBegin(message) | Self::RoutesEnd(message) | Self::RoutesDigestRequest(message) => {
+                write!(f, " {message}")
+            }
+            Self::RoutesDigestReply(message) => write!(f, " {message}"),
         }
     }
 }

@@ -37,7 +37,7 @@ statuses! {
     RESERVED = 3, "reserved for the relay";
     /// A table is full.
     TABLE_FULL = 4, "table full";
-    /// Another control holds it and the port's policy does not share.
+    /// Another control or the relay itself holds it, and the port's policy does not share.
     CONFLICT = 5, "conflict";
     /// The request contradicts itself or names something that the sender does not own.
     BAD_REQUEST = 6, "bad request";

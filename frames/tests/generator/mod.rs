@@ -7,10 +7,13 @@ use frames::data::{Data, PARCEL_MAX, Parcels, Piece, Tunnel};
 use frames::discovery::{Handshake, Hello, Mode, NAME_MAX, Protection, Role};
 use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use frames::message::{
-    Group, Membership, Message, Notice, PortAddress, PortAttributes, PortFlags, PortRelease, PortReply,
-    PortRequest, PortUpdate, RuleAdd, RuleDelete, RuleReply, Status, TEXT_MAX, TunnelReply, TunnelRequest,
+    AddressReply, Group, Membership, Message, Notice, PortAddress, PortAddresses, PortAttributes, PortFlags,
+    PortRelease, PortReply, PortRequest, PortUpdate, RouteAdd, RouteDelete, RouteNexthop, RouteReply,
+    RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd, RuleDelete, RuleReply, Status, TEXT_MAX,
+    TunnelReply, TunnelRequest,
 };
 use frames::protocol_address::{Family, Local};
+use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, RoutesDigest, Slice, TableDigest};
 use frames::session::{Ack, AckRange, Close, CloseReason, Keepalive, Segment, Stream};
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, RequestId, SessionIndex, SymbolId, UpTunnel};
 use proptest::prelude::*;
@@ -21,7 +24,7 @@ use zerocopy::network_endian::{U16, U64};
 pub(crate) fn frame() -> impl Strategy<Value = Vec<u8>> {
     (body(), mac(), mac(), any::<u32>(), any::<u64>(), any::<bool>(), 0..60_usize).prop_map(
         |((kind, body), destination, source, receiver, counter, sealed, padding)| {
-            let mut bytes = vec![0; 9000];
+            let mut bytes = vec![0; 32 * 1024];
             let length = body.emit(&mut bytes).unwrap();
             let flags = if sealed { Flags::SEALED } else { Flags::empty() };
             let ethernet = EthernetHeader { destination, source, ethertype: U16::new(0x88b5) };
@@ -76,8 +79,9 @@ fn handshake() -> impl Strategy<Value = Handshake<'static>> {
 }
 
 fn keepalive() -> impl Strategy<Value = Keepalive> {
-    (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>())
-        .prop_map(|(sent, echo, held, interval)| Keepalive { sent, echo, held, interval })
+    let routes = (any::<u32>(), digest()).prop_map(|(request, table)| RoutesDigest { request, table });
+    (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>(), proptest::option::of(routes))
+        .prop_map(|(sent, echo, held, interval, routes)| Keepalive { sent, echo, held, interval, routes })
 }
 
 /// A segment that begins with a message, or holds anything.
@@ -134,6 +138,10 @@ fn piece() -> impl Strategy<Value = Piece<'static>> {
 
 /// Any message that a correct sender may send.
 pub(crate) fn message() -> impl Strategy<Value = Message<'static>> {
+    prop_oneof![link_message(), route_message()]
+}
+
+fn link_message() -> impl Strategy<Value = Message<'static>> {
     prop_oneof![
         (request(), symbol(), name()).prop_map(|(request, symbol, name)| Message::PortRequest(PortRequest {
             request,
@@ -169,7 +177,81 @@ pub(crate) fn message() -> impl Strategy<Value = Message<'static>> {
         (port(), group()).prop_map(|(port, group)| Message::MembershipDelete(Membership { port, group })),
         (any::<u16>(), text())
             .prop_map(|(status, text)| Message::Notice(Notice { status: Status(status), text })),
+        (port(), port_addresses())
+            .prop_map(|(port, addresses)| Message::PortAddresses(PortAddresses { port, addresses })),
+        (port(), port_address(), any::<u16>(), text()).prop_map(|(port, address, status, text)| {
+            Message::AddressReply(AddressReply { port, address, status: Status(status), text })
+        }),
     ]
+}
+
+fn route_message() -> impl Strategy<Value = Message<'static>> {
+    prop_oneof![
+        (request(), route_key(), route_content())
+            .prop_map(|(request, key, content)| Message::RouteAdd(RouteAdd { request, key, content })),
+        (request(), route_key())
+            .prop_map(|(request, key)| Message::RouteDelete(RouteDelete { request, key })),
+        (route_key(), any::<u16>(), text()).prop_map(|(key, status, text)| {
+            Message::RouteReply(RouteReply { key, status: Status(status), text })
+        }),
+        request().prop_map(|request| Message::RoutesDone(RoutesDone { request })),
+        routes_slice().prop_map(Message::RoutesBegin),
+        routes_slice().prop_map(Message::RoutesEnd),
+        routes_slice().prop_map(Message::RoutesDigestRequest),
+        (routes_slice(), proptest::collection::vec(digest(), Slice::PARTS)).prop_map(|(of, parts)| {
+            let parts = parts.try_into().expect("as many as asked for");
+            Message::RoutesDigestReply(RoutesDigestReply { of, parts })
+        }),
+    ]
+}
+
+/// IPv4, IPv6, and IPv6 that looks like IPv4-mapped.
+fn route_key() -> impl Strategy<Value = RouteKey> {
+    let mapped = any::<u32>().prop_map(|bits| Ipv4Addr::from_bits(bits).to_ipv6_mapped().into());
+    let prefix = prop_oneof![ip(), mapped].prop_flat_map(|address: IpAddr| {
+        let longest = if address.is_ipv4() { 32_u8 } else { 128 };
+        (0..=longest).prop_map(move |length| Prefix::new(address, length).expect("not beyond the longest"))
+    });
+    (any::<u32>(), prefix, any::<u32>()).prop_map(|(table, prefix, metric)| RouteKey {
+        table,
+        prefix,
+        metric,
+    })
+}
+
+fn route_content() -> impl Strategy<Value = RouteContent<'static>> {
+    let nexthops = prop_oneof![
+        9 => proptest::collection::vec(nexthop(), 1..5),
+        1 => nexthop().prop_map(|one| vec![one; RouteNexthop::MAX]),
+    ];
+    let unicast = (any::<u32>(), nexthops).prop_map(|(mtu, nexthops)| RouteContent {
+        kind: RouteKind::Unicast,
+        mtu,
+        nexthops: leak(nexthops),
+    });
+    let others = [RouteKind::Blackhole, RouteKind::Unreachable, RouteKind::Prohibit].to_vec();
+    let other = (proptest::sample::select(others), any::<u32>()).prop_map(|(kind, mtu)| RouteContent {
+        kind,
+        mtu,
+        nexthops: &[],
+    });
+    prop_oneof![4 => unicast, 1 => other]
+}
+
+fn nexthop() -> impl Strategy<Value = RouteNexthop> {
+    (port(), proptest::option::of(ip()), 1..=u16::MAX, any::<bool>())
+        .prop_map(|(port, gateway, weight, onlink)| RouteNexthop::new(port, gateway, weight, onlink))
+}
+
+fn routes_slice() -> impl Strategy<Value = RoutesSlice> {
+    (request(), 0..=Slice::BITS_MAX, any::<u32>()).prop_map(|(request, bits, prefix)| {
+        let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+        RoutesSlice { request, slice: Slice::new(bits, prefix & mask).expect("masked") }
+    })
+}
+
+fn digest() -> impl Strategy<Value = TableDigest> {
+    (any::<u32>(), any::<u64>()).prop_map(|(count, sum)| TableDigest { count, sum })
 }
 
 fn port_reply() -> impl Strategy<Value = Message<'static>> {
@@ -185,12 +267,7 @@ fn port_reply() -> impl Strategy<Value = Message<'static>> {
 }
 
 fn attributes() -> impl Strategy<Value = PortAttributes<'static>> {
-    let address = ip().prop_flat_map(|address| {
-        let longest = if address.to_canonical().is_ipv4() { 32_u8 } else { 128 };
-        (Just(address), 0..=longest).prop_map(|(address, length)| PortAddress::new(address, length))
-    });
-    let addresses = proptest::collection::vec(address, 0..5);
-    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>(), mac(), name(), addresses).prop_map(
+    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>(), mac(), name(), port_addresses()).prop_map(
         |(generation, flags, mtu, speed, mac, name, addresses)| PortAttributes {
             generation,
             flags: PortFlags::from_bits_retain(flags),
@@ -198,9 +275,21 @@ fn attributes() -> impl Strategy<Value = PortAttributes<'static>> {
             speed,
             mac,
             name,
-            addresses: leak(addresses),
+            addresses,
         },
     )
+}
+
+fn port_addresses() -> impl Strategy<Value = &'static [PortAddress]> {
+    proptest::collection::vec(port_address(), 0..5).prop_map(leak)
+}
+
+fn port_address() -> impl Strategy<Value = PortAddress> {
+    let address = ip().prop_flat_map(|address| {
+        let longest = if address.to_canonical().is_ipv4() { 32_u8 } else { 128 };
+        (0..=longest).prop_map(move |length| PortAddress::new(address, length))
+    });
+    (address, any::<bool>()).prop_map(|(address, given)| if given { address.given() } else { address })
 }
 
 fn rule_add() -> impl Strategy<Value = Message<'static>> {

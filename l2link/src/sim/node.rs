@@ -125,6 +125,9 @@ impl Node {
                 let known = self.peers.get_mut(&peer).filter(|peer| peer.up);
                 known.ok_or("a message of a peer that is not up")?.receive(&message)?;
             }
+            Event::RoutesDigest { peer, .. } => {
+                self.peers.get(&peer).filter(|peer| peer.up).ok_or("a digest of a peer that is not up")?;
+            }
             Event::Refused { .. } => {}
         }
         Ok(())

@@ -28,7 +28,7 @@ impl Relay {
                     log::info!(target: "relay::peer", "control {name} is up (boot {boot})");
                     self.peer_up(peer, name, now);
                 }
-                LinkEvent::PeerUp { role: Role::Relay, .. } => {}
+                LinkEvent::PeerUp { role: Role::Relay, .. } | LinkEvent::RoutesDigest { .. } => {}
                 LinkEvent::PeerDown { peer, reason } => self.peer_down(peer, reason, now),
                 LinkEvent::Message { peer, message } => self.message(peer, &message),
                 LinkEvent::Refused { name, mac, reason } => {

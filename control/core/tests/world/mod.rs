@@ -250,6 +250,7 @@ impl RelayModel {
                     let message = Message::parse(&message.raw()).unwrap();
                     self.answer(peer, &message);
                 }
+                Event::RoutesDigest { .. } => {}
                 Event::Refused { reason, .. } => panic!("refused: {reason}"),
             }
         }

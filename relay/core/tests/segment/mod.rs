@@ -310,7 +310,7 @@ impl FakeControl {
                     }
                     self.messages.push(format!("{message:?}"));
                 }
-                LinkEvent::Refused { .. } => {}
+                LinkEvent::RoutesDigest { .. } | LinkEvent::Refused { .. } => {}
             }
         }
     }
