@@ -3,7 +3,7 @@
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
 //! [`Tap`] (a control's symbol). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
-//! [`psk`], [`api`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
+//! [`psk`], [`api`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod api;
 pub mod capture_filter;
@@ -13,6 +13,7 @@ pub mod discard_watch;
 pub mod error;
 mod ethtool;
 pub mod interfaces;
+pub mod keeper;
 mod mmsg;
 pub mod monitor;
 pub mod netns;
@@ -23,6 +24,7 @@ pub mod port_socket;
 pub mod privileges;
 pub mod psk;
 pub mod raw_socket;
+pub mod routes;
 mod rtnetlink;
 pub mod seed;
 pub mod signals;

@@ -23,7 +23,7 @@
 mod destroy;
 mod inet_diag;
 mod membership;
-mod netlink;
+pub(crate) mod netlink;
 mod packet_diag;
 mod proc_file;
 mod proc_raw;

@@ -16,22 +16,25 @@ const DATAGRAM_MAX: usize = 64 * 1024;
 const DUMP_TRIES: u32 = 8;
 
 /// Length of `struct nlmsghdr`.
-const HEADER_LEN: usize = 16;
+pub(crate) const HEADER_LEN: usize = 16;
 /// Messages begin at multiples of this.
 const ALIGNMENT: usize = 4;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const NLM_F_CAPPED: u16 = 0x100;
+const NLM_F_ACK_TLVS: u16 = 0x200;
 
 /// A netlink socket that stays in the namespace where it was opened.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(crate) struct Channel {
     socket: Socket,
     buffer: Vec<u8>,
     sequence: u32,
 }
 
 /// What one look into a channel found.
-pub(super) enum Received {
+pub(crate) enum Received {
     /// A datagram, now in the buffer.
     Datagram,
     /// There is nothing to be read.
@@ -42,7 +45,7 @@ pub(super) enum Received {
 
 impl Channel {
     /// Opens a socket of a netlink protocol in `netns`, subscribed to `groups`, with room for `receive_buffer` bytes.
-    pub(super) fn open(
+    pub(crate) fn open(
         netns: &NetNs,
         protocol: isize,
         groups: &[u32],
@@ -61,7 +64,7 @@ impl Channel {
     }
 
     /// As [`Channel::open`], for what a daemon cannot do without.
-    pub(super) fn require(
+    pub(crate) fn require(
         action: &str,
         netns: &NetNs,
         protocol: isize,
@@ -74,7 +77,7 @@ impl Channel {
 
     /// Asks for a dump and hands the body of each of its messages to `each`, until the kernel has no more. When the
     /// dump has to be begun anew, `each` gets `None` first and forgets what it had.
-    pub(super) fn dump(
+    pub(crate) fn dump(
         &mut self,
         kind: u16,
         body: &[u8],
@@ -99,9 +102,8 @@ impl Channel {
         body: &[u8],
         each: &mut impl FnMut(Option<&[u8]>),
     ) -> io::Result<bool> {
-        self.sequence = self.sequence.wrapping_add(1);
+        self.ask_all(kind, body)?;
         let sequence = self.sequence;
-        self.request(kind, body)?;
         let mut consistent = true;
         loop {
             // The kernel makes the answer while it takes the request or the last datagram: it is always there.
@@ -132,7 +134,9 @@ impl Channel {
         }
     }
 
-    fn request(&mut self, kind: u16, body: &[u8]) -> io::Result<()> {
+    /// Sends the request for a dump.
+    pub(crate) fn ask_all(&mut self, kind: u16, body: &[u8]) -> io::Result<()> {
+        self.claim(1);
         let length = HEADER_LEN + body.len();
         self.buffer.clear();
         self.buffer.resize(length, 0);
@@ -147,8 +151,40 @@ impl Channel {
         Ok(())
     }
 
+    /// The sequence number of the last request.
+    pub(crate) fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// Takes sequence numbers for `count` requests, and returns the first.
+    pub(crate) fn claim(&mut self, count: u32) -> u32 {
+        let first = self.sequence.wrapping_add(1);
+        self.sequence = self.sequence.wrapping_add(count);
+        first
+    }
+
+    /// Sends messages as they are.
+    pub(crate) fn send(&self, messages: &[u8]) -> io::Result<()> {
+        self.socket.send_to(messages, &SocketAddr::new(0, 0), 0).map(|_| ())
+    }
+
+    /// Has the kernel check and honour every field of a request for a dump (`NETLINK_GET_STRICT_CHK`).
+    pub(crate) fn check_strictly(&self) {
+        if self.socket.set_netlink_get_strict_chk(true).is_err() {
+            log::debug!("the kernel does not filter dumps");
+        }
+    }
+
+    /// Has the kernel put words to its errors (`NETLINK_EXT_ACK`), without the request (`NETLINK_CAP_ACK`).
+    pub(crate) fn explain_errors(&mut self) {
+        let set = self.socket.set_ext_ack(true).and_then(|()| self.socket.set_cap_ack(true));
+        if set.is_err() {
+            log::debug!("the kernel does not explain its errors");
+        }
+    }
+
     /// Reads the next datagram of the kernel. Does not block.
-    pub(super) fn receive(&mut self) -> io::Result<Received> {
+    pub(crate) fn receive(&mut self) -> io::Result<Received> {
         loop {
             self.buffer.clear();
             match self.socket.recv_from(&mut self.buffer, libc::MSG_DONTWAIT) {
@@ -166,7 +202,7 @@ impl Channel {
     }
 
     /// Walks through the messages of the datagram that was read last.
-    pub(super) fn messages<B>(
+    pub(crate) fn messages<B>(
         &self,
         mut each: impl FnMut(NetlinkBuffer<&[u8]>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
@@ -181,11 +217,35 @@ impl Channel {
 }
 
 /// The error number at the head of NLMSG_DONE and NLMSG_ERROR.
-fn status(payload: &[u8]) -> io::Result<()> {
+pub(crate) fn status(payload: &[u8]) -> io::Result<()> {
     match payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes)) {
         0.. => Ok(()),
         code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
     }
+}
+
+/// The error of an NLMSG_ERROR, none if it is an acknowledgement, and the kernel's words on it.
+pub(crate) fn explained(payload: &[u8], flags: u16) -> (Option<io::Error>, String) {
+    let error = status(payload).err();
+    // The error number, the header of the request and, unless capped, its body.
+    let length = payload.get(4..).and_then(|request| request.first_chunk());
+    let length = length.map_or(0, |bytes| u32::from_ne_bytes(*bytes) as usize).max(HEADER_LEN);
+    let skip = 4 + if flags & NLM_F_CAPPED == 0 { length } else { HEADER_LEN };
+    let attributes = payload.get(skip.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
+    (error, if flags & NLM_F_ACK_TLVS == 0 { String::new() } else { words(attributes) })
+}
+
+/// The text among the attributes of an extended acknowledgement.
+fn words(mut attributes: &[u8]) -> String {
+    while let Some(([l0, l1, t0, t1], _)) = attributes.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_ne_bytes([*l0, *l1]));
+        let Some(value) = attributes.get(4..length) else { break };
+        if u16::from_ne_bytes([*t0, *t1]) == NLMSGERR_ATTR_MSG {
+            return String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
+        }
+        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
+    }
+    String::new()
 }
 
 impl AsRawFd for Channel {
