@@ -20,7 +20,8 @@ impl Daemon {
                     }
                 }
                 Action::UpdateSymbol { symbol, attributes } => {
-                    if let Err(failure) = self.symbols.update(symbol, &attributes, &mut self.namespaces) {
+                    if let Err(failure) = self.symbols.update(symbol, &attributes, &mut self.namespaces, now)
+                    {
                         self.control.handle_symbol_failed(symbol, failure, now);
                     }
                 }
@@ -31,7 +32,9 @@ impl Daemon {
                         error!(target: "control::symbol", "symbol {name}: setting the carrier: {error}");
                     }
                 }
-                Action::RemoveSymbol { symbol } => self.symbols.remove(symbol),
+                Action::RemoveSymbol { symbol } => {
+                    self.symbols.remove(symbol, &mut self.namespaces, self.poll.registry(), now);
+                }
                 Action::DumpSockets { namespace } => {
                     if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(), now) {
                         self.control.handle_sockets(namespace, &seen, now);

@@ -2,6 +2,7 @@
 
 use control_core::{Exposure, SymbolConfig};
 use core::net::IpAddr;
+use core::time::Duration;
 use frames::discovery::Role;
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
@@ -18,6 +19,10 @@ pub(crate) struct Settings {
     pub(crate) link: LinkSettings,
     /// Where the command socket is.
     pub(crate) socket: PathBuf,
+    /// How long symbols are kept after this daemon; zero for not at all.
+    pub(crate) keep_symbols: Duration,
+    /// How long a symbol keeps its carrier without contact to its relay.
+    pub(crate) carrier_hold: Duration,
     pub(crate) symbols: Vec<SymbolSettings>,
     /// What the operator should be told at every start.
     pub(crate) warnings: Vec<String>,
@@ -35,6 +40,8 @@ pub(crate) struct SymbolSettings {
 #[serde(deny_unknown_fields)]
 struct File {
     name: Spanned<String>,
+    keep_symbols_ms: Option<Spanned<u64>>,
+    carrier_hold_ms: Option<Spanned<u64>>,
     link: LinkSection,
     #[serde(default)]
     api: ApiSection,
@@ -70,6 +77,14 @@ struct RoutesSection {
     enabled: Spanned<bool>,
 }
 
+/// Time for a restart by hand, or by a service manager after a crash.
+const KEEP_SYMBOLS: Duration = Duration::from_secs(60);
+/// Time for a relay or control to restart, and too short for most routing protocols to give a neighbor up (OSPF: 40 s,
+/// BGP: 180 s).
+const CARRIER_HOLD: Duration = Duration::from_secs(3);
+/// Most that either may be.
+const HOUR_MS: u64 = 3_600_000;
+
 impl Settings {
     /// Reads and checks the file.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -80,6 +95,8 @@ impl Settings {
             warnings: link.warnings.clone(),
             link,
             socket: file.api.check(Role::Control, &source)?,
+            keep_symbols: duration(&file.keep_symbols_ms, "keep_symbols_ms", KEEP_SYMBOLS, &source)?,
+            carrier_hold: duration(&file.carrier_hold_ms, "carrier_hold_ms", CARRIER_HOLD, &source)?,
             symbols: file
                 .symbol
                 .iter()
@@ -139,6 +156,22 @@ impl SymbolSection {
         }
         Ok(gateways)
     }
+}
+
+/// A time in ms, and its value if the file does not say.
+fn duration(
+    configured: &Option<Spanned<u64>>,
+    key: &str,
+    default: Duration,
+    source: &ConfigSource,
+) -> Result<Duration, ConfigError> {
+    let Some(configured) = configured else { return Ok(default) };
+    let value = *configured.get_ref();
+    if value <= HOUR_MS {
+        return Ok(Duration::from_millis(value));
+    }
+    let message = format!("{key} is {value}; 0 to {HOUR_MS} are allowed");
+    Err(source.error_at(configured.span(), message))
 }
 
 /// Two symbols cannot have one interface.

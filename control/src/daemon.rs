@@ -2,13 +2,14 @@
 
 use crate::api;
 use crate::config::Settings;
+use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
 use crate::namespaces::Namespace;
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
-use crate::symbols::{Place, Symbols};
+use crate::symbols::{Adopted, Place, Symbols};
 use control_core::{Config, Control, Failure};
 use core::time::Duration;
 use frames::discovery::Role;
@@ -81,14 +82,16 @@ impl Daemon {
         let config = Config {
             symbols: settings.symbols.iter().map(|symbol| symbol.core.clone()).collect(),
             triggered: trigger.as_ref().is_some_and(Trigger::is_complete),
+            carrier_hold: settings.carrier_hold,
         };
         let control = Control::new(config, link_config, seed::random()?, now);
         let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
             let (namespace, name) = control.seat_of(id)?;
             Some((id, Place { namespace, name: name.to_owned(), gateways: symbol.gateways.clone() }))
         });
-        Ok(Self {
-            symbols: Symbols::new(places.collect()),
+        let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
+        let mut daemon = Self {
+            symbols: Symbols::new(places.collect(), keeper),
             namespaces: control.namespaces().map(|(id, name)| Namespace::new(id, name)).collect(),
             batch: new_batch(&control),
             ready: Ready::default(),
@@ -103,7 +106,9 @@ impl Daemon {
             trigger,
             signals,
             api,
-        })
+        };
+        daemon.adopt_symbols(now);
+        Ok(daemon)
     }
 
     /// Runs until a signal says to stop.
@@ -144,6 +149,10 @@ impl Daemon {
                         self.stop(now);
                         return Ok(());
                     }
+                    Taken::Leave => {
+                        self.leave();
+                        return Ok(());
+                    }
                 }
                 self.act(now);
             }
@@ -155,6 +164,7 @@ impl Daemon {
             if self.follow_link_at.is_some_and(|time| time <= now) {
                 self.follow_link(now);
             }
+            self.symbols.follow_keeper(self.poll.registry(), now);
             self.act(now);
         }
     }
@@ -174,6 +184,7 @@ impl Daemon {
                     self.control.handle_hint(now);
                 }
             }
+            Source::Keeper => self.symbols.keeper.handle_gone(now),
             Source::Closed(namespace) => self.take_closed(namespace, now),
             Source::Groups(namespace) => self.take_group_events(namespace, now),
             Source::Link => {
@@ -214,7 +225,7 @@ impl Daemon {
     fn follow_namespaces(&mut self, now: Time) {
         for namespace in &mut self.namespaces {
             if namespace.is_lost(now) {
-                for symbol in self.symbols.remove_all_in(namespace.id) {
+                for symbol in self.symbols.remove_all_in(namespace.id, self.poll.registry(), now) {
                     self.control.handle_symbol_failed(symbol, Failure::NamespaceAbsent, now);
                 }
             }
@@ -225,6 +236,7 @@ impl Daemon {
         loop {
             match self.signals.next() {
                 Ok(Some(Signal::Stop)) => return Taken::Stop,
+                Ok(Some(Signal::Leave)) => return Taken::Leave,
                 Ok(Some(Signal::Reload)) => {
                     warn!(target: "control::daemon", "SIGHUP: this version reads its configuration at the start only; restart it");
                 }
@@ -249,7 +261,10 @@ impl Daemon {
 
     fn timeout(&self, now: Time) -> Option<Duration> {
         let namespaces = self.namespaces.iter().filter_map(Namespace::timeout);
-        let all = namespaces.chain(self.control.poll_timeout()).chain(self.follow_link_at);
+        let all = namespaces
+            .chain(self.control.poll_timeout())
+            .chain(self.follow_link_at)
+            .chain(self.symbols.keeper.timeout());
         all.min().map(|time| time - now)
     }
 
@@ -261,6 +276,27 @@ impl Daemon {
         self.transmit(now);
         self.control.handle_close(now);
         self.transmit(now);
+        // Those that could not be changed, and count as none, are there as well.
+        self.symbols.remove_all(&mut self.namespaces, self.poll.registry(), now);
+        self.symbols.keeper.dismiss();
+    }
+
+    /// Leaves the ports and the interfaces to a successor. To the relay it is as if the daemon had been killed.
+    fn leave(self) {
+        info!(target: "control::daemon", "l2control {}: leaving all to a successor", self.name);
+        self.symbols.keeper.leave();
+    }
+
+    /// Goes on with the interfaces of an earlier life.
+    fn adopt_symbols(&mut self, now: Time) {
+        let registry = self.poll.registry();
+        let (predecessor, adopted) = self.symbols.adopt_all(&mut self.namespaces, registry, now);
+        for Adopted { symbol, ifindex, carrier, stale } in adopted {
+            self.control.counters_mut().drops(DropReason::NoSession, stale);
+            self.control.handle_symbol_adopted(symbol, ifindex, carrier, now);
+        }
+        self.symbols.start_keeper(predecessor, registry, now);
+        self.act(now);
     }
 }
 
@@ -273,4 +309,6 @@ pub(crate) enum Taken {
     Some,
     /// The source says that the daemon is to stop.
     Stop,
+    /// It says that the daemon is to stop and leave everything to a successor.
+    Leave,
 }

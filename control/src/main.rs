@@ -7,6 +7,7 @@ mod actions;
 mod api;
 mod config;
 mod daemon;
+mod keeper;
 mod kernel_settings;
 mod link_interface;
 mod namespaces;
@@ -15,6 +16,7 @@ mod rate_limit;
 mod ready;
 mod source;
 mod symbol_interface;
+mod symbol_note;
 mod symbols;
 
 use clap::Parser;
@@ -43,9 +45,18 @@ struct Arguments {
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    // The daemon starts its own program again: it must not look at the configuration, nor hold anything yet.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == l2link_os::keeper::WORD) {
+        return exit_code(l2link_os::keeper::run(words).map_err(Into::into));
+    }
     let arguments = Arguments::parse();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    match run(&arguments) {
+    exit_code(run(&arguments))
+}
+
+fn exit_code(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let bad_configuration = error.downcast_ref::<ConfigError>().is_some();

@@ -43,6 +43,11 @@ impl Namespace {
         Self { id, name: name.map(str::to_owned), open: None, check_at: Time(0) }
     }
 
+    /// Its name; none for the daemon's own.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// What is watched, if the namespace is open.
     pub(crate) fn watched(&mut self) -> Option<&mut Watched> {
         self.open.as_mut()

@@ -57,7 +57,7 @@ impl Daemon {
                 Err(error) => {
                     let name = self.symbols.name(symbol).to_owned();
                     warn!(target: "control::symbol", "symbol {name}: the interface is gone: {error}");
-                    self.symbols.remove(symbol);
+                    self.symbols.remove(symbol, &mut self.namespaces, self.poll.registry(), now);
                     self.control.handle_symbol_failed(symbol, Failure::Removed, now);
                     return Taken::All;
                 }

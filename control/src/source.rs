@@ -10,7 +10,7 @@ use mio::Token;
 /// What can wake the daemon. Each has its own [`Token`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
-    /// SIGTERM, SIGINT, SIGHUP.
+    /// SIGTERM, SIGINT, SIGHUP, SIGUSR2.
     Signals,
     /// Interfaces of the daemon's own namespace changed: the link's may be among them.
     Monitor,
@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Closed(NamespaceId),
     /// The kernel tells that a group was joined or left in a namespace.
     Groups(NamespaceId),
+    /// The keeper has gone.
+    Keeper,
     /// Link frames have arrived.
     Link,
     /// A program has sent something through a symbol.
@@ -38,6 +40,7 @@ impl Source {
             Self::Monitor => 1,
             Self::Trigger => 2,
             Self::Link => 3,
+            Self::Keeper => 4,
             Self::Api => Self::API.start,
             Self::Closed(namespace) => NAMESPACES + 2 * namespace.0 as usize,
             Self::Groups(namespace) => NAMESPACES + 2 * namespace.0 as usize + 1,
@@ -52,6 +55,7 @@ impl Source {
             1 => Self::Monitor,
             2 => Self::Trigger,
             3 => Self::Link,
+            4 => Self::Keeper,
             place if Self::API.contains(&place) => Self::Api,
             place if place >= SYMBOLS => Self::Symbol(SymbolId(number(SYMBOLS)?)),
             place if place >= NAMESPACES => {
@@ -77,6 +81,7 @@ impl fmt::Display for Source {
             Self::Trigger => f.write_str("trigger"),
             Self::Closed(namespace) => write!(f, "closed sockets of {namespace}"),
             Self::Groups(namespace) => write!(f, "groups of {namespace}"),
+            Self::Keeper => f.write_str("keeper"),
             Self::Link => f.write_str("link"),
             Self::Symbol(symbol) => symbol.fmt(f),
             Self::Api => f.write_str("command socket"),
@@ -94,6 +99,7 @@ mod tests {
             Source::Signals,
             Source::Monitor,
             Source::Trigger,
+            Source::Keeper,
             Source::Link,
             Source::Api,
             Source::Closed(NamespaceId(0)),
@@ -105,7 +111,7 @@ mod tests {
         for source in sources {
             assert_eq!(Source::of(source.token()), Some(source), "{source}");
         }
-        assert_eq!(Source::of(Token(4)), None);
+        assert_eq!(Source::of(Token(15)), None);
         assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
     }
 }

@@ -1,18 +1,26 @@
 //! [`SymbolInterface`]: the TAP device of one symbol, made to look like the relay's port.
 
+use crate::keeper::Device;
 use crate::kernel_settings;
+use crate::symbol_note::Note;
 use control_core::Attributes;
 use core::net::IpAddr;
+use frames::Mac;
+use frames::message::PortFlags;
+use l2link_os::keeper::{Kept, Place};
 use l2link_os::{Dad, IfIndex, InterfaceAddress, NetNs, Netlink, SetupError, Tap};
 use log::warn;
 use std::io;
+use std::os::fd::AsFd;
 
-/// The interface; removed when dropped.
+/// The interface. [`SymbolInterface::remove`] removes it; dropping it does so only if no keeper holds it.
 #[derive(Debug)]
 pub(crate) struct SymbolInterface {
     pub(crate) tap: Tap,
     pub(crate) ifindex: IfIndex,
     name: String,
+    /// Name of its namespace; empty for the daemon's own.
+    netns: String,
     gateways: Vec<IpAddr>,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
     attributes: Attributes,
@@ -50,11 +58,76 @@ impl SymbolInterface {
             tap,
             ifindex,
             name: name.to_owned(),
+            netns: netns.name().unwrap_or_default().to_owned(),
             gateways: gateways.to_vec(),
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
         };
         interface.set_addresses(netlink, &attributes.addresses);
         Ok(interface)
+    }
+
+    /// Goes on with the interface of an earlier daemon, and tells whether it has a carrier. It stays as it is, with all
+    /// that others have put on it, until [`SymbolInterface::update`].
+    pub(crate) fn adopt(
+        netns: &NetNs,
+        netlink: &mut Netlink,
+        name: &str,
+        gateways: &[IpAddr],
+        kept: Kept,
+    ) -> Result<(Self, bool), SetupError> {
+        let system = |source| SetupError::system(format!("take over symbol {name}"), source);
+        let tap = Tap::adopt(kept.device, netns, name).map_err(system)?;
+        let absent = || SetupError::NoInterface { interface: name.to_owned() };
+        let link = netlink.link_by_name(name).map_err(system)?.ok_or_else(absent)?;
+        kernel_settings::apply(netns, name);
+        if !link.carrier {
+            // One that is not up shows none, whatever its device has.
+            tap.set_carrier(false).map_err(system)?;
+        }
+        let present = netlink.addresses(Some(link.ifindex)).map_err(system)?;
+        let mut note = Note::parse(&kept.note);
+        note.addresses.retain(|own| present.iter().any(|found| (found.address, found.prefix) == *own));
+        for former in note.gateways.iter().filter(|former| !gateways.contains(former)) {
+            netlink.delete_default_route(link.ifindex, *former).map_err(system)?;
+        }
+        let interface = Self {
+            tap,
+            ifindex: link.ifindex,
+            name: name.to_owned(),
+            netns: kept.place.netns,
+            gateways: gateways.to_vec(),
+            attributes: Attributes {
+                generation: 0,
+                mac: link.mac.unwrap_or(Mac([0; 6])),
+                mtu: link.mtu,
+                speed: link.speed,
+                flags: PortFlags::empty(),
+                addresses: note.addresses,
+            },
+        };
+        interface.add_default_routes(netlink);
+        Ok((interface, link.carrier))
+    }
+
+    /// What the keeper is to hold.
+    pub(crate) fn device(&self) -> Device<'_> {
+        let place = Place { netns: self.netns.clone(), interface: self.name.clone() };
+        let note =
+            Note { addresses: self.attributes.addresses.clone(), gateways: self.gateways.clone() }.to_bytes();
+        Device { place, note, descriptor: self.tap.as_fd() }
+    }
+
+    /// Removes the interface at once, whoever else holds its device.
+    pub(crate) fn remove(self, netns: &NetNs, netlink: &mut Netlink) {
+        // One that was renamed or moved is left to the closing of its device: its number may be another one's here.
+        let removed = match self.tap.stands_as(netns, &self.name) {
+            Ok(true) => netlink.delete_link(self.ifindex),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            warn!(target: "control::symbol", "symbol {}: removing its interface: {error}", self.name);
+        }
     }
 
     /// Brings the interface in line with changed attributes, by difference.
@@ -92,11 +165,17 @@ impl SymbolInterface {
         }
         if changed {
             // The kernel drops routes with the address that made their gateway reachable.
-            for gateway in &self.gateways {
-                let result = netlink.add_default_route(ifindex, *gateway);
-                complain(result, &self.name, &format!("add a default route by way of {gateway}"));
-            }
+            self.add_default_routes(netlink);
         }
         self.attributes.addresses = addresses.to_vec();
+    }
+
+    fn add_default_routes(&self, netlink: &mut Netlink) {
+        for gateway in &self.gateways {
+            if let Err(error) = netlink.add_default_route(self.ifindex, *gateway) {
+                let name = &self.name;
+                warn!(target: "control::symbol", "symbol {name}: add a default route by way of {gateway}: {error}");
+            }
+        }
     }
 }

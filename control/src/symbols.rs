@@ -1,6 +1,7 @@
-//! The symbols' interfaces.
+//! The symbols' interfaces, and their duplicates with the keeper.
 
-use crate::namespaces::Namespace;
+use crate::keeper::{Device, SymbolKeeper};
+use crate::namespaces::{Namespace, Watched};
 use crate::source::Source;
 use crate::symbol_interface::SymbolInterface;
 use control_core::seen::{IfIndex, SymbolGroups};
@@ -9,10 +10,13 @@ use core::net::IpAddr;
 use frames::SymbolId;
 use frames::message::Group;
 use l2link::Time;
+use l2link_os::keeper::{Kept, Predecessor};
 use l2link_os::{SetupError, Tap};
+use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::AsRawFd;
 
 /// Where a symbol belongs.
@@ -23,15 +27,89 @@ pub(crate) struct Place {
     pub(crate) gateways: Vec<IpAddr>,
 }
 
+/// An interface of an earlier daemon that is a symbol's again.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) symbol: SymbolId,
+    pub(crate) ifindex: IfIndex,
+    pub(crate) carrier: bool,
+    /// Parcels that waited too long.
+    pub(crate) stale: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Symbols {
     places: BTreeMap<SymbolId, Place>,
     interfaces: BTreeMap<SymbolId, SymbolInterface>,
+    pub(crate) keeper: SymbolKeeper,
 }
 
 impl Symbols {
-    pub(crate) fn new(places: BTreeMap<SymbolId, Place>) -> Self {
-        Self { places, interfaces: BTreeMap::new() }
+    pub(crate) fn new(places: BTreeMap<SymbolId, Place>, keeper: SymbolKeeper) -> Self {
+        Self { places, interfaces: BTreeMap::new(), keeper }
+    }
+
+    /// Takes over the interfaces of the symbols that an earlier daemon left. What else it left goes when its keeper is
+    /// dismissed, by [`Symbols::start_keeper`].
+    pub(crate) fn adopt_all(
+        &mut self,
+        namespaces: &mut [Namespace],
+        registry: &Registry,
+        now: Time,
+    ) -> (Option<Predecessor>, Vec<Adopted>) {
+        let (predecessor, mut left) = self.keeper.take_over();
+        let mut adopted = Vec::new();
+        for (symbol, place) in self.places.clone() {
+            let Some(namespace) = namespaces.iter_mut().find(|namespace| namespace.id == place.namespace)
+            else {
+                continue;
+            };
+            let Some(kept) = left.remove(&keeper_place(namespace, &place)) else { continue };
+            match self.adopt(symbol, &place, kept, namespace, registry, now) {
+                Ok(interface) => adopted.push(interface),
+                Err(error) => {
+                    let name = &place.name;
+                    info!(target: "control::symbol", "symbol {name}: its former interface cannot be used: {error}");
+                }
+            }
+        }
+        for place in left.keys() {
+            info!(target: "control::symbol", "interface {}: no symbol any more, is removed", place.interface);
+        }
+        (predecessor, adopted)
+    }
+
+    fn adopt(
+        &mut self,
+        symbol: SymbolId,
+        place: &Place,
+        kept: Kept,
+        namespace: &mut Namespace,
+        registry: &Registry,
+        now: Time,
+    ) -> Result<Adopted, SetupError> {
+        let Watched { netns, netlink, .. } = namespace.enter(registry, now)?;
+        let (mut interface, carrier) =
+            SymbolInterface::adopt(netns, netlink, &place.name, &place.gateways, kept)?;
+        let failed = |error| SetupError::system(format!("read symbol {}", place.name), error);
+        let stale = interface.tap.discard().map_err(failed)?;
+        watch(symbol, &interface, registry).map_err(failed)?;
+        let ifindex = IfIndex(interface.ifindex.0);
+        self.interfaces.insert(symbol, interface);
+        Ok(Adopted { symbol, ifindex, carrier, stale })
+    }
+
+    /// Starts a keeper with all interfaces, and dismisses the one of an earlier daemon.
+    pub(crate) fn start_keeper(&mut self, predecessor: Option<Predecessor>, registry: &Registry, now: Time) {
+        let devices = self.interfaces.values().map(SymbolInterface::device);
+        self.keeper.start(predecessor, devices, registry, now);
+    }
+
+    /// Replaces a keeper that was lost, if it is time for it.
+    pub(crate) fn follow_keeper(&mut self, registry: &Registry, now: Time) {
+        if self.keeper.timeout().is_some_and(|time| time <= now) {
+            self.start_keeper(None, registry, now);
+        }
     }
 
     /// Makes a symbol's interface.
@@ -44,7 +122,7 @@ impl Symbols {
         now: Time,
     ) -> Result<IfIndex, Failure> {
         // What is left of an earlier one would have the name.
-        self.interfaces.remove(&symbol);
+        self.remove(symbol, namespaces, registry, now);
         let failure = |error: SetupError| match error {
             SetupError::NoNetNs { .. } => Failure::NamespaceAbsent,
             other => Failure::Refused(other.to_string()),
@@ -57,10 +135,9 @@ impl Symbols {
         let (netns, netlink) = (&watched.netns, &mut watched.netlink);
         let interface = SymbolInterface::create(netns, netlink, &place.name, &place.gateways, attributes);
         let interface = interface.map_err(failure)?;
-        let descriptor = interface.tap.as_raw_fd();
-        registry
-            .register(&mut SourceFd(&descriptor), Source::Symbol(symbol).token(), Interest::READABLE)
+        watch(symbol, &interface, registry)
             .map_err(|error| failure(SetupError::system(format!("watch symbol {}", place.name), error)))?;
+        self.keeper.hold(&interface.device(), now);
         let ifindex = IfIndex(interface.ifindex.0);
         self.interfaces.insert(symbol, interface);
         Ok(ifindex)
@@ -72,6 +149,7 @@ impl Symbols {
         symbol: SymbolId,
         attributes: &Attributes,
         namespaces: &mut [Namespace],
+        now: Time,
     ) -> Result<(), Failure> {
         let (Some(interface), Some(place)) = (self.interfaces.get_mut(&symbol), self.places.get(&symbol))
         else {
@@ -79,23 +157,69 @@ impl Symbols {
         };
         let namespace = namespaces.iter_mut().find(|namespace| namespace.id == place.namespace);
         let watched = namespace.and_then(Namespace::watched).ok_or(Failure::NamespaceAbsent)?;
-        interface.update(&mut watched.netlink, attributes).map_err(|error| {
+        let before = interface.device().note;
+        let updated = interface.update(&mut watched.netlink, attributes);
+        let Device { place: kept, note, .. } = interface.device();
+        if note != before {
+            self.keeper.note(&kept, &note, now);
+        }
+        updated.map_err(|error| {
             Failure::Refused(format!("interface {}: cannot be changed like its port: {error}", place.name))
         })
     }
 
     /// Removes a symbol's interface.
-    pub(crate) fn remove(&mut self, symbol: SymbolId) {
-        self.interfaces.remove(&symbol);
+    pub(crate) fn remove(
+        &mut self,
+        symbol: SymbolId,
+        namespaces: &mut [Namespace],
+        registry: &Registry,
+        now: Time,
+    ) {
+        let place = self.places.get(&symbol);
+        let namespace =
+            namespaces.iter_mut().find(|found| place.is_some_and(|place| place.namespace == found.id));
+        self.remove_from(symbol, namespace.and_then(Namespace::watched), registry, now);
+    }
+
+    /// Removes all interfaces.
+    pub(crate) fn remove_all(&mut self, namespaces: &mut [Namespace], registry: &Registry, now: Time) {
+        while let Some(symbol) = self.interfaces.keys().next().copied() {
+            self.remove(symbol, namespaces, registry, now);
+        }
+    }
+
+    fn remove_from(
+        &mut self,
+        symbol: SymbolId,
+        watched: Option<&mut Watched>,
+        registry: &Registry,
+        now: Time,
+    ) {
+        let Some(interface) = self.interfaces.remove(&symbol) else { return };
+        // As long as the keeper holds it too, closing it here would leave it with epoll.
+        let descriptor = interface.tap.as_raw_fd();
+        if let Err(error) = registry.deregister(&mut SourceFd(&descriptor)) {
+            warn!(target: "control::symbol", "symbol {}: {error}", self.name(symbol));
+        }
+        self.keeper.forget(&interface.device().place, now);
+        if let Some(watched) = watched {
+            interface.remove(&watched.netns, &mut watched.netlink);
+        }
     }
 
     /// Removes the interfaces of a namespace that is gone, and names their symbols.
-    pub(crate) fn remove_all_in(&mut self, namespace: NamespaceId) -> Vec<SymbolId> {
+    pub(crate) fn remove_all_in(
+        &mut self,
+        namespace: NamespaceId,
+        registry: &Registry,
+        now: Time,
+    ) -> Vec<SymbolId> {
         let here =
             |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
         let gone: Vec<SymbolId> = self.interfaces.keys().copied().filter(here).collect();
         for symbol in &gone {
-            self.interfaces.remove(symbol);
+            self.remove_from(*symbol, None, registry, now);
         }
         gone
     }
@@ -127,4 +251,16 @@ impl Symbols {
             })
             .collect()
     }
+}
+
+/// Has mio tell of what programs send.
+fn watch(symbol: SymbolId, interface: &SymbolInterface, registry: &Registry) -> io::Result<()> {
+    let descriptor = interface.tap.as_raw_fd();
+    registry.register(&mut SourceFd(&descriptor), Source::Symbol(symbol).token(), Interest::READABLE)
+}
+
+/// How the keeper calls a symbol's place.
+fn keeper_place(namespace: &Namespace, place: &Place) -> l2link_os::keeper::Place {
+    let netns = namespace.name().unwrap_or_default().to_owned();
+    l2link_os::keeper::Place { netns, interface: place.name.clone() }
 }

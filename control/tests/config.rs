@@ -3,7 +3,7 @@
 use rstest::rstest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const LINK: &str = "name = \"control1\"\n[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\n";
@@ -71,6 +71,24 @@ fn errors_name_the_place(#[case] symbols: &str, #[case] expected: &str) {
     assert!(stderr.contains('^'), "the place is shown: {stderr}");
 }
 
+#[rstest]
+#[case::keep("keep_symbols_ms", 0, 3_600_000)]
+#[case::hold("carrier_hold_ms", 0, 3_600_000)]
+fn times_have_bounds(#[case] key: &str, #[case] least: u64, #[case] most: u64) {
+    let file = |value: u64| write(&format!("{key} = {value}\n{LINK}"), 0o600);
+    for value in [least, most] {
+        let (path, _folder) = file(value);
+        let output = run(&path);
+        assert!(output.status.success(), "{value}: {}", stderr(&output));
+    }
+    let (path, _folder) = file(most + 1);
+    let output = run(&path);
+    assert_eq!(output.status.code(), Some(2));
+    let expected =
+        format!("control.toml:1:{}: {key} is {}; 0 to {most} are allowed", key.len() + 4, most + 1);
+    assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+}
+
 #[test]
 fn a_key_that_others_can_read_is_refused() {
     let (output, _folder) = check("", 0o644);
@@ -87,13 +105,18 @@ fn a_missing_file_is_named() {
 }
 
 fn check(symbols: &str, key_mode: u32) -> (Output, tempfile::TempDir) {
+    let (path, folder) = write(&format!("{LINK}{symbols}"), key_mode);
+    (run(&path), folder)
+}
+
+fn write(text: &str, key_mode: u32) -> (PathBuf, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("psk");
     fs::write(&key, "00".repeat(32)).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(key_mode)).unwrap();
     let path = folder.path().join("control.toml");
-    fs::write(&path, format!("{LINK}{symbols}")).unwrap();
-    (run(&path), folder)
+    fs::write(&path, text).unwrap();
+    (path, folder)
 }
 
 fn run(path: &Path) -> Output {

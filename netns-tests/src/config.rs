@@ -29,6 +29,8 @@ pub struct Port {
 pub struct Control {
     /// Its name on the segment.
     pub name: String,
+    /// More lines before all sections, such as `carrier_hold_ms`.
+    pub more: String,
     /// More lines of `[link]`.
     pub link: String,
     /// Its symbols.
@@ -56,7 +58,12 @@ impl Default for Relay {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { name: "control1".into(), link: String::new(), symbols: vec![Symbol::new("eth1")] }
+        Self {
+            name: "control1".into(),
+            more: String::new(),
+            link: String::new(),
+            symbols: vec![Symbol::new("eth1")],
+        }
     }
 }
 
@@ -91,6 +98,9 @@ impl fmt::Display for Relay {
 
 impl fmt::Display for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.more.is_empty() {
+            writeln!(f, "{}", self.more)?;
+        }
         head(f, &self.name, &self.link)?;
         for Symbol { relay, port, netns, more } in &self.symbols {
             write!(

@@ -4,6 +4,7 @@ use crate::netns::Netns;
 use crate::process::{Finished, Process};
 use crate::wait::{SOON, eventually};
 use crate::{binary, lab};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
@@ -115,6 +116,33 @@ impl Daemon {
         let status: ExitStatus = self.process().terminate(SOON);
         assert!(status.success(), "{}: {status}\n{}", self.program, self.log());
         self.process = None;
+    }
+
+    /// Has it exit and leave everything to a successor, and checks that it was content with itself.
+    ///
+    /// # Panics
+    /// When it does not end in time, or not with 0.
+    #[track_caller]
+    pub fn leave(&mut self) {
+        self.process().signal(Signal::SIGUSR2);
+        let status: ExitStatus = self.process().wait(SOON);
+        assert!(status.success(), "{}: {status}\n{}", self.program, self.log());
+        self.process = None;
+    }
+
+    /// Process ids of the keepers that hold its symbols' devices.
+    #[must_use]
+    pub fn keepers(&self) -> Vec<u32> {
+        let socket = self.folder.join("sock.keeper");
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| {
+            // A process that has ended meanwhile, or waits for its parent to notice, has none.
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            words.get(1) == Some(&&b"keeper"[..]) && words.contains(&socket.as_os_str().as_encoded_bytes())
+        })
+        .collect()
     }
 
     /// Everything it has logged, in all its lives.

@@ -201,7 +201,7 @@ impl Daemon {
     fn read_signals(&mut self) {
         loop {
             match self.signals.next() {
-                Ok(Some(Signal::Stop)) => self.stopping = true,
+                Ok(Some(Signal::Stop | Signal::Leave)) => self.stopping = true,
                 Ok(Some(Signal::Reload)) => log::warn!(
                     target: "relay::daemon",
                     "this version does not apply a changed configuration: restart l2relay"

@@ -1,6 +1,7 @@
 //! What the core is told at its start.
 
 use crate::Exposure;
+use core::time::Duration;
 
 /// The control's part of the configuration.
 #[derive(Debug, Clone)]
@@ -9,6 +10,9 @@ pub struct Config {
     pub symbols: Vec<SymbolConfig>,
     /// Whether something tells when sockets are opened; without it the core asks for looks more often.
     pub triggered: bool,
+    /// How long a symbol keeps its carrier without contact to its relay, after contact was lost and after an interface
+    /// was adopted. Zero takes it at once.
+    pub carrier_hold: Duration,
 }
 
 /// One symbol of kind `interface`.

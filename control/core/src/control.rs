@@ -10,6 +10,7 @@ use crate::show::SymbolRow;
 use crate::symbol::{Interface, Looked, RETRY_INTERFACE, Stage, State, Symbol};
 use crate::symbol_rules::Tables;
 use crate::{Config, NamespaceId};
+use core::time::Duration;
 use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
 use frames::{Mac, SymbolId};
@@ -39,6 +40,8 @@ pub struct Control {
     pub(crate) sweep_at: Option<Time>,
     /// When rules are asked for again whose refusal may have passed.
     pub(crate) ask_again_at: Option<Time>,
+    /// How long a symbol keeps its carrier without contact.
+    pub(crate) carrier_hold: Duration,
     /// A rule waits in the link that a parcel must not overtake.
     pub(crate) rules_first: bool,
 }
@@ -52,6 +55,8 @@ enum Timer {
     Look(NamespaceId),
     /// Another try of a symbol that was refused or failed.
     Retry(SymbolId),
+    /// The end of a carrier without contact.
+    Hold(SymbolId),
     /// A search for idle flows.
     Sweep,
     /// Another try of rules that were refused.
@@ -76,6 +81,7 @@ impl Control {
             actions: VecDeque::new(),
             sweep_at: None,
             ask_again_at: None,
+            carrier_hold: config.carrier_hold,
             rules_first: false,
         };
         for (id, symbol) in (1..).map(SymbolId).zip(config.symbols) {
@@ -114,6 +120,7 @@ impl Control {
                 // Below, for all namespaces.
                 Timer::Look(_) => {}
                 Timer::Retry(symbol) => self.retry(symbol, now),
+                Timer::Hold(symbol) => self.end_hold(symbol, now),
                 Timer::Sweep => self.sweep_flows(now),
                 Timer::AskAgain => self.ask_again(),
             }
@@ -129,10 +136,11 @@ impl Control {
                 .filter_map(|looks| Some((looks.timeout()?, Timer::Look(place.id))))
         });
         let retries = self.symbols.iter().filter_map(|symbol| Some((symbol.retry?, Timer::Retry(symbol.id))));
+        let holds = self.symbols.iter().filter_map(|symbol| Some((symbol.hold?, Timer::Hold(symbol.id))));
         let link = self.link.poll_timeout().map(|time| (time, Timer::Link));
         let sweep = self.sweep_at.map(|time| (time, Timer::Sweep));
         let ask_again = self.ask_again_at.map(|time| (time, Timer::AskAgain));
-        looks.chain(retries).chain(link).chain(sweep).chain(ask_again)
+        looks.chain(retries).chain(holds).chain(link).chain(sweep).chain(ask_again)
     }
 
     /// The namespaces of the configuration, in order of their [`NamespaceId`]: their name, or none for the daemon's
@@ -180,13 +188,8 @@ impl Control {
         if let Some(attributes) = newer {
             self.actions.push_back(Action::UpdateSymbol { symbol: id, attributes });
         }
-        if let Some(place) = self.namespace_mut(namespace) {
-            place.socket_looks.hint(now);
-            place.connection_looks.ask(now);
-            place.group_looks.ask(now);
-        }
         self.refresh(id, now);
-        self.look(now);
+        self.begin_looks(namespace, now);
     }
 
     /// The symbol's interface could not be made or changed, or has gone. It is tried again by itself.
@@ -266,7 +269,7 @@ impl Control {
     pub(crate) fn refresh(&mut self, id: SymbolId, now: Time) {
         let Some(symbol) = self.symbol_mut(id) else { return };
         let (state, reason) = symbol.state();
-        let up = state == State::Up;
+        let up = symbol.wants_carrier(state);
         if symbol.carrier != up && symbol.ifindex().is_some() {
             symbol.carrier = up;
             self.actions.push_back(Action::SetCarrier { symbol: id, up });
@@ -298,6 +301,16 @@ impl Control {
                 }
             }
         }
+    }
+
+    /// A symbol of the namespace is there, and its sockets, connections and groups are not known yet.
+    pub(crate) fn begin_looks(&mut self, namespace: NamespaceId, now: Time) {
+        if let Some(place) = self.namespace_mut(namespace) {
+            place.socket_looks.hint(now);
+            place.connection_looks.ask(now);
+            place.group_looks.ask(now);
+        }
+        self.look(now);
     }
 
     /// Asks for the looks that are due.

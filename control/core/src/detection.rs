@@ -75,9 +75,9 @@ impl Control {
         symbol.looked.sockets = true;
     }
 
-    /// Where a symbol stands, while its interface is there.
+    /// Where a symbol stands, while its interface is there and its addresses are known.
     pub(crate) fn seat(&self, symbol: &Symbol) -> Option<Seat> {
-        let interface = symbol.ifindex()?;
+        let interface = symbol.attributes.as_ref().and(symbol.ifindex())?;
         let neighbors =
             self.symbols.iter().filter(|other| other.namespace == symbol.namespace && other.id != symbol.id);
         let others = neighbors.flat_map(Symbol::addresses).collect();

@@ -12,6 +12,7 @@
 //! | [`action`], [`report`], [`show`] | what goes out: to the shell, to `l2ctl monitor`, to `l2ctl show` |
 //! | `control` | [`Control`]: relays, messages, parcels |
 //! | `symbol` | a symbol and the stages of its life |
+//! | `carrier` | its carrier, which outlives contact for a while |
 //! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
@@ -21,6 +22,7 @@
 
 pub mod action;
 pub mod attributes;
+mod carrier;
 pub mod config;
 mod control;
 mod detection;

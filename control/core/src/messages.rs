@@ -8,7 +8,7 @@ use crate::relay::RelayId;
 use crate::report::Event;
 use crate::rule::{RuleState, Told};
 use crate::show::{PeerRow, PortRow};
-use crate::symbol::{Interface, RETRY_REFUSED, Stage};
+use crate::symbol::{Interface, Looked, RETRY_REFUSED, Stage};
 use crate::symbol_rules::Grant;
 use frames::discovery::Role;
 use frames::message::{
@@ -71,7 +71,9 @@ impl Control {
             self.report(Event::PeerDown(row), now);
         }
         for id in self.symbols_of(relay) {
+            let end = now + self.carrier_hold;
             let Some(symbol) = self.symbols.iter_mut().find(|symbol| symbol.id == id) else { continue };
+            symbol.hold_carrier(end, now);
             symbol.stage = Stage::Waiting;
             symbol.down_tunnel = None;
             symbol.rules.suspend(&mut self.tables);
@@ -116,7 +118,17 @@ impl Control {
             | Message::RuleDelete(_)
             | Message::RulesEnd
             | Message::MembershipAdd(_)
-            | Message::MembershipDelete(_) => self.drops.drop(DropReason::BadMessage),
+            | Message::MembershipDelete(_)
+            | Message::PortAddresses(_)
+            | Message::RouteAdd(_)
+            | Message::RouteDelete(_)
+            | Message::RoutesBegin(_)
+            | Message::RoutesEnd(_)
+            | Message::RoutesDigestRequest(_) => self.drops.drop(DropReason::BadMessage),
+            Message::AddressReply(_)
+            | Message::RouteReply(_)
+            | Message::RoutesDone(_)
+            | Message::RoutesDigestReply(_) => {}
         }
     }
 
@@ -163,6 +175,12 @@ impl Control {
         let before = symbol.attributes.replace(attributes.clone());
         match symbol.interface {
             Interface::None => self.create_symbol(id),
+            // Adopted: the looks begin now that the addresses are known.
+            Interface::Created(_) if before.is_none() => {
+                symbol.looked = Looked::default();
+                self.act(Action::UpdateSymbol { symbol: id, attributes });
+                self.begin_looks(namespace, now);
+            }
             Interface::Created(_) if before.as_ref() != Some(&attributes) => {
                 self.act(Action::UpdateSymbol { symbol: id, attributes });
                 // Which sockets are reached through which symbol depends on the addresses.
@@ -171,6 +189,8 @@ impl Control {
                 }
                 self.look(now);
             }
+            // It was adopted and lost again before anybody knew how to make it.
+            Interface::Failed(_) if before.is_none() => self.create_symbol(id),
             // The next try takes the new ones, or the interface is brought in line when it is there.
             Interface::Creating | Interface::Created(_) | Interface::Failed(_) => {}
         }

@@ -56,6 +56,8 @@ pub struct SymbolRow {
     pub mtu: Option<u32>,
     pub addresses: Vec<String>,
     pub down_tunnel: Option<u32>,
+    /// Whether programs see a cable. It may stay for a while when the relay is lost.
+    pub carrier: bool,
 }
 
 /// A tunnel.
@@ -209,6 +211,7 @@ impl SymbolRow {
             mtu: attributes.map(|attributes| attributes.mtu),
             addresses: attributes.map(|attributes| attributes.address_texts()).unwrap_or_default(),
             down_tunnel: symbol.down_tunnel.map(|tunnel| tunnel.0),
+            carrier: symbol.carrier,
         }
     }
 }

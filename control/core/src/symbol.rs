@@ -11,7 +11,7 @@
 //! | waiting | something that has not been there yet: the relay, its answer, the namespace |
 //! | refused | the relay or the kernel said no; asked again every [`RETRY_REFUSED`] or [`RETRY_INTERFACE`] |
 //! | up | packets can pass |
-//! | down | it was there: contact is lost, or the port is down; the interface stays, without carrier |
+//! | down | it was there: contact is lost, or the port is down; the interface stays, without carrier ([`crate::carrier`]) |
 
 use crate::attributes::Attributes;
 use crate::config::SymbolConfig;
@@ -97,6 +97,8 @@ pub(crate) struct Symbol {
     pub(crate) retry: Option<Time>,
     /// Carrier as the shell was told last.
     pub(crate) carrier: bool,
+    /// Until when a carrier stays that was there when contact was lost.
+    pub(crate) hold: Option<Time>,
     /// State and reason that were told last.
     pub(crate) told: (State, Option<String>),
     pub(crate) rules: SymbolRules,
@@ -129,6 +131,7 @@ impl Symbol {
             request: RequestId(0),
             retry: None,
             carrier: false,
+            hold: None,
             told: (State::Waiting, None),
             rules: SymbolRules::new(id),
             looked: Looked::default(),
@@ -164,6 +167,10 @@ impl Symbol {
         let relay = &self.config.relay;
         let with = |state, reason: String| (state, Some(reason));
         match (&self.stage, &self.attributes) {
+            // Adopted, and not heard of since.
+            (Stage::Waiting | Stage::Requested, None) if self.ifindex().is_some() => {
+                return with(State::Down, format!("no contact with relay {relay}"));
+            }
             (Stage::Waiting, None) => {
                 return with(State::Waiting, format!("relay {relay} has not been heard"));
             }

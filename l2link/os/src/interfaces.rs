@@ -142,6 +142,15 @@ impl Netlink {
         self.requests.change(RouteNetlinkMessage::SetLink(message), 0)
     }
 
+    /// Removes an interface; one that is not there is no error.
+    ///
+    /// # Errors
+    /// The kernel's, `EOPNOTSUPP` for one that is no virtual interface.
+    pub fn delete_link(&mut self, ifindex: IfIndex) -> io::Result<()> {
+        let message = RouteNetlinkMessage::DelLink(link_message(ifindex));
+        unless(libc::ENODEV, self.requests.change(message, 0))
+    }
+
     /// Sets the Ethernet address.
     ///
     /// # Errors
@@ -209,16 +218,17 @@ impl Netlink {
     /// # Errors
     /// The kernel's, `ENETUNREACH` or `EHOSTUNREACH` if no address of the interface shares a prefix with the gateway.
     pub fn add_default_route(&mut self, ifindex: IfIndex, gateway: IpAddr) -> io::Result<()> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family(gateway);
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = RouteProtocol::Static;
-        message.header.scope = RouteScope::Universe;
-        message.header.kind = RouteType::Unicast;
-        message.attributes =
-            vec![RouteAttribute::Gateway(RouteAddress::from(gateway)), RouteAttribute::Oif(ifindex.0)];
-        let result = self.requests.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
-        unless(libc::EEXIST, result)
+        let message = RouteNetlinkMessage::NewRoute(default_route(ifindex, gateway));
+        unless(libc::EEXIST, self.requests.change(message, NLM_F_CREATE | NLM_F_EXCL))
+    }
+
+    /// Removes what [`Netlink::add_default_route`] added; one that is not there is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn delete_default_route(&mut self, ifindex: IfIndex, gateway: IpAddr) -> io::Result<()> {
+        let message = RouteNetlinkMessage::DelRoute(default_route(ifindex, gateway));
+        unless(libc::ESRCH, self.requests.change(message, 0))
     }
 
     fn set_attribute(&mut self, ifindex: IfIndex, attribute: LinkAttribute) -> io::Result<()> {
@@ -293,6 +303,18 @@ fn interface_address(answer: &RouteNetlinkMessage) -> Option<InterfaceAddress> {
 fn link_message(ifindex: IfIndex) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = ifindex.0;
+    message
+}
+
+fn default_route(ifindex: IfIndex, gateway: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(gateway);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message.attributes =
+        vec![RouteAttribute::Gateway(RouteAddress::from(gateway)), RouteAttribute::Oif(ifindex.0)];
     message
 }
 

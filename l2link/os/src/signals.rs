@@ -4,7 +4,7 @@ use crate::SetupError;
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +13,11 @@ pub enum Signal {
     Stop,
     /// SIGHUP: apply a changed configuration.
     Reload,
+    /// SIGUSR2: exit, and leave everything as it is for a successor.
+    Leave,
 }
 
-/// SIGTERM, SIGINT and SIGHUP of this process.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR2 of this process.
 #[derive(Debug)]
 pub struct Signals {
     descriptor: SignalFd,
@@ -32,6 +34,7 @@ impl Signals {
         mask.add(Number::SIGTERM);
         mask.add(Number::SIGINT);
         mask.add(Number::SIGHUP);
+        mask.add(Number::SIGUSR2);
         mask.thread_block()
             .and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC))
             .map(|descriptor| Self { descriptor })
@@ -47,8 +50,15 @@ impl Signals {
         let Some(signal) = self.descriptor.read_signal()? else { return Ok(None) };
         match i32::try_from(signal.ssi_signo) {
             Ok(libc::SIGHUP) => Ok(Some(Signal::Reload)),
+            Ok(libc::SIGUSR2) => Ok(Some(Signal::Leave)),
             _ => Ok(Some(Signal::Stop)),
         }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 
@@ -73,6 +83,8 @@ mod tests {
         assert_eq!(signals.next().unwrap(), Some(Signal::Stop));
         pthread_kill(pthread_self(), Number::SIGINT).unwrap();
         assert_eq!(signals.next().unwrap(), Some(Signal::Stop));
+        pthread_kill(pthread_self(), Number::SIGUSR2).unwrap();
+        assert_eq!(signals.next().unwrap(), Some(Signal::Leave));
         assert_eq!(signals.next().unwrap(), None);
     }
 }

@@ -9,10 +9,10 @@ use crate::{NetNs, SetupError};
 use frames::data::PARCEL_MAX;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-/// A TAP device; it is removed when this is dropped.
+/// A TAP device; it is removed when this is dropped, unless another process holds it as well ([`keeper`](crate::keeper)).
 #[derive(Debug)]
 pub struct Tap {
     file: File,
@@ -44,6 +44,48 @@ impl Tap {
         tap.set_offloads().map_err(system)?;
         tap.set_carrier(false).map_err(system)?;
         Ok(tap)
+    }
+
+    /// Takes over a device that was made by [`Tap::create`], in this process or another, with its carrier as it is.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is not the device `name` of `netns`: it was removed, renamed or moved; else the kernel's.
+    pub fn adopt(device: OwnedFd, netns: &NetNs, name: &str) -> io::Result<Self> {
+        let tap = Self { file: File::from(device), parcel: vec![0; PARCEL_MAX].into_boxed_slice() };
+        if !tap.stands_as(netns, name)? {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        tap.set_offloads()?;
+        Ok(tap)
+    }
+
+    /// Whether it is the interface `name` of `netns`: somebody may have removed, renamed or moved it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stands_as(&self, netns: &NetNs, name: &str) -> io::Result<bool> {
+        let mut request = empty_request();
+        match control(&self.file, libc::TUNGETIFF, (&raw mut request).cast_const().cast()) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return Ok(false),
+            result => result?,
+        }
+        let letters = request.ifr_name.iter().map(|letter| letter.to_ne_bytes()[0]);
+        let named = letters.take_while(|letter| *letter != 0).eq(name.bytes());
+        Ok(named && namespace_of(&self.file)? == netns.inode())
+    }
+
+    /// Drops what programs sent while nobody read, and says how many parcels that were. It ends where a program sends
+    /// faster than this reads.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn discard(&mut self) -> io::Result<u64> {
+        for parcels in 0..QUEUE_MAX {
+            if self.read()?.is_none() {
+                return Ok(parcels);
+            }
+        }
+        Ok(QUEUE_MAX)
     }
 
     /// Takes one parcel that a program sent; `None` if none waits. The next call overwrites it.
@@ -95,6 +137,12 @@ impl Tap {
     }
 }
 
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl AsRawFd for Tap {
     fn as_raw_fd(&self) -> RawFd {
         self.file.as_raw_fd()
@@ -116,8 +164,7 @@ fn interface_request(name: &str) -> Result<libc::ifreq, SetupError> {
     if !valid || name.bytes().any(forbidden) {
         return Err(SetupError::InterfaceName(name.to_owned()));
     }
-    // SAFETY: all fields are integers, pointers and unions of them, for which zero is a value.
-    let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
+    let mut request = empty_request();
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
@@ -125,14 +172,34 @@ fn interface_request(name: &str) -> Result<libc::ifreq, SetupError> {
     Ok(request)
 }
 
+fn empty_request() -> libc::ifreq {
+    // SAFETY: all fields are integers, pointers and unions of them, for which zero is a value.
+    unsafe { core::mem::zeroed() }
+}
+
+/// Inode of the network namespace in which a device lies. It need not be that in which it was made.
+fn namespace_of(device: &File) -> io::Result<u64> {
+    // SAFETY: the request takes no argument and returns a descriptor or an error.
+    let descriptor = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNGETDEVNETNS) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
+    let namespace = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    Ok(namespace.metadata()?.ino())
+}
+
 /// One of the ioctl(2) requests of a TUN/TAP device. `argument` points at what the request reads, or is its value.
 fn control(file: &File, request: libc::Ioctl, argument: *const libc::c_void) -> io::Result<()> {
     // SAFETY: all callers are above; TUNSETIFF and TUNSETCARRIER read an `ifreq` and an `int` that their callers hold
-    // until this returns (TUNSETIFF writes the name back, which the caller's `ifreq` has room for), TUNSETOFFLOAD
-    // follows no pointer.
+    // until this returns, TUNSETIFF and TUNGETIFF write to an `ifreq` that is the caller's alone and mutable,
+    // TUNSETOFFLOAD follows no pointer.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), request, argument) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// More than the kernel queues for a device that nobody reads: 1000 by default (`txqueuelen`).
+const QUEUE_MAX: u64 = 4096;
 
 const TCP_OFFLOADS: libc::c_uint =
     libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;

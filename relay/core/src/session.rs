@@ -114,7 +114,17 @@ impl Relay {
             | Message::PortUpdate(_)
             | Message::TunnelReply(_)
             | Message::RuleReply(_)
-            | Message::RuleDeleted(_) => self.drop(DropReason::BadMessage),
+            | Message::RuleDeleted(_)
+            | Message::AddressReply(_)
+            | Message::RouteReply(_)
+            | Message::RoutesDone(_)
+            | Message::RoutesDigestReply(_) => self.drop(DropReason::BadMessage),
+            Message::PortAddresses(_)
+            | Message::RouteAdd(_)
+            | Message::RouteDelete(_)
+            | Message::RoutesBegin(_)
+            | Message::RoutesEnd(_)
+            | Message::RoutesDigestRequest(_) => {}
         }
     }
 

@@ -1,4 +1,5 @@
 //! A control and the model of a relay, joined by their real links in virtual time.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets};
 use control_core::{Action, Config, Control, Exposure, Failure, LinkVerdict, SymbolConfig, SymbolVerdict};
@@ -44,12 +45,22 @@ pub(crate) struct RelayModel {
     /// Why it refuses rules.
     pub(crate) refusal: Status,
     pub(crate) flags: PortFlags,
+    /// Whether it answers no message.
+    pub(crate) mute: bool,
+    /// Whether no frame reaches it.
+    pub(crate) deaf: bool,
     /// Whether the port changes right after it was granted.
     pub(crate) changes_at_once: bool,
 }
 
 impl World {
+    /// A world in which the carrier goes with the contact.
     pub(crate) fn new() -> Self {
+        Self::holding(Duration::ZERO)
+    }
+
+    /// A world in which the carrier stays for a while without contact.
+    pub(crate) fn holding(carrier_hold: Duration) -> Self {
         let symbol = SymbolConfig {
             relay: "relay1".into(),
             port: "eth1".into(),
@@ -58,9 +69,10 @@ impl World {
             exposure: Exposure::standard(false),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
+        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold };
         Self {
             now: Time(0),
-            control: Control::new(Config { symbols: vec![symbol], triggered: true }, link, [1; 32], Time(0)),
+            control: Control::new(config, link, [1; 32], Time(0)),
             relay: RelayModel::new(BootId(2), Time(0)),
             sockets: Vec::new(),
             connections: Vec::new(),
@@ -72,12 +84,16 @@ impl World {
 
     /// A world in which the symbol is up.
     pub(crate) fn up() -> Self {
-        let mut world = Self::new();
-        world.run(Duration::from_secs(3));
-        assert_eq!(world.symbol_state(), "up");
-        world.relay.heard.clear();
-        world.actions.clear();
-        world
+        Self::new().brought_up()
+    }
+
+    /// The same world when the symbol is up.
+    pub(crate) fn brought_up(mut self) -> Self {
+        self.run(Duration::from_secs(3));
+        assert_eq!(self.symbol_state(), "up");
+        self.relay.heard.clear();
+        self.actions.clear();
+        self
     }
 
     /// Lets time pass, in steps of 1 ms.
@@ -207,6 +223,8 @@ impl RelayModel {
             refuse_port: false,
             refuse_rules: BTreeSet::new(),
             refusal: Status::RESERVED,
+            mute: false,
+            deaf: false,
             changes_at_once: false,
             flags: PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER,
         }
@@ -222,6 +240,9 @@ impl RelayModel {
     }
 
     fn receive(&mut self, batch: &Batch, now: Time) {
+        if self.deaf {
+            return;
+        }
         for frame in batch.frames() {
             let mut frame = frame.to_vec();
             let mut parcels = 0;
@@ -263,6 +284,9 @@ impl RelayModel {
             other => other.kind().to_string(),
         };
         self.heard.push(text);
+        if self.mute {
+            return;
+        }
         let addresses = [PortAddress::new([192, 0, 2, 1].into(), 24)];
         let answer = match message {
             Message::PortRequest(request) => {
