@@ -1,5 +1,8 @@
 //! [`Netlink`]: interfaces, addresses and the default route of a namespace.
 
+mod extra_macs;
+mod given;
+
 use crate::rtnetlink::Requests;
 use crate::{NetNs, SetupError, ethtool};
 use core::fmt;
@@ -190,18 +193,11 @@ impl Netlink {
     /// # Errors
     /// The kernel's.
     pub fn add_address(&mut self, address: InterfaceAddress, dad: Dad) -> io::Result<()> {
-        let mut message = address_message(address);
+        let mut message = new_address(address);
         if dad == Dad::Off && address.address.is_ipv6() {
             message.header.flags = AddressHeaderFlags::Nodad;
         }
-        if let (IpAddr::V4(v4), 0..=30) = (address.address, address.prefix) {
-            let host = u32::MAX.checked_shr(address.prefix.into()).unwrap_or(0);
-            let broadcast = Ipv4Addr::from_bits(v4.to_bits() | host);
-            message.attributes.push(AddressAttribute::Broadcast(broadcast));
-        }
-        let result =
-            self.requests.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL);
-        unless(libc::EEXIST, result)
+        unless(libc::EEXIST, self.create_address(message))
     }
 
     /// Removes an address; one that is not there is no error.
@@ -229,6 +225,10 @@ impl Netlink {
     pub fn delete_default_route(&mut self, ifindex: IfIndex, gateway: IpAddr) -> io::Result<()> {
         let message = RouteNetlinkMessage::DelRoute(default_route(ifindex, gateway));
         unless(libc::ESRCH, self.requests.change(message, 0))
+    }
+
+    fn create_address(&mut self, message: AddressMessage) -> io::Result<()> {
+        self.requests.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
     fn set_attribute(&mut self, ifindex: IfIndex, attribute: LinkAttribute) -> io::Result<()> {
@@ -310,7 +310,7 @@ fn default_route(ifindex: IfIndex, gateway: IpAddr) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(gateway);
     message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Static;
+    message.header.protocol = RouteProtocol::Other(crate::routes::PROTOCOL);
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
     message.attributes =
@@ -325,6 +325,17 @@ fn address_message(address: InterfaceAddress) -> AddressMessage {
     message.header.index = address.ifindex.0;
     message.attributes =
         vec![AddressAttribute::Local(address.address), AddressAttribute::Address(address.address)];
+    message
+}
+
+/// As [`address_message`], with the broadcast address of an IPv4 prefix that has one.
+fn new_address(address: InterfaceAddress) -> AddressMessage {
+    let mut message = address_message(address);
+    if let (IpAddr::V4(v4), 0..=30) = (address.address, address.prefix) {
+        let host = u32::MAX.checked_shr(address.prefix.into()).unwrap_or(0);
+        let broadcast = Ipv4Addr::from_bits(v4.to_bits() | host);
+        message.attributes.push(AddressAttribute::Broadcast(broadcast));
+    }
     message
 }
 

@@ -97,6 +97,11 @@ impl Discard {
         run(&self.netns, REMOVE)
     }
 
+    /// Leaves the table for a successor.
+    pub fn leave(mut self) {
+        self.installed = false;
+    }
+
     /// Removes a table that a crash left behind, if there is one.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ impl Requests {
             netns.run(|| Socket::new(NETLINK_ROUTE)).and_then(|socket| socket).map_err(system)?;
         socket.bind_auto().map_err(system)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(system)?;
+        // Lists are filtered by the kernel as the request says; before Linux 4.20 they are complete.
+        let _ = socket.set_netlink_get_strict_chk(true);
         Ok(Self { socket, sequence: 0 })
     }
 

@@ -6,9 +6,11 @@
 
 mod name;
 mod section;
+mod table;
 
 pub use name::{device_name, interface_name};
 pub use section::{ApiSection, DataMode, LinkSection, LinkSettings, SecurityMode};
+pub use table::{TableWord, routing_table};
 
 use core::fmt;
 use core::ops::Range;

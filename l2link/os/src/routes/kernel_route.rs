@@ -102,7 +102,7 @@ impl KernelRoute {
         };
         let (mut destination, mut table, mut metric, mut mtu) = (unspecified, u32::from(table), 0, 0);
         let (mut single, mut several) = (Hop::default(), Vec::new());
-        single.onlink = f0 & RTNH_F_ONLINK != 0;
+        single.onlink = flags & u32::from(RTNH_F_ONLINK) != 0;
         let mut object = false;
         for (attribute, value) in Attributes(attributes) {
             match attribute {

@@ -3,8 +3,9 @@
 //! # Theory of operation
 //! Linux drops IPv4 routes without a word when their interface is set down or removed, when the address goes that made
 //! their gateway reachable, and when the nexthop object goes that they use (`fib_sync_down_dev`, `fib_sync_down_addr` of
-//! `net/ipv4/fib_semantics.c`). Every event after which that may have happened becomes a [`RouteEvent::Redump`], as does
-//! a receive buffer that overflowed: the owner then lists the routes anew and compares.
+//! `net/ipv4/fib_semantics.c`). An IPv6 route by a group of nexthop objects loses those of an interface that is set down,
+//! and those that are deleted, as quietly. Every event after which that may have happened becomes a
+//! [`RouteEvent::Redump`], as does a receive buffer that overflowed: the owner then lists the routes anew and compares.
 
 use super::Families;
 use super::kernel_route::KernelRoute;
@@ -43,6 +44,19 @@ pub enum RouteEvent {
     Interfaces,
 }
 
+impl RouteEvent {
+    /// Whether an IPv6 route changed, or may have.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        match self {
+            Self::Set { route, .. } => route.key.prefix.address().is_ipv6(),
+            Self::Gone { key, .. } => key.prefix.address().is_ipv6(),
+            Self::Redump(families) => families.ipv6(),
+            Self::Interfaces => false,
+        }
+    }
+}
+
 /// How a route came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -66,7 +80,7 @@ pub struct RouteMonitor {
 
 /// RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP of `linux/rtnetlink.h`.
 const GROUPS: [u32; 6] = [1, 5, 7, 9, 11, 32];
-/// Bytes: some 80,000 notifications. A routing daemon that starts makes more than a hundred thousand in a second.
+/// Bytes: some 160,000 notifications. A routing daemon that starts makes more than a hundred thousand in a second.
 const RECEIVE_BUFFER: usize = 64 << 20;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -109,6 +123,14 @@ impl RouteMonitor {
         Ok(self.events.pop_front())
     }
 
+    /// Leaves out what `writer` changes from now on: its owner knows.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn ignore(&self, writer: &super::RouteWriter) -> io::Result<()> {
+        self.channel.ignore(writer.port()?)
+    }
+
     /// How often notifications were lost since the last call; each time came a [`RouteEvent::Redump`].
     pub fn overruns(&mut self) -> u64 {
         core::mem::take(&mut self.overruns)
@@ -127,14 +149,10 @@ impl RouteMonitor {
                     };
                     events.extend(KernelRoute::parse(payload).map(|route| RouteEvent::Set { route, how }));
                 }
-                RTM_DELROUTE => events.extend(KernelRoute::parse(payload).map(|route| RouteEvent::Gone {
-                    key: route.key,
-                    protocol: route.protocol,
-                    nexthops: route.nexthops.len(),
-                })),
+                RTM_DELROUTE => events.extend(KernelRoute::parse(payload).map(gone)),
                 kind @ (RTM_NEWLINK | RTM_DELLINK) => {
                     if went_down(kind, payload, up) {
-                        events.push_back(RouteEvent::Redump(Families::Ipv4));
+                        events.push_back(RouteEvent::Redump(Families::Both));
                     }
                     events.push_back(RouteEvent::Interfaces);
                 }
@@ -145,7 +163,7 @@ impl RouteMonitor {
                     }
                     events.push_back(RouteEvent::Interfaces);
                 }
-                RTM_DELNEXTHOP => events.push_back(RouteEvent::Redump(Families::Ipv4)),
+                RTM_DELNEXTHOP => events.push_back(RouteEvent::Redump(Families::Both)),
                 RTM_NEWNEXTHOP if flags & NLM_F_REPLACE != 0 => {
                     events.push_back(RouteEvent::Redump(Families::Both));
                 }
@@ -154,6 +172,15 @@ impl RouteMonitor {
             ControlFlow::Continue(())
         });
     }
+}
+
+/// A route is gone. One that the key does not tell from others (of one type of service only, say) leaves them there.
+fn gone(route: KernelRoute) -> RouteEvent {
+    if route.unsupported.is_some() {
+        let ipv4 = route.key.prefix.address().is_ipv4();
+        return RouteEvent::Redump(if ipv4 { Families::Ipv4 } else { Families::Ipv6 });
+    }
+    RouteEvent::Gone { key: route.key, protocol: route.protocol, nexthops: route.nexthops.len() }
 }
 
 /// Whether an interface is down that was up, or was not known.

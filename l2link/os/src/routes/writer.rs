@@ -20,6 +20,17 @@ pub enum RouteChange {
     Delete(RouteKey, u8),
 }
 
+impl RouteChange {
+    /// Whether it is about an IPv6 route.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        let (Self::Add(KernelRoute { key, .. })
+        | Self::Replace(KernelRoute { key, .. })
+        | Self::Delete(key, _)) = self;
+        key.prefix.address().is_ipv6()
+    }
+}
+
 /// A change that the kernel refused.
 #[derive(Debug)]
 pub struct RouteFailure {
@@ -79,6 +90,10 @@ impl RouteWriter {
             done += count as usize;
         }
         Ok(failures)
+    }
+
+    pub(super) fn port(&self) -> io::Result<u32> {
+        self.channel.port()
     }
 
     /// Writes as many changes as one send may hold, at least one, and returns their number.

@@ -6,6 +6,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuf
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::RcvBufForce;
+use socket2::{SockFilter, SockRef};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -19,6 +20,8 @@ const DUMP_TRIES: u32 = 8;
 pub(crate) const HEADER_LEN: usize = 16;
 /// Messages begin at multiples of this.
 const ALIGNMENT: usize = 4;
+/// Place of `nlmsg_pid` in `struct nlmsghdr`.
+const NLMSG_PID: u32 = 12;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -161,6 +164,27 @@ impl Channel {
         let first = self.sequence.wrapping_add(1);
         self.sequence = self.sequence.wrapping_add(count);
         first
+    }
+
+    /// The kernel's name for this socket, which stands in what it tells others of changes that were asked for here.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        let mut address = SocketAddr::new(0, 0);
+        self.socket.get_address(&mut address)?;
+        Ok(address.port_number())
+    }
+
+    /// Leaves out notifications of changes that were asked for at another socket.
+    pub(crate) fn ignore(&self, port: u32) -> io::Result<()> {
+        // The field is in host order, and the filter machine reads it in network order.
+        let port = u32::from_be_bytes(port.to_ne_bytes());
+        let step = |code: u32, jt, jf, k| SockFilter::new(u16::try_from(code).unwrap_or_default(), jt, jf, k);
+        let filter = [
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, NLMSG_PID),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, port),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+        ];
+        SockRef::from(&self.socket).attach_filter(&filter)
     }
 
     /// Sends messages as they are.
