@@ -27,7 +27,7 @@ pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
             "tunnels" => rows(&relay.show_tunnels()),
             "rules" => rows(&relay.show_rules()),
             "counters" => rows(&relay.show_counters()),
-            "routes" => success(Vec::<Value>::new()),
+            "routes" => routes(relay, word("after")),
             other => failure(format!("there is no object {other:?}; there are {OBJECTS}")),
         },
         (Some("show"), None) => failure(format!("show needs an \"object\": {OBJECTS}")),
@@ -43,6 +43,16 @@ pub(crate) fn event(event: &Event, now: Time) -> Value {
     let mut value = json!(event);
     value["time_us"] = json!(now.0);
     value
+}
+
+/// A page of routes. `next` names the place where it ends, for `after` of the next request; without it that was all.
+fn routes(relay: &Relay, after: Option<&str>) -> Value {
+    let (page, next) = relay.show_routes(after);
+    let mut answer = rows(&page);
+    if let Some(next) = next {
+        answer["next"] = json!(next);
+    }
+    answer
 }
 
 fn rows<T: Serialize>(rows: &[T]) -> Value {
@@ -113,6 +123,7 @@ mod tests {
             missed: Config::MISSED,
         };
         let relay = RelayConfig {
+            fib: relay_core::FibConfig::default(),
             name: "relay1".into(),
             ethertype: 0x88b5,
             ports: Vec::new(),

@@ -1,14 +1,18 @@
 //! `relay.toml`.
 
+use core::time::Duration;
 use frames::discovery::Role;
+use frames::route::Prefix;
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
-    ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, device_name, interface_name, load,
+    ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, TableWord, device_name, interface_name,
+    load, routing_table,
 };
 use l2link_os::{PortDiscard, Spared};
 use relay_core::police::Limits;
-use relay_core::{ControlName, Permission, PortConfig, RelayConfig, Unmatched};
+use relay_core::{ControlName, FibConfig, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
@@ -18,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) link: LinkSettings,
     pub(crate) relay: RelayConfig,
     pub(crate) api_socket: PathBuf,
+    /// Whether the machine is to forward packets.
+    pub(crate) forwarding: bool,
     /// What the operator should be told at every start.
     pub(crate) warnings: Vec<String>,
 }
@@ -31,7 +37,26 @@ struct File {
     #[serde(default)]
     api: ApiSection,
     #[serde(default)]
+    routes: RoutesSection,
+    #[serde(default)]
     port: Vec<PortSection>,
+}
+
+/// `[routes]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoutesSection {
+    hold_seconds: Option<Spanned<HoldWord>>,
+    forwarding: Option<bool>,
+    max: Option<Spanned<u64>>,
+}
+
+/// Values of `hold_seconds`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum HoldWord {
+    Seconds(u64),
+    Word(String),
 }
 
 /// `[[port]]`
@@ -53,7 +78,12 @@ struct PortSection {
 struct AllowSection {
     control: Spanned<String>,
     services: Option<Vec<Spanned<String>>>,
-    routes: Option<Spanned<bool>>,
+    #[serde(default)]
+    routes: bool,
+    prefixes: Option<Vec<Spanned<String>>>,
+    tables: Option<Vec<Spanned<TableWord>>>,
+    #[serde(default)]
+    addressing: bool,
 }
 
 /// Values of `unmatched`.
@@ -74,8 +104,11 @@ impl Settings {
         let api_socket = file.api.check(Role::Relay, &source)?;
         let mut warnings = link.warnings.clone();
         let ports = ports(&file, &source, &mut warnings)?;
-        let relay = RelayConfig { name, ethertype: link.ethertype, ports, limits: Limits::default() };
-        Ok(Self { link, relay, api_socket, warnings })
+        let fib = file.routes.check(&source)?;
+        let routed = ports.iter().flat_map(|port| &port.allow).any(|permission| permission.routes.is_some());
+        let forwarding = file.routes.forwarding.unwrap_or(routed);
+        let relay = RelayConfig { name, ethertype: link.ethertype, ports, limits: Limits::default(), fib };
+        Ok(Self { link, relay, api_socket, forwarding, warnings })
     }
 
     /// What the relay's kernel is kept from answering.
@@ -117,6 +150,32 @@ fn ports(
     Ok(ports)
 }
 
+impl RoutesSection {
+    fn check(&self, source: &ConfigSource) -> Result<FibConfig, ConfigError> {
+        let mut fib = FibConfig::default();
+        if let Some(word) = &self.hold_seconds {
+            fib.hold = match word.get_ref() {
+                HoldWord::Seconds(seconds) if *seconds <= HOLD_MAX => Some(Duration::from_secs(*seconds)),
+                HoldWord::Word(word) if word == "forever" => None,
+                HoldWord::Seconds(_) | HoldWord::Word(_) => {
+                    return Err(source
+                        .error_at(word.span(), "this is not a time to hold routes for")
+                        .help(format!("write 0 to {HOLD_MAX} seconds, or \"forever\"")));
+                }
+            };
+        }
+        if let Some(max) = &self.max {
+            fib.max = usize::try_from(*max.get_ref()).ok().filter(|max| *max > 0).ok_or_else(|| {
+                source.error_at(max.span(), "`max` must be at least 1").help("leave it out for 2000000")
+            })?;
+        }
+        Ok(fib)
+    }
+}
+
+/// Longest `hold_seconds`: a year.
+const HOLD_MAX: u64 = 366 * 24 * 3600;
+
 impl PortSection {
     fn check(&self, source: &ConfigSource, warnings: &mut Vec<String>) -> Result<PortConfig, ConfigError> {
         let interface = interface_name(&self.interface, source)?;
@@ -130,14 +189,14 @@ impl PortSection {
                 UnmatchedWord::Drop => Unmatched::Drop,
                 UnmatchedWord::Kernel => Unmatched::Kernel,
             },
-            allow: self.allow.iter().map(|allow| allow.check(source, warnings)).collect::<Result<_, _>>()?,
+            allow: self.allow.iter().map(|allow| allow.check(source)).collect::<Result<_, _>>()?,
             interface,
         })
     }
 }
 
 impl AllowSection {
-    fn check(&self, source: &ConfigSource, warnings: &mut Vec<String>) -> Result<Permission, ConfigError> {
+    fn check(&self, source: &ConfigSource) -> Result<Permission, ConfigError> {
         let control = match self.control.get_ref().as_str() {
             "*" => ControlName::Any,
             _ => ControlName::Named(device_name(&self.control, source)?),
@@ -146,12 +205,51 @@ impl AllowSection {
             Some(items) => services(items, source)?,
             None => ServiceSet::all(),
         };
-        if let Some(routes) = self.routes.as_ref().filter(|routes| *routes.get_ref()) {
-            let place = source.location(routes.span());
-            warnings.push(format!("{place}: routes = true has no effect: this version takes no routes"));
+        Ok(Permission {
+            control,
+            services,
+            routes: self.route_permission(source)?,
+            addressing: self.addressing,
+        })
+    }
+
+    fn route_permission(&self, source: &ConfigSource) -> Result<Option<RoutePermission>, ConfigError> {
+        if !self.routes {
+            let prefixes = self.prefixes.iter().flatten().map(Spanned::span);
+            let tables = self.tables.iter().flatten().map(Spanned::span);
+            return match prefixes.chain(tables).next() {
+                Some(span) => Err(source
+                    .error_at(span, "this limits routes, and no routes are allowed")
+                    .help("add `routes = true` to this [[port.allow]]")),
+                None => Ok(None),
+            };
         }
-        let routes = self.routes.as_ref().is_some_and(|routes| *routes.get_ref());
-        Ok(Permission { control, services, routes })
+        let mut permission = RoutePermission::default();
+        if let Some(prefixes) = &self.prefixes {
+            permission.prefixes =
+                prefixes.iter().map(|word| prefix(word, source)).collect::<Result<_, _>>()?;
+        }
+        if let Some(tables) = &self.tables {
+            permission.tables =
+                tables.iter().map(|word| routing_table(word, source)).collect::<Result<_, _>>()?;
+        }
+        Ok(Some(permission))
+    }
+}
+
+fn prefix(word: &Spanned<String>, source: &ConfigSource) -> Result<Prefix, ConfigError> {
+    let text = word.get_ref();
+    let error = |message: String| {
+        source.error_at(word.span(), message).help("write an address, a slash and a length: \"10.0.0.0/8\"")
+    };
+    let parts = text
+        .split_once('/')
+        .and_then(|(address, length)| Some((address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?)));
+    let Some((address, length)) = parts else { return Err(error(format!("{text:?} is not a prefix"))) };
+    match Prefix::new(address, length) {
+        Some(prefix) if prefix.address() == address => Ok(prefix),
+        Some(prefix) => Err(error(format!("{text} has bits beyond its length; {prefix} has none"))),
+        None => Err(error(format!("a prefix of {length} bits is longer than its address"))),
     }
 }
 

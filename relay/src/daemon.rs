@@ -6,9 +6,11 @@
 use crate::answer::{Asked, answer, event};
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::forwarding::Forwarding;
 use crate::interfaces::Interfaces;
 use crate::ports::Ports;
 use crate::quiet::Quiet;
+use crate::routes::Routes;
 use crate::source::Source;
 use crate::wire::{Wire, register};
 use core::time::Duration;
@@ -17,6 +19,7 @@ use frames::discovery::Role;
 use l2link::{Link, Time};
 use l2link_os::api::{ApiServer, Request, success};
 use l2link_os::privileges::{Capability, require};
+use l2link_os::routes::Families;
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::{NetNs, clock, seed};
 use mio::{Events, Poll};
@@ -38,9 +41,14 @@ pub(crate) struct Daemon {
     requests: Vec<Request>,
     /// Keeps the relay's kernel quiet; `None` without any port.
     quiet: Option<Quiet>,
+    /// The kernel's routes.
+    routes: Routes,
+    /// The settings of a router; put back when this is dropped.
+    forwarding: Forwarding,
     /// Sources that have something to read.
     ready: BTreeSet<Source>,
-    stopping: bool,
+    /// The signal that ends the daemon.
+    stopping: Option<Signal>,
     // Last, as the others' registrations end before it does.
     poll: Poll,
 }
@@ -67,6 +75,10 @@ impl Daemon {
         let mut ports = Ports::new(names, settings.link.ethertype);
         ports.open(&links, registry)?;
         let quiet = Quiet::begin(&netns, discards, registry)?;
+        let routes = Routes::open(&netns, registry)?;
+        let is_port = |name: &str| settings.relay.ports.iter().any(|port| port.interface == name);
+        let wanted = settings.forwarding;
+        let forwarding = Forwarding::begin(&netns, &settings.api_socket, wanted, &links, is_port)?;
 
         let (_, mac, mtu) = wire.attributes().unwrap_or_default();
         let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
@@ -86,8 +98,10 @@ impl Daemon {
             api,
             requests: Vec::new(),
             quiet,
+            routes,
+            forwarding,
             ready: BTreeSet::new(),
-            stopping: false,
+            stopping: None,
             poll,
         })
     }
@@ -101,8 +115,8 @@ impl Daemon {
             self.act(now);
             self.transmit(now);
             self.answer(now);
-            if self.stopping {
-                return self.stop(now);
+            if let Some(signal) = self.stopping {
+                return self.stop(signal, now);
             }
             // 2. Wait, unless something is left to read.
             let timeout = self.timeout(clock::now());
@@ -142,6 +156,16 @@ impl Daemon {
                     self.ready.insert(Source::Port(place));
                 }
             }
+            // 10. Routes, a millisecond's worth: a million of them must not hold packets up.
+            if self.ready.remove(&Source::Routes) && self.routes.follow(&mut self.relay, now) {
+                self.ready.insert(Source::Routes);
+            }
+            if self.routes.is_looking() {
+                self.routes.step(&mut self.relay, now);
+            }
+            if self.relay.routes_waiting() {
+                self.relay.change_routes();
+            }
         }
     }
 
@@ -152,6 +176,8 @@ impl Daemon {
                 Action::SetCapture { port, capture } => self.ports.set_capture(port, capture, now),
                 Action::Join { port, group } => self.ports.join(port, group, now),
                 Action::Leave { port, group } => self.ports.leave(port, group, now),
+                Action::ChangeRoutes(operations) => self.routes.change(operations, &mut self.relay, now),
+                Action::LookAtRoutes => self.routes.look(Families::Both),
                 Action::Tell(told) if self.api.monitored() => self.api.broadcast(&event(&told, now)),
                 Action::Tell(_) => {}
             }
@@ -179,7 +205,7 @@ impl Daemon {
     }
 
     fn timeout(&self, now: Time) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.relay.routes_waiting() || self.routes.is_looking() {
             return Some(Duration::ZERO);
         }
         let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout()].into_iter().flatten().min();
@@ -201,7 +227,7 @@ impl Daemon {
     fn read_signals(&mut self) {
         loop {
             match self.signals.next() {
-                Ok(Some(Signal::Stop | Signal::Leave)) => self.stopping = true,
+                Ok(Some(signal @ (Signal::Stop | Signal::Leave))) => self.stopping = Some(signal),
                 Ok(Some(Signal::Reload)) => log::warn!(
                     target: "relay::daemon",
                     "this version does not apply a changed configuration: restart l2relay"
@@ -288,14 +314,23 @@ impl Daemon {
         more
     }
 
-    /// Says goodbye, and leaves the machine as it was.
-    fn stop(mut self, now: Time) -> Result<(), Failure> {
+    /// Says goodbye, and leaves the machine as it was; or as it is, for a successor, who is told nothing.
+    fn stop(mut self, signal: Signal, now: Time) -> Result<(), Failure> {
+        if signal == Signal::Leave {
+            if let Some(quiet) = self.quiet.take() {
+                quiet.leave();
+            }
+            self.forwarding.leave();
+            log::info!(target: "relay::daemon", "stopped; routes and discards stay for a successor");
+            return Ok(());
+        }
         self.relay.close(now);
         self.act(now);
         self.transmit(now);
         if let Some(quiet) = self.quiet.take() {
             quiet.end()?;
         }
+        self.routes.remove_all()?;
         log::info!(target: "relay::daemon", "stopped");
         Ok(())
     }

@@ -5,9 +5,11 @@ mod complaint;
 mod config;
 mod daemon;
 mod failure;
+mod forwarding;
 mod interfaces;
 mod ports;
 mod quiet;
+mod routes;
 mod source;
 mod wire;
 

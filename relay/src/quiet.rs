@@ -49,6 +49,11 @@ impl Quiet {
         }
     }
 
+    /// Leaves the table for a successor.
+    pub(crate) fn leave(self) {
+        self.discard.leave();
+    }
+
     /// Removes the table.
     pub(crate) fn end(self) -> Result<(), SetupError> {
         self.discard.remove()

@@ -13,6 +13,8 @@ pub(crate) enum Source {
     Interfaces,
     /// The tables of nftables changed.
     Discard,
+    /// Routes of this machine changed.
+    Routes,
     /// Frames of the link arrived.
     Link,
     /// The command socket has a new client, or a client wrote something.
@@ -33,6 +35,7 @@ impl Source {
             Self::Interfaces => 1,
             Self::Link => 2,
             Self::Discard => 3,
+            Self::Routes => 4,
             Self::Api => Self::API.start,
             Self::Port(place) => Self::FIRST_PORT + place,
         })
@@ -45,6 +48,7 @@ impl Source {
             1 => Some(Self::Interfaces),
             2 => Some(Self::Link),
             3 => Some(Self::Discard),
+            4 => Some(Self::Routes),
             token if Self::API.contains(&token) => Some(Self::Api),
             token => token.checked_sub(Self::FIRST_PORT).map(Self::Port),
         }
@@ -57,6 +61,7 @@ impl fmt::Display for Source {
             Self::Signals => f.write_str("signals"),
             Self::Interfaces => f.write_str("interfaces"),
             Self::Discard => f.write_str("discard"),
+            Self::Routes => f.write_str("routes"),
             Self::Link => f.write_str("link"),
             Self::Api => f.write_str("api"),
             Self::Port(place) => write!(f, "port {}", place + 1),
@@ -74,6 +79,7 @@ mod tests {
             Source::Signals,
             Source::Interfaces,
             Source::Discard,
+            Source::Routes,
             Source::Link,
             Source::Api,
             Source::Port(0),
@@ -83,6 +89,6 @@ mod tests {
             assert_eq!(Source::of(source.token()), Some(source));
         }
         assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
-        assert_eq!(Source::of(Token(4)), None);
+        assert_eq!(Source::of(Token(5)), None);
     }
 }

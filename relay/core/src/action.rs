@@ -1,5 +1,6 @@
 //! What the shell is asked to do, and what monitors are told.
 
+use crate::fib::RouteOperation;
 use crate::show::{PeerRow, PortRow, RuleRow, SymbolRow};
 use frames::message::Group;
 use frames::{Mac, PortId};
@@ -31,6 +32,12 @@ pub enum Action {
         /// The group.
         group: Group,
     },
+    /// Change the kernel's table. The shell owes [`crate::Relay::handle_routes_changed`], and asks for the next batch by
+    /// [`crate::Relay::change_routes`].
+    ChangeRoutes(Vec<RouteOperation>),
+    /// Look at all routes with the project's mark. The shell owes [`crate::Relay::handle_look_begins`],
+    /// [`crate::Relay::handle_route_seen`] for each, and [`crate::Relay::handle_look_ends`].
+    LookAtRoutes,
     /// Tell the monitors.
     Tell(Box<Event>),
 }

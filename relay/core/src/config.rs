@@ -2,8 +2,11 @@
 
 use core::fmt;
 use frames::ProtocolAddress;
+use frames::route::{Prefix, RouteKey};
 use l2link::service::ServiceSet;
+use std::collections::BTreeSet;
 
+use crate::fib::FibConfig;
 use crate::police::Limits;
 
 /// What a [`crate::Relay`] is told at its start.
@@ -17,6 +20,23 @@ pub struct RelayConfig {
     pub ports: Vec<PortConfig>,
     /// Rates of punts.
     pub limits: Limits,
+    /// Routes.
+    pub fib: FibConfig,
+}
+
+impl RelayConfig {
+    /// Controls that may have routes, by name; `None` if any may.
+    pub(crate) fn route_claimants(&self) -> Option<BTreeSet<String>> {
+        let permissions = self.ports.iter().flat_map(|port| &port.allow);
+        let names =
+            permissions.filter(|permission| permission.routes.is_some()).map(|permission| match &permission
+                .control
+            {
+                ControlName::Any => None,
+                ControlName::Named(name) => Some(name.clone()),
+            });
+        names.collect()
+    }
 }
 
 /// One port that is offered.
@@ -50,8 +70,33 @@ pub struct Permission {
     pub control: ControlName,
     /// For which services.
     pub services: ServiceSet,
-    /// Whether routes are taken from this control.
-    pub routes: bool,
+    /// Which routes by the port are taken from this control; `None` for none at all.
+    pub routes: Option<RoutePermission>,
+    /// Whether it may give the port addresses.
+    pub addressing: bool,
+}
+
+/// Which routes a control may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePermission {
+    /// Prefixes in which the destination must lie; none for any destination.
+    pub prefixes: Vec<Prefix>,
+    /// Tables in which it may be.
+    pub tables: Vec<u32>,
+}
+
+impl Default for RoutePermission {
+    fn default() -> Self {
+        Self { prefixes: Vec::new(), tables: vec![RouteKey::MAIN] }
+    }
+}
+
+impl RoutePermission {
+    fn permits(&self, key: &RouteKey) -> bool {
+        let covered =
+            self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| prefix.covers(&key.prefix));
+        covered && self.tables.contains(&key.table)
+    }
 }
 
 /// Who a [`Permission`] is for.
@@ -75,6 +120,20 @@ impl PortConfig {
     pub fn permits_rule(&self, control: &str, address: &ProtocolAddress) -> bool {
         let neighbor = *address == ProtocolAddress::EtherType(ETHERTYPE_ARP);
         self.permissions(control).any(|permission| neighbor || permission.services.matches(address))
+    }
+
+    /// Whether the control may have a route by way of the port.
+    #[must_use]
+    pub fn permits_route(&self, control: &str, key: &RouteKey) -> bool {
+        self.permissions(control)
+            .filter_map(|permission| permission.routes.as_ref())
+            .any(|all| all.permits(key))
+    }
+
+    /// Whether the control may give the port addresses.
+    #[must_use]
+    pub fn permits_addressing(&self, control: &str) -> bool {
+        self.permissions(control).any(|permission| permission.addressing)
     }
 
     fn permissions<'a>(&'a self, control: &'a str) -> impl Iterator<Item = &'a Permission> {
@@ -145,7 +204,12 @@ mod tests {
     }
 
     fn permission(control: ControlName, services: &[&str]) -> Permission {
-        Permission { control, services: ServiceSet::parse(services).unwrap(), routes: false }
+        Permission {
+            control,
+            services: ServiceSet::parse(services).unwrap(),
+            routes: None,
+            addressing: false,
+        }
     }
 
     fn listener(port: u16) -> ProtocolAddress {

@@ -186,6 +186,13 @@ impl Dispatch {
         }
     }
 
+    /// As [`Dispatch::copies`], of the controls that `which` picks.
+    pub(crate) fn copies_of(&self, key: &Key, which: impl Fn(PeerId) -> bool, targets: &mut Targets) {
+        for member in self.members(key).iter().filter(|member| which(member.target.peer)) {
+            targets.push(member.target);
+        }
+    }
+
     /// Whether the target's rule is still in force.
     pub(crate) fn in_force(&self, target: &Target) -> bool {
         self.rules

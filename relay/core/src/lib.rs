@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`relay`] | [`Relay`]: inputs and outputs |
 //! | [`config`] | what the configuration file says, as types |
+//! | [`fib`] | routes: what controls want, and what the kernel has |
 //! | [`action`] | what the shell is asked to do, and what monitors are told |
 //! | [`port`] | the ports with their attributes |
 //! | [`show`] | the rows of `l2ctl show` |
@@ -20,11 +21,13 @@
 //! | `punt` | packets at a port, on their way up |
 //! | `select` | whom a packet is for |
 //! | `fragment` | fragments follow their first |
+//! | `routes` | routes between link, table and shell |
 //! | `membership` | groups that programs joined |
 #![forbid(unsafe_code)]
 
 pub mod action;
 pub mod config;
+pub mod fib;
 pub mod police;
 pub mod port;
 pub mod relay;
@@ -35,6 +38,7 @@ mod fragment;
 mod grant;
 mod membership;
 mod punt;
+mod routes;
 mod rule;
 mod select;
 mod session;
@@ -42,6 +46,7 @@ mod symbol;
 mod transfer;
 
 pub use action::{Action, Capture, Event};
-pub use config::{ControlName, Permission, PortConfig, RelayConfig, Unmatched};
+pub use config::{ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
+pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
 pub use port::PortState;
 pub use relay::{LinkVerdict, PortVerdict, Relay};

@@ -74,6 +74,11 @@ impl Memberships {
     pub(crate) fn accepts(&self, port: PortId, mac: frames::Mac) -> bool {
         !self.groups.is_empty() && self.groups.contains_key(&(port, Group::Ethernet(mac)))
     }
+
+    /// Whether a program of this control does.
+    pub(crate) fn is_joined_by(&self, port: PortId, mac: frames::Mac, peer: PeerId) -> bool {
+        self.groups.get(&(port, Group::Ethernet(mac))).is_some_and(|peers| peers.contains_key(&peer))
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::action::{Action, Capture, Event};
 use crate::config::RelayConfig;
 use crate::dispatch::{Dispatch, Target, Targets};
+use crate::fib::Fib;
 use crate::fragment::Fragments;
 use crate::membership::Memberships;
 use crate::police::{Police, PuntClass};
@@ -28,6 +29,7 @@ pub struct Relay {
     pub(crate) symbols: Symbols,
     pub(crate) dispatch: Dispatch,
     pub(crate) memberships: Memberships,
+    pub(crate) fib: Fib,
     /// Rules that were refused, until their control asks again, deletes them or goes.
     pub(crate) refusals: BTreeMap<(PeerId, UpTunnel), RuleRow>,
     pub(crate) actions: VecDeque<Action>,
@@ -86,6 +88,7 @@ impl Relay {
     /// A relay that has not seen any of its ports yet.
     #[must_use]
     pub fn new(config: RelayConfig, link: Link) -> Self {
+        let fib = Fib::new(config.fib.clone(), config.route_claimants());
         Self {
             ports: Ports::new(config.ports.clone()),
             config,
@@ -94,6 +97,7 @@ impl Relay {
             symbols: Symbols::default(),
             dispatch: Dispatch::default(),
             memberships: Memberships::default(),
+            fib,
             refusals: BTreeMap::new(),
             actions: VecDeque::new(),
             drops: Counters::default(),
@@ -173,6 +177,8 @@ impl Relay {
     pub fn handle_timeout(&mut self, now: Time) {
         self.link.handle_timeout(now);
         self.handle_link_events(now);
+        self.fib.handle_timeout(now);
+        self.answer_routes();
         let orphans = self.fragments.expire(now);
         self.drops.drops(DropReason::OrphanFragment, orphans);
     }
@@ -201,7 +207,10 @@ impl Relay {
     /// When [`Relay::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.link.poll_timeout(), self.fragments.poll_timeout()].into_iter().flatten().min()
+        [self.link.poll_timeout(), self.fragments.poll_timeout(), self.fib.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Most link frames that one parcel can become.

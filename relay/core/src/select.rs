@@ -14,6 +14,9 @@
 //!
 //! A symbol gets a packet once, however many of its rules match.
 //!
+//! A packet to a unicast Ethernet address that a control joined (a virtual router's) is not the relay's at all: its
+//! kernel passes over it. The symbols of that control get all of it, echo requests and transit included.
+//!
 //! What the relay's kernel answers itself is never punted: ARP requests and neighbour solicitations for an address of
 //! the relay, echo requests, and `relay_services`. Everything else of ARP and neighbour discovery, and router
 //! advertisements, go to every symbol: each has a rule for the EtherType of ARP that stands for all of these. An ICMP
@@ -57,6 +60,9 @@ impl Selector<'_> {
     /// Fills the targets of a packet that [`Selector::is_for_port`]; at least one, if it is not dropped.
     pub(crate) fn select(&mut self, port: &Port, view: &PacketView) -> Result<PuntClass, DropReason> {
         self.targets.clear();
+        if !view.destination.is_multicast() && view.destination != port.state.mac {
+            return self.station(port, view);
+        }
         let class = match &view.layer3 {
             Layer3::Arp { operation, target, .. } => {
                 let asked =
@@ -81,6 +87,19 @@ impl Selector<'_> {
             self.copies(&Key::ethertype(port.id, view.ethertype));
             self.copies(&Key::ethertype(port.id, ETHERTYPE_ALL));
         }
+        if self.targets.is_empty() { Err(DropReason::Unmatched) } else { Ok(class) }
+    }
+
+    /// What is for another station that controls stand for.
+    fn station(&mut self, port: &Port, view: &PacketView) -> Result<PuntClass, DropReason> {
+        let joined = |peer| self.memberships.is_joined_by(port.id, view.destination, peer);
+        self.dispatch.copies_of(&Key::ethertype(port.id, ETHERTYPE_ARP), joined, self.targets);
+        let class = match &view.layer3 {
+            Layer3::Arp { .. } => PuntClass::Neighbor,
+            Layer3::Ip(ip) if matches!(ip.protocol, ICMP | ICMPV6) => PuntClass::Icmp,
+            Layer3::Ip(_) => PuntClass::Transport,
+            Layer3::Other => PuntClass::Raw,
+        };
         if self.targets.is_empty() { Err(DropReason::Unmatched) } else { Ok(class) }
     }
 

@@ -15,14 +15,16 @@ use crate::police::Police;
 use crate::relay::{Control, Relay};
 use crate::show::PeerRow;
 use frames::discovery::Role;
-use frames::message::{Group, Membership, Message, Notice, Status};
+use frames::message::{Group, Membership, Message, Notice, RoutesDigestReply, RoutesSlice, Status};
 use frames::{DropReason, PortId};
 use l2link::{DownReason, Event as LinkEvent, PeerId, ReceivedMessage, Time};
 
 impl Relay {
     /// Takes in what the link has to tell. To be called when a batch of link frames ends.
     pub fn handle_link_events(&mut self, now: Time) {
+        let mut heard = false;
         while let Some(event) = self.link.poll_event() {
+            heard = true;
             match event {
                 LinkEvent::PeerUp { peer, role: Role::Control, name, boot } => {
                     log::info!(target: "relay::peer", "control {name} is up (boot {boot})");
@@ -45,9 +47,13 @@ impl Relay {
                 }
             }
         }
+        if heard {
+            self.answer_routes();
+        }
     }
 
     fn peer_up(&mut self, peer: PeerId, name: String, now: Time) {
+        self.fib.peer_up(peer, &name);
         match self.controls.get_mut(&peer) {
             Some(control) => control.name = name,
             None => {
@@ -66,6 +72,7 @@ impl Relay {
 
     fn peer_down(&mut self, peer: PeerId, reason: DownReason, now: Time) {
         log::info!(target: "relay::peer", "control {} is down: {reason}", self.control_name(peer));
+        self.fib.peer_down(peer, now);
         match reason {
             DownReason::Timeout | DownReason::Closed(_) => {
                 for symbol in self.symbols.of_peer(peer, |_| true) {
@@ -119,12 +126,16 @@ impl Relay {
             | Message::RouteReply(_)
             | Message::RoutesDone(_)
             | Message::RoutesDigestReply(_) => self.drop(DropReason::BadMessage),
-            Message::PortAddresses(_)
-            | Message::RouteAdd(_)
-            | Message::RouteDelete(_)
-            | Message::RoutesBegin(_)
-            | Message::RoutesEnd(_)
-            | Message::RoutesDigestRequest(_) => {}
+            Message::PortAddresses(_) => {}
+            Message::RouteAdd(add) => self.fib.add(peer, &add, &self.ports),
+            Message::RouteDelete(delete) => self.fib.delete(peer, delete.key, delete.request.0),
+            Message::RoutesBegin(RoutesSlice { request, slice }) => self.fib.begin(peer, slice, request.0),
+            Message::RoutesEnd(RoutesSlice { request, slice }) => self.fib.end(peer, slice, request.0),
+            Message::RoutesDigestRequest(of) => {
+                let parts = self.fib.digests(peer, of.slice);
+                let reply = RoutesDigestReply { of, parts };
+                self.link.send_message(peer, &Message::RoutesDigestReply(reply));
+            }
         }
     }
 

@@ -187,6 +187,7 @@ impl Relay {
                 rows.push(counter(format!("{direction}.{kind}.bytes"), traffic.bytes));
             }
         }
+        rows.extend(self.route_counters());
         for reason in DropReason::ALL {
             rows.push(counter(format!("drop.{reason}"), self.dropped(*reason)));
         }

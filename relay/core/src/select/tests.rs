@@ -40,14 +40,23 @@ fn transit_and_other_stations_are_left_alone() {
 }
 
 #[test]
-fn a_joined_ethernet_address_takes_packets_to_any_address() {
+fn everything_to_a_joined_ethernet_address_goes_to_who_joined_it() {
     let mut relay = Tables::new();
     let virtual_mac = Mac([0, 0, 0x5e, 0, 1, 1]);
-    relay.rule(1, 1, listener(Local::Any(Family::V4), 80));
-    let packet = PacketView { destination: virtual_mac, ..tcp("192.0.2.9", 1, "192.0.2.254", 80) };
-    assert_eq!(relay.gets(packet), NOT_FOR_PORT);
+    for peer in [1, 2] {
+        relay.rule(peer, peer, ProtocolAddress::EtherType(ETHERTYPE_ARP));
+    }
+    // Another control's, which is for the port's own address.
+    relay.rule(2, 3, listener(Local::Any(Family::V4), 80));
+    let to_it = |packet| PacketView { destination: virtual_mac, ..packet };
+    let web = to_it(tcp("192.0.2.9", 1, "192.0.2.254", 80));
+    assert_eq!(relay.gets(web), NOT_FOR_PORT);
     let _ = relay.memberships.add(PORT, Group::Ethernet(virtual_mac), PeerId(1));
-    assert_eq!(relay.gets(packet), Ok(vec![1]));
+    assert_eq!(relay.gets(web), Ok(vec![1]));
+    let request = Transport::Echo { kind: EchoKind::Request, id: 7 };
+    assert_eq!(relay.gets(to_it(ip(1, request, "192.0.2.9", "192.0.2.254"))), Ok(vec![1]));
+    assert_eq!(relay.gets(to_it(tcp("192.0.2.9", 1, "198.51.100.1", 22))), Ok(vec![1]), "routed by it");
+    assert_eq!(relay.gets(to_it(arp(ArpOperation::Request, "192.0.2.254"))), Ok(vec![1]));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use l2link::service::ServiceSet;
 use l2link::{Batch, Config, Event as LinkEvent, Link, PeerId, Rx, Security, Time};
 use relay_core::police::Limits;
 use relay_core::{
-    Action, ControlName, Event, LinkVerdict, Permission, PortConfig, PortState, PortVerdict, Relay,
-    RelayConfig, Unmatched,
+    Action, ControlName, Event, FibConfig, LinkVerdict, Permission, PortConfig, PortState, PortVerdict,
+    Relay, RelayConfig, Unmatched,
 };
 use std::time::Duration;
 
@@ -54,9 +54,11 @@ impl Segment {
         let permission = |name: &str, services| Permission {
             control: ControlName::Named(name.into()),
             services,
-            routes: false,
+            routes: None,
+            addressing: false,
         };
         let config = RelayConfig {
+            fib: FibConfig::default(),
             name: "relay1".into(),
             ethertype: 0x88b5,
             ports: vec![PortConfig {
@@ -215,7 +217,11 @@ impl Segment {
     pub(crate) fn told(&mut self) -> Vec<&'static str> {
         let told = self.actions.iter().filter_map(|action| match action {
             Action::Tell(event) => Some(name(event)),
-            Action::SetCapture { .. } | Action::Join { .. } | Action::Leave { .. } => None,
+            Action::SetCapture { .. }
+            | Action::Join { .. }
+            | Action::Leave { .. }
+            | Action::ChangeRoutes(_)
+            | Action::LookAtRoutes => None,
         });
         let told = told.collect();
         self.actions.clear();

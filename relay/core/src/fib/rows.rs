@@ -1,0 +1,147 @@
+//! `show routes`, some rows at a time.
+
+use super::{Entry, Fib, Installed, Intent};
+use crate::port::Ports;
+use core::ops::Bound;
+use frames::route::{Prefix, RouteContent, RouteKey};
+use serde::Serialize;
+
+/// A row of `show routes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RouteRow {
+    /// The relay.
+    pub relay: String,
+    /// Destination.
+    pub prefix: String,
+    /// Routing table.
+    pub table: u32,
+    /// Metric.
+    pub metric: u32,
+    /// `unicast`, `blackhole`, `unreachable` or `prohibit`.
+    pub kind: String,
+    /// Where it leads.
+    pub nexthops: Vec<RouteNexthopRow>,
+    /// The control that wants it; null if none does.
+    pub control: Option<String>,
+    /// `installed`, `pending`, `refused`, `stale` (installed, its control is gone or has yet to say it again), or
+    /// `orphan` (installed before the daemon started, not claimed yet).
+    pub state: &'static str,
+    /// Why it is refused; null if it is not.
+    pub reason: Option<String>,
+}
+
+/// A nexthop of a [`RouteRow`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RouteNexthopRow {
+    /// The port's name.
+    pub port: String,
+    /// The neighbour; null if the destination itself is one.
+    pub gateway: Option<String>,
+    /// Share of flows.
+    pub weight: u16,
+}
+
+/// Rows of one answer.
+pub(crate) const PAGE: usize = 1_000;
+
+impl Fib {
+    /// The rows behind the place that `after` names, and the name of the place where they end if there are more.
+    pub(crate) fn rows(
+        &self,
+        after: Option<&str>,
+        relay: &str,
+        ports: &Ports,
+    ) -> (Vec<RouteRow>, Option<String>) {
+        let after = after.and_then(place).map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rows = Vec::new();
+        for (key, entry) in self.entries.range((after, Bound::Unbounded)) {
+            self.rows_of(key, entry, relay, ports, &mut rows);
+            if rows.len() >= PAGE {
+                return (rows, Some(format!("{}|{}|{}", key.table, key.prefix, key.metric)));
+            }
+        }
+        (rows, None)
+    }
+
+    fn rows_of(&self, key: &RouteKey, entry: &Entry, relay: &str, ports: &Ports, rows: &mut Vec<RouteRow>) {
+        let row = |content: Option<RouteContent<'_>>, control, state, reason| RouteRow {
+            relay: relay.to_owned(),
+            prefix: key.prefix.to_string(),
+            table: key.table,
+            metric: key.metric,
+            kind: content.map_or("unicast".to_owned(), |content| content.kind.to_string()),
+            nexthops: content.map_or(Vec::new(), |content| nexthops(&content, ports)),
+            control,
+            state,
+            reason,
+        };
+        let name = |intent: &Intent| self.speakers.get(&intent.peer).map(|speaker| speaker.name.clone());
+        match (&entry.intent, entry.installed) {
+            (Some(intent), installed) => {
+                let refusal = self.refusals.get(key);
+                let reason = refusal.map(|refusal| format!("{}: {}", refusal.status, refusal.text));
+                let state = match installed {
+                    _ if refusal.is_some() => "refused",
+                    Installed::No | Installed::Other => "pending",
+                    Installed::Content(_) if self.is_stale(intent.peer, intent.epoch) => "stale",
+                    Installed::Content(_) if entry.queued => "pending",
+                    Installed::Content(_) => "installed",
+                };
+                rows.push(row(Some(self.contents.get(intent.content)), name(intent), state, reason));
+            }
+            (None, Installed::Content(content)) => {
+                rows.push(row(Some(self.contents.get(content)), None, "orphan", None));
+            }
+            (None, Installed::Other) => rows.push(row(None, None, "orphan", None)),
+            (None, Installed::No) => {}
+        }
+        for intent in self.contenders.get(key).into_iter().flatten() {
+            let reason = Some("conflict: another control has it".to_owned());
+            rows.push(row(Some(self.contents.get(intent.content)), name(intent), "refused", reason));
+        }
+    }
+
+    /// Routes that are not installed although a control wants them.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refusals.len() as u64 + self.contenders.values().map(|all| all.len() as u64).sum::<u64>()
+    }
+
+    /// All routes that are known.
+    pub(crate) fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Installed routes whose control is gone or has yet to say them again.
+    pub(crate) fn stale(&self) -> u64 {
+        if self.speakers.values().all(|speaker| speaker.ended && speaker.until.is_none())
+            && !self.keeps_orphans
+        {
+            return 0;
+        }
+        let stale = |entry: &&Entry| match entry.intent {
+            Some(intent) => self.is_stale(intent.peer, intent.epoch),
+            None => entry.installed != Installed::No,
+        };
+        self.entries.values().filter(stale).count() as u64
+    }
+}
+
+fn nexthops(content: &RouteContent<'_>, ports: &Ports) -> Vec<RouteNexthopRow> {
+    let row = |nexthop: &frames::message::RouteNexthop| RouteNexthopRow {
+        port: ports
+            .get(nexthop.port())
+            .map_or_else(|| nexthop.port().to_string(), |port| port.name().to_owned()),
+        gateway: nexthop.gateway().map(|gateway| gateway.to_string()),
+        weight: nexthop.weight(),
+    };
+    content.nexthops.iter().map(row).collect()
+}
+
+/// Reads the name of a place.
+fn place(name: &str) -> Option<RouteKey> {
+    let mut parts = name.split('|');
+    let (table, prefix, metric) = (parts.next()?, parts.next()?, parts.next()?);
+    let (address, length) = prefix.split_once('/')?;
+    let prefix = Prefix::new(address.parse().ok()?, length.parse().ok()?)?;
+    Some(RouteKey { table: table.parse().ok()?, prefix, metric: metric.parse().ok()? })
+}
