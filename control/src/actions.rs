@@ -2,8 +2,10 @@
 
 use crate::daemon::Daemon;
 use crate::namespaces::Watched;
-use control_core::{Action, NamespaceId};
+use control_core::seen::RouteFamilies;
+use control_core::{Action, NamespaceId, VerifyRow};
 use l2link::Time;
+use l2link_os::api::{failure, success};
 use log::error;
 use std::io;
 
@@ -46,11 +48,19 @@ impl Daemon {
                     }
                 }
                 Action::DumpMemberships { namespace } => {
-                    if let Some(groups) = self.look(namespace, |watched| watched.groups(), now) {
+                    let symbols = self.symbols.interfaces_in(namespace);
+                    if let Some(groups) = self.look(namespace, |watched| watched.groups(&symbols), now) {
                         let seen = self.symbols.sort_groups(namespace, &groups);
                         self.control.handle_memberships(namespace, &seen, now);
                     }
                 }
+                Action::DumpRoutes { namespace, families } => {
+                    let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
+                    if let Some(watch) = place.and_then(|place| place.watched()?.routes.as_mut()) {
+                        watch.list(families);
+                    }
+                }
+                Action::Verified { rows } => self.verified(&rows),
                 Action::Report(report) => {
                     if let Ok(event) = serde_json::to_value(&report) {
                         self.api.broadcast(&event);
@@ -84,6 +94,43 @@ impl Daemon {
         }
         if overrun {
             self.control.handle_closed_overrun(namespace, now);
+        }
+    }
+
+    /// Takes what the kernel tells of routes. Returns whether there may be more.
+    pub(crate) fn follow_routes(&mut self, namespace: NamespaceId, now: Time) -> bool {
+        let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
+        let Some(watch) = place.and_then(|place| place.watched()?.routes.as_mut()) else { return false };
+        match watch.follow(namespace, &mut self.control) {
+            Ok(turn) => turn.more,
+            Err(error) => {
+                self.looks.warn(now, format_args!("watching the routes of {namespace}: {error}"));
+                watch.list(RouteFamilies::BOTH);
+                false
+            }
+        }
+    }
+
+    /// Goes on with lists of routes. Returns whether there is more to list.
+    pub(crate) fn list_routes(&mut self, now: Time) -> bool {
+        let mut more = false;
+        for place in &mut self.namespaces {
+            let id = place.id;
+            let Some(watched) = place.watched() else { continue };
+            let Some(watch) = watched.routes.as_mut().filter(|watch| watch.is_listing()) else { continue };
+            if let Err(error) = watch.step(&watched.netns, id, &mut self.control, now) {
+                self.looks.warn(now, format_args!("listing the routes of {id}: {error}"));
+            }
+            more |= watch.is_listing();
+        }
+        more
+    }
+
+    /// Tells those who asked what a verification found.
+    fn verified(&mut self, rows: &[VerifyRow]) {
+        let answer = serde_json::to_value(rows).map_or_else(failure, success);
+        for client in std::mem::take(&mut self.verifying) {
+            self.api.answer(client, &answer);
         }
     }
 

@@ -6,22 +6,27 @@ use l2link_os::api::{ApiServer, Request, failure, success};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Answers one request.
-pub(crate) fn answer(server: &mut ApiServer, request: &Request, control: &mut Control, now: Time) {
+/// Answers one request. Returns whether the answer is that of the verification that was begun, and comes with its end.
+pub(crate) fn answer(server: &mut ApiServer, request: &Request, control: &mut Control, now: Time) -> bool {
     let word = |key: &str| request.json.get(key).and_then(Value::as_str);
     let answer = match word("verb") {
-        Some("show") => show(control, word("object").unwrap_or_default(), now),
+        Some("show") => show(control, word("object").unwrap_or_default(), word("after"), now),
         Some("monitor") => {
             server.monitor(request.client);
-            return;
+            return false;
         }
-        Some(verb) => failure(format!("unknown verb {verb:?}: this daemon knows show and monitor")),
+        Some("verify") => {
+            control.verify(now);
+            return true;
+        }
+        Some(verb) => failure(format!("unknown verb {verb:?}: this daemon knows show, monitor and verify")),
         None => failure("a request needs a \"verb\""),
     };
     server.answer(request.client, &answer);
+    false
 }
 
-fn show(control: &Control, object: &str, now: Time) -> Value {
+fn show(control: &Control, object: &str, after: Option<&str>, now: Time) -> Value {
     match object {
         "peers" => rows(&control.show_peers(now)),
         "ports" => rows(&control.show_ports()),
@@ -29,11 +34,21 @@ fn show(control: &Control, object: &str, now: Time) -> Value {
         "tunnels" => rows(&control.show_tunnels()),
         "rules" => rows(&control.show_rules()),
         "counters" => rows(&control.show_counters()),
-        "routes" => rows::<()>(&[]),
+        "routes" => routes(control, after),
         other => failure(format!(
             "unknown object {other:?}: there are peers, ports, symbols, tunnels, rules, counters, routes"
         )),
     }
+}
+
+/// A page of routes. `next` names the place where it ends, for `after` of the next request; without it that was all.
+fn routes(control: &Control, after: Option<&str>) -> Value {
+    let (page, next) = control.show_routes(after);
+    let mut answer = rows(&page);
+    if let Some(next) = next {
+        answer["next"] = next.into();
+    }
+    answer
 }
 
 fn rows<T: Serialize>(rows: &[T]) -> Value {

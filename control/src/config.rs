@@ -1,12 +1,13 @@
 //! `control.toml`.
 
-use control_core::{Exposure, SymbolConfig};
+use control_core::{Exposure, RoutesConfig, SymbolConfig};
 use core::net::IpAddr;
 use core::time::Duration;
 use frames::discovery::Role;
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
-    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, device_name, interface_name,
+    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, TableWord, device_name,
+    interface_name, routing_table,
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     /// How long a symbol keeps its carrier without contact to its relay.
     pub(crate) carrier_hold: Duration,
     pub(crate) symbols: Vec<SymbolSettings>,
+    /// Which routes relays are told.
+    pub(crate) routes: Option<RoutesConfig>,
     /// What the operator should be told at every start.
     pub(crate) warnings: Vec<String>,
 }
@@ -74,7 +77,9 @@ enum Kind {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RoutesSection {
-    enabled: Spanned<bool>,
+    enabled: bool,
+    tables: Option<Vec<Spanned<TableWord>>>,
+    netns: Option<Vec<Spanned<String>>>,
 }
 
 /// Time for a restart by hand, or by a service manager after a crash.
@@ -102,13 +107,40 @@ impl Settings {
                 .iter()
                 .map(|section| section.check(&source))
                 .collect::<Result<Vec<_>, ConfigError>>()?,
+            routes: None,
         };
         unique(&file.symbol, &settings.symbols, &source)?;
-        if let Some(routes) = file.routes.filter(|routes| *routes.enabled.get_ref()) {
-            let place = source.location(routes.enabled.span());
-            settings.warnings.push(format!("{place}: routes are not mirrored by this version"));
-        }
+        settings.routes = match &file.routes {
+            Some(routes) => routes.check(&settings.symbols, &source)?,
+            None => None,
+        };
         Ok(settings)
+    }
+}
+
+impl RoutesSection {
+    fn check(
+        &self,
+        symbols: &[SymbolSettings],
+        source: &ConfigSource,
+    ) -> Result<Option<RoutesConfig>, ConfigError> {
+        let mut routes = RoutesConfig::default();
+        if let Some(tables) = &self.tables {
+            routes.tables =
+                tables.iter().map(|word| routing_table(word, source)).collect::<Result<_, _>>()?;
+        }
+        for name in self.netns.iter().flatten() {
+            let text = namespace_name(name, source)?;
+            if !symbols.iter().any(|symbol| symbol.core.netns.as_ref() == Some(&text)) {
+                return Err(source
+                    .error_at(name.span(), format!("no symbol is in the namespace {text}"))
+                    .help(
+                        "name the `netns` of a [[symbol]]; without `netns` here the routes of all are told",
+                    ));
+            }
+            routes.netns.get_or_insert_default().insert(text);
+        }
+        Ok(self.enabled.then_some(routes))
     }
 }
 

@@ -15,7 +15,7 @@ use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
-use l2link_os::api::ApiServer;
+use l2link_os::api::{ApiServer, ClientId};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::Trigger;
 use l2link_os::{SetupError, clock, seed};
@@ -43,6 +43,10 @@ pub(crate) struct Daemon {
     pub(crate) receive: RateLimit,
     pub(crate) name: String,
     pub(crate) link_name: String,
+    /// Clients that wait for the end of a verification.
+    pub(crate) verifying: Vec<ClientId>,
+    /// Routes are being listed, or told.
+    routes_wait: bool,
     /// When to look again at a link interface that could not be used.
     follow_link_at: Option<Time>,
 }
@@ -82,6 +86,7 @@ impl Daemon {
         let config = Config {
             symbols: settings.symbols.iter().map(|symbol| symbol.core.clone()).collect(),
             triggered: trigger.as_ref().is_some_and(Trigger::is_complete),
+            routes: settings.routes.clone(),
             carrier_hold: settings.carrier_hold,
         };
         let control = Control::new(config, link_config, seed::random()?, now);
@@ -92,13 +97,18 @@ impl Daemon {
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {
             symbols: Symbols::new(places.collect(), keeper),
-            namespaces: control.namespaces().map(|(id, name)| Namespace::new(id, name)).collect(),
+            namespaces: control
+                .namespaces()
+                .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
+                .collect(),
             batch: new_batch(&control),
             ready: Ready::default(),
             looks: RateLimit::default(),
             receive: RateLimit::default(),
             name: settings.name,
             link_name: settings.link.interface,
+            verifying: Vec::new(),
+            routes_wait: false,
             follow_link_at: None,
             control,
             poll,
@@ -120,7 +130,8 @@ impl Daemon {
             // 1. Send what waits, so that nothing waits while the daemon does.
             self.transmit(now);
             // 2. Wait, but not if a source has more to give.
-            let timeout = if self.ready.is_empty() { self.timeout(now) } else { Some(Duration::ZERO) };
+            let busy = !self.ready.is_empty() || self.routes_wait;
+            let timeout = if busy { Some(Duration::ZERO) } else { self.timeout(now) };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(SetupError::system("wait for events", error));
@@ -165,6 +176,9 @@ impl Daemon {
                 self.follow_link(now);
             }
             self.symbols.follow_keeper(self.poll.registry(), now);
+            // 7. Routes, a bounded part of them: packets must not wait for a million.
+            self.routes_wait = self.list_routes(now);
+            self.routes_wait |= self.control.pump_routes(now);
             self.act(now);
         }
     }
@@ -187,6 +201,9 @@ impl Daemon {
             Source::Keeper => self.symbols.keeper.handle_gone(now),
             Source::Closed(namespace) => self.take_closed(namespace, now),
             Source::Groups(namespace) => self.take_group_events(namespace, now),
+            Source::Routes(namespace) => {
+                return if self.follow_routes(namespace, now) { Taken::Some } else { Taken::All };
+            }
             Source::Link => {
                 let taken = self.receive(now);
                 self.control.handle_link_events(now);
@@ -225,6 +242,7 @@ impl Daemon {
     fn follow_namespaces(&mut self, now: Time) {
         for namespace in &mut self.namespaces {
             if namespace.is_lost(now) {
+                self.control.handle_routes_lost(namespace.id);
                 for symbol in self.symbols.remove_all_in(namespace.id, self.poll.registry(), now) {
                     self.control.handle_symbol_failed(symbol, Failure::NamespaceAbsent, now);
                 }
@@ -255,7 +273,9 @@ impl Daemon {
             self.control.counters_mut().drops(DropReason::LinkRxOverrun, overruns);
         }
         for request in self.api.handle(self.poll.registry(), event) {
-            api::answer(&mut self.api, &request, &mut self.control, now);
+            if api::answer(&mut self.api, &request, &mut self.control, now) {
+                self.verifying.push(request.client);
+            }
         }
     }
 

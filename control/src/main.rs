@@ -14,6 +14,7 @@ mod namespaces;
 mod packets;
 mod rate_limit;
 mod ready;
+mod routes;
 mod source;
 mod symbol_interface;
 mod symbol_note;

@@ -1,5 +1,6 @@
 //! The network namespaces in which symbols stand, and what is watched there.
 
+use crate::routes::RouteWatch;
 use crate::source::Source;
 use control_core::NamespaceId;
 use control_core::seen::{ClosedSocket, Connection, Connections, IfIndex, OpenSocket, OpenSockets};
@@ -23,6 +24,8 @@ const CHECK: Duration = Duration::from_secs(1);
 pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
     name: Option<String>,
+    /// Whether its routes are told to relays.
+    mirrored: bool,
     open: Option<Watched>,
     check_at: Time,
 }
@@ -36,11 +39,13 @@ pub(crate) struct Watched {
     pub(crate) closed: DestroyEvents,
     pub(crate) groups: MembershipTable,
     pub(crate) group_events: Option<MembershipEvents>,
+    /// The routes, if relays are told of them.
+    pub(crate) routes: Option<RouteWatch>,
 }
 
 impl Namespace {
-    pub(crate) fn new(id: NamespaceId, name: Option<&str>) -> Self {
-        Self { id, name: name.map(str::to_owned), open: None, check_at: Time(0) }
+    pub(crate) fn new(id: NamespaceId, name: Option<&str>, mirrored: bool) -> Self {
+        Self { id, name: name.map(str::to_owned), mirrored, open: None, check_at: Time(0) }
     }
 
     /// Its name; none for the daemon's own.
@@ -59,7 +64,7 @@ impl Namespace {
             Some(watched) => watched,
             None => {
                 self.check_at = now + CHECK;
-                Watched::open(self.name.as_deref(), self.id, registry)?
+                Watched::open(self.name.as_deref(), self.id, self.mirrored, registry)?
             }
         };
         Ok(self.open.insert(watched))
@@ -90,7 +95,12 @@ impl Namespace {
 }
 
 impl Watched {
-    fn open(name: Option<&str>, id: NamespaceId, registry: &Registry) -> Result<Self, SetupError> {
+    fn open(
+        name: Option<&str>,
+        id: NamespaceId,
+        mirrored: bool,
+        registry: &Registry,
+    ) -> Result<Self, SetupError> {
         let netns = name.map_or_else(NetNs::current, NetNs::named)?;
         let watched = Self {
             netlink: Netlink::open(&netns)?,
@@ -98,6 +108,7 @@ impl Watched {
             closed: DestroyEvents::open(&netns)?,
             groups: MembershipTable::open(&netns)?,
             group_events: MembershipEvents::open(&netns)?,
+            routes: mirrored.then(|| RouteWatch::open(&netns)).transpose()?,
             netns,
         };
         let register = |descriptor: &dyn AsRawFd, source: Source| {
@@ -109,6 +120,9 @@ impl Watched {
         register(&watched.closed, Source::Closed(id))?;
         if let Some(events) = &watched.group_events {
             register(events, Source::Groups(id))?;
+        }
+        if let Some(routes) = &watched.routes {
+            register(routes, Source::Routes(id))?;
         }
         Ok(watched)
     }
@@ -127,13 +141,18 @@ impl Watched {
         Ok(Connections { connections, took })
     }
 
-    /// Groups by interface.
-    pub(crate) fn groups(&mut self) -> io::Result<Vec<(IfIndex, Group)>> {
+    /// Groups by interface, and what else the symbols' interfaces accept.
+    pub(crate) fn groups(&mut self, symbols: &[IfIndex]) -> io::Result<Vec<(IfIndex, Group)>> {
         let group = |membership| match membership {
             Membership::Group { interface, group } => (IfIndex(interface.0), Group::Ip(group)),
             Membership::Ethernet { interface, mac } => (IfIndex(interface.0), Group::Ethernet(mac)),
         };
-        Ok(self.groups.memberships()?.into_iter().map(group).collect())
+        let mut groups: Vec<_> = self.groups.memberships()?.into_iter().map(group).collect();
+        for symbol in symbols {
+            let macs = self.netlink.extra_macs(l2link_os::IfIndex(symbol.0))?;
+            groups.extend(macs.into_iter().map(|mac| (*symbol, Group::Ethernet(mac))));
+        }
+        Ok(groups)
     }
 
     /// Sockets that were closed, and whether more were closed than could be told.

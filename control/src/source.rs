@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Closed(NamespaceId),
     /// The kernel tells that a group was joined or left in a namespace.
     Groups(NamespaceId),
+    /// The kernel tells of routes, interfaces and addresses of a namespace.
+    Routes(NamespaceId),
     /// The keeper has gone.
     Keeper,
     /// Link frames have arrived.
@@ -42,8 +44,9 @@ impl Source {
             Self::Link => 3,
             Self::Keeper => 4,
             Self::Api => Self::API.start,
-            Self::Closed(namespace) => NAMESPACES + 2 * namespace.0 as usize,
-            Self::Groups(namespace) => NAMESPACES + 2 * namespace.0 as usize + 1,
+            Self::Closed(namespace) => NAMESPACES + 3 * namespace.0 as usize,
+            Self::Groups(namespace) => NAMESPACES + 3 * namespace.0 as usize + 1,
+            Self::Routes(namespace) => NAMESPACES + 3 * namespace.0 as usize + 2,
             Self::Symbol(symbol) => SYMBOLS + symbol.0 as usize,
         })
     }
@@ -60,15 +63,19 @@ impl Source {
             place if place >= SYMBOLS => Self::Symbol(SymbolId(number(SYMBOLS)?)),
             place if place >= NAMESPACES => {
                 let number = number(NAMESPACES)?;
-                let namespace = NamespaceId(number / 2);
-                if number % 2 == 0 { Self::Closed(namespace) } else { Self::Groups(namespace) }
+                let namespace = NamespaceId(number / 3);
+                match number % 3 {
+                    0 => Self::Closed(namespace),
+                    1 => Self::Groups(namespace),
+                    _ => Self::Routes(namespace),
+                }
             }
             _ => return None,
         })
     }
 }
 
-/// First token of the namespaces, two for each. There can be half a million.
+/// First token of the namespaces, three for each. There can be three hundred thousand.
 const NAMESPACES: usize = 1 << 16;
 /// First token of the symbols.
 const SYMBOLS: usize = 1 << 20;
@@ -81,6 +88,7 @@ impl fmt::Display for Source {
             Self::Trigger => f.write_str("trigger"),
             Self::Closed(namespace) => write!(f, "closed sockets of {namespace}"),
             Self::Groups(namespace) => write!(f, "groups of {namespace}"),
+            Self::Routes(namespace) => write!(f, "routes of {namespace}"),
             Self::Keeper => f.write_str("keeper"),
             Self::Link => f.write_str("link"),
             Self::Symbol(symbol) => symbol.fmt(f),
@@ -106,6 +114,7 @@ mod tests {
             Source::Groups(NamespaceId(0)),
             Source::Closed(NamespaceId(7)),
             Source::Groups(NamespaceId(7)),
+            Source::Routes(NamespaceId(7)),
             Source::Symbol(SymbolId(1)),
         ];
         for source in sources {

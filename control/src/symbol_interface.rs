@@ -53,6 +53,7 @@ impl SymbolInterface {
         }
         netlink.set_mac(ifindex, attributes.mac).map_err(system("set the Ethernet address"))?;
         netlink.set_mtu(ifindex, attributes.mtu).map_err(system("set the MTU"))?;
+        set_speed(netlink, name, attributes.speed);
         netlink.set_up(ifindex, true).map_err(system("set up the interface"))?;
         let mut interface = Self {
             tap,
@@ -138,6 +139,9 @@ impl SymbolInterface {
         if self.attributes.mtu != attributes.mtu {
             netlink.set_mtu(self.ifindex, attributes.mtu)?;
         }
+        if self.attributes.speed != attributes.speed {
+            set_speed(netlink, &self.name, attributes.speed);
+        }
         self.set_addresses(netlink, &attributes.addresses);
         self.attributes = attributes.clone();
         Ok(())
@@ -177,5 +181,16 @@ impl SymbolInterface {
                 warn!(target: "control::symbol", "symbol {name}: add a default route by way of {gateway}: {error}");
             }
         }
+    }
+}
+
+/// Routing daemons take costs from it; a port that does not know its own leaves the TAP's. None of this keeps a packet from
+/// passing.
+fn set_speed(netlink: &mut Netlink, name: &str, speed: u32) {
+    if speed == 0 {
+        return;
+    }
+    if let Err(error) = netlink.set_speed(name, speed) {
+        warn!(target: "control::symbol", "symbol {name}: setting the speed: {error}");
     }
 }

@@ -234,6 +234,14 @@ impl Symbols {
         self.places.get(&symbol).map_or("?", |place| &place.name)
     }
 
+    /// The interfaces of a namespace's symbols.
+    pub(crate) fn interfaces_in(&self, namespace: NamespaceId) -> Vec<IfIndex> {
+        let here =
+            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let interfaces = self.interfaces.iter().filter(|(symbol, _)| here(symbol));
+        interfaces.map(|(_, interface)| IfIndex(interface.ifindex.0)).collect()
+    }
+
     /// Gives each symbol of a namespace the groups of its interface.
     pub(crate) fn sort_groups(
         &self,

@@ -1,6 +1,8 @@
 //! [`Action`]: what the core asks of the shell.
 
 use crate::report::Report;
+use crate::routes::VerifyRow;
+use crate::seen::RouteFamilies;
 use crate::{Attributes, NamespaceId};
 use frames::SymbolId;
 
@@ -54,6 +56,20 @@ pub enum Action {
     DumpMemberships {
         /// The namespace.
         namespace: NamespaceId,
+    },
+    /// List the routes of a namespace; if a list is under way, another one when it has ended. The shell owes
+    /// [`Control::handle_route_dump_begins`](crate::Control::handle_route_dump_begins), then each route, then
+    /// [`Control::handle_route_dump_ends`](crate::Control::handle_route_dump_ends).
+    DumpRoutes {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// Which.
+        families: RouteFamilies,
+    },
+    /// What [`Control::verify`](crate::Control::verify) found.
+    Verified {
+        /// The differences; none if everything is as it should be.
+        rows: Vec<VerifyRow>,
     },
     /// Tell those who watch (`l2ctl monitor`). Asked only while
     /// [`Control::set_monitored`](crate::Control::set_monitored) says so.

@@ -1,6 +1,7 @@
 //! What the core is told at its start.
 
 use crate::Exposure;
+use crate::routes::RoutesConfig;
 use core::time::Duration;
 
 /// The control's part of the configuration.
@@ -8,6 +9,8 @@ use core::time::Duration;
 pub struct Config {
     /// The symbols, in the file's order.
     pub symbols: Vec<SymbolConfig>,
+    /// Which routes relays are told; `None` for none.
+    pub routes: Option<RoutesConfig>,
     /// Whether something tells when sockets are opened; without it the core asks for looks more often.
     pub triggered: bool,
     /// How long a symbol keeps its carrier without contact to its relay, after contact was lost and after an interface

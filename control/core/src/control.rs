@@ -5,6 +5,7 @@ use crate::namespace::Namespace;
 use crate::parcels::place;
 use crate::relay::{Relay, RelayId};
 use crate::report::{Event, Report};
+use crate::routes::Routes;
 use crate::seen::IfIndex;
 use crate::show::SymbolRow;
 use crate::symbol::{Interface, Looked, RETRY_INTERFACE, Stage, State, Symbol};
@@ -33,6 +34,7 @@ pub struct Control {
     pub(crate) symbols: Vec<Symbol>,
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) tables: Tables,
+    pub(crate) routes: Routes,
     /// Drops that are decided here; the link counts its own.
     pub(crate) drops: Counters,
     actions: VecDeque<Action>,
@@ -73,6 +75,7 @@ impl Control {
             tables: Tables::new(u32::from_ne_bytes([a, b, c, d])),
             link: Link::new(link, seed, now),
             triggered: config.triggered,
+            routes: Routes::new(config.routes),
             monitored: false,
             relays: Vec::new(),
             symbols: Vec::new(),
@@ -100,8 +103,10 @@ impl Control {
     /// Writes waiting link frames into `batch` until nothing waits or the batch is full. Returns whether anything
     /// still waits.
     pub fn poll_transmit(&mut self, batch: &mut Batch, now: Time) -> bool {
-        self.rules_first = self.link.poll_transmit(batch, now);
-        self.rules_first
+        let waits = self.link.poll_transmit(batch, now);
+        // Routes may wait for long; rules go before them.
+        self.rules_first &= waits;
+        waits
     }
 
     /// When [`Control::handle_timeout`] wants to be called next.
@@ -372,6 +377,7 @@ impl Control {
             return place.id;
         }
         let id = NamespaceId(u32::try_from(self.namespaces.len()).unwrap_or(u32::MAX));
+        self.routes.add_namespace(name);
         self.namespaces.push(Namespace::new(id, name.map(str::to_owned)));
         id
     }

@@ -18,6 +18,7 @@
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
 //! | `memberships` | multicast groups |
 //! | `looks` | when to look at the sockets again |
+//! | `routes` | the kernel's routes, and what relays were told of them |
 #![forbid(unsafe_code)]
 
 pub mod action;
@@ -38,6 +39,7 @@ mod receive_table;
 mod relay;
 pub mod report;
 mod return_path;
+pub mod routes;
 mod rule;
 #[cfg(test)]
 mod rules_property;
@@ -53,3 +55,4 @@ pub use control::Control;
 pub use exposure::Exposure;
 pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
+pub use routes::{RoutesConfig, VerifyRow};

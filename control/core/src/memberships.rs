@@ -1,8 +1,12 @@
-//! Multicast memberships: what programs behind a symbol joined, mirrored to the relay's port.
+//! Memberships: what programs behind a symbol joined, mirrored to the relay's port.
 //!
 //! The relay's interface has to accept the groups, and switches and routers have to hear of them. Groups that every
-//! host joins by itself are left out: the relay's own kernel joins them at the port too. Ethernet groups are left out
-//! when they only are the image of an IP group, which the relay makes by itself.
+//! host joins by itself are left out: the relay's own kernel joins them at the port too. So does it with the
+//! solicited-node groups of the port's addresses; those of other addresses that stand on the symbol (virtual ones) it
+//! has to be asked for. Ethernet groups are left out when they only are the image of an IP group, which the relay makes
+//! by itself.
+//!
+//! Ethernet addresses that are no groups, such as a virtual router's, are mirrored likewise.
 
 use crate::seen::SymbolGroups;
 use crate::symbol_rules::{Grant, Tables};
@@ -32,7 +36,7 @@ impl Control {
     pub fn handle_memberships(&mut self, namespace: NamespaceId, seen: &[SymbolGroups], now: Time) {
         for symbol in self.symbols.iter_mut().filter(|symbol| symbol.namespace == namespace) {
             let Some(groups) = seen.iter().find(|groups| groups.symbol == symbol.id) else { continue };
-            let joined = mirrored(&groups.groups);
+            let joined = mirrored(&groups.groups, &symbol.addresses().collect::<Vec<_>>());
             if let Some(grant) = symbol.rules.grant() {
                 tell(grant, &symbol.groups, &joined, &mut self.tables);
             }
@@ -57,8 +61,8 @@ pub(crate) fn tell(grant: Grant, before: &BTreeSet<Group>, after: &BTreeSet<Grou
     }
 }
 
-/// The groups that programs joined, in canonical form.
-fn mirrored(groups: &[Group]) -> BTreeSet<Group> {
+/// The groups that programs joined, in canonical form. `addresses` are the port's.
+fn mirrored(groups: &[Group], addresses: &[IpAddr]) -> BTreeSet<Group> {
     let images: BTreeSet<Mac> = groups
         .iter()
         .filter_map(|group| match group {
@@ -70,7 +74,10 @@ fn mirrored(groups: &[Group]) -> BTreeSet<Group> {
         .iter()
         .copied()
         .filter(|group| match group {
-            Group::Ip(address) => address.is_multicast() && !is_joined_by_every_host(*address),
+            Group::Ip(address) => {
+                let asked_anyway = addresses.iter().any(|own| solicited_node(own) == Some(*address));
+                address.is_multicast() && !is_joined_by_every_host(*address) && !asked_anyway
+            }
             Group::Ethernet(mac) => !images.contains(mac) && !IMPLIED.contains(mac),
         })
         .collect()
@@ -79,18 +86,23 @@ fn mirrored(groups: &[Group]) -> BTreeSet<Group> {
 /// All systems, all nodes, and IEEE's images of them: joined by the kernel of every host.
 const IMPLIED: [Mac; 3] = [Mac([0x01, 0x00, 0x5e, 0, 0, 1]), Mac([0x33, 0x33, 0, 0, 0, 1]), Mac::BROADCAST];
 
-/// All systems (RFC 1112), all nodes and solicited node (RFC 4291, 2.7.1).
+/// All systems (RFC 1112), all nodes (RFC 4291, 2.7.1).
 fn is_joined_by_every_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4 == Ipv4Addr::new(224, 0, 0, 1),
         IpAddr::V6(v6) => {
             let all_nodes =
                 [Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)];
-            let [a, b, c, d, e, f, g, _] = v6.segments();
-            let solicited_node = [a, b, c, d, e, f, g & 0xff00] == [0xff02, 0, 0, 0, 0, 1, 0xff00];
-            all_nodes.contains(&v6) || solicited_node
+            all_nodes.contains(&v6)
         }
     }
+}
+
+/// The group to which questions for an IPv6 address are sent (RFC 4291, 2.7.1).
+fn solicited_node(address: &IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(v6) = address else { return None };
+    let [.., g, h] = v6.segments();
+    Some(IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | g & 0xff, h)))
 }
 
 /// The Ethernet group of an IP group (RFC 1112, 6.4; RFC 2464, 7).
@@ -122,13 +134,24 @@ mod tests {
             ip("ff01::1"),
             ip("ff02::5"),
             ip("ff02::1:ff00:1"),
+            ip("ff02::1:ff12:3456"),
             mac("01:00:5e:00:00:01"),
             mac("01:00:5e:00:00:05"),
             mac("33:33:00:00:00:05"),
             mac("33:33:ff:00:00:01"),
+            mac("33:33:ff:12:34:56"),
+            mac("00:00:5e:00:02:01"),
             mac("01:80:c2:00:00:0e"),
         ];
-        let expected = BTreeSet::from([ip("224.0.0.5"), ip("ff02::5"), mac("01:80:c2:00:00:0e")]);
-        assert_eq!(mirrored(&seen), expected);
+        // The port has one of the two addresses that questions may be for.
+        let port = ["192.0.2.1", "2001:db8:1::1"].map(|text| text.parse().unwrap());
+        let expected = [
+            ip("224.0.0.5"),
+            ip("ff02::5"),
+            ip("ff02::1:ff12:3456"),
+            mac("00:00:5e:00:02:01"),
+            mac("01:80:c2:00:00:0e"),
+        ];
+        assert_eq!(mirrored(&seen, &port), BTreeSet::from(expected));
     }
 }

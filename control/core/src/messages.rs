@@ -36,7 +36,11 @@ impl Control {
                     }
                 }
                 l2link::Event::Message { peer, message } => self.handle_message(peer, &message, now),
-                l2link::Event::RoutesDigest { .. } => {}
+                l2link::Event::RoutesDigest { peer, digest } => {
+                    if let Some(relay) = self.relay_of(peer) {
+                        self.handle_routes_digest(relay, peer, digest, now);
+                    }
+                }
                 l2link::Event::Refused { name, mac, reason } => {
                     let text = reason.explanation().trim();
                     warn!(target: "control::peer", "device {name:?} at {mac}: refused: {reason}: {text}");
@@ -56,6 +60,7 @@ impl Control {
         let relay = self.relay_named(name);
         self.relays[relay.0].peer = Some(peer);
         self.relays[relay.0].ended = false;
+        self.begin_routes(relay);
         if let Some(row) = self.peer_row(peer, now) {
             self.report(Event::PeerUp(row), now);
         }
@@ -125,10 +130,18 @@ impl Control {
             | Message::RoutesBegin(_)
             | Message::RoutesEnd(_)
             | Message::RoutesDigestRequest(_) => self.drops.drop(DropReason::BadMessage),
-            Message::AddressReply(_)
-            | Message::RouteReply(_)
-            | Message::RoutesDone(_)
-            | Message::RoutesDigestReply(_) => {}
+            Message::AddressReply(_) => {}
+            Message::RouteReply(_) | Message::RoutesDone(_) | Message::RoutesDigestReply(_) => {
+                let Some(relay) = self.relay_of(peer) else { return };
+                match message {
+                    Message::RouteReply(reply) => self.handle_route_reply(relay, &reply),
+                    Message::RoutesDone(done) => self.handle_routes_done(relay, done),
+                    Message::RoutesDigestReply(reply) => {
+                        self.handle_routes_digest_reply(relay, peer, &reply, now);
+                    }
+                    _ => {}
+                }
+            }
         }
     }
 

@@ -95,7 +95,7 @@ impl Control {
         };
         self.open_return_path(index, parcel, now)?;
         if self.rules_first {
-            self.rules_first = self.link.poll_transmit(batch, now);
+            let _ = self.poll_transmit(batch, now);
         }
         // What still waits now waits for the relay's credit, and has to be waited for no longer.
         if batch.room() < self.link.parcel_frames_max() {

@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 use frames::message::Group;
+use frames::route::{RouteKey, RouteKind};
 use frames::{ProtocolAddress, SymbolId};
 
 /// Number of an interface in its network namespace.
@@ -65,4 +66,66 @@ pub struct SymbolGroups {
     pub symbol: SymbolId,
     /// IP and Ethernet groups, those that the kernel joins by itself included.
     pub groups: Vec<Group>,
+}
+
+/// A route of a namespace's kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Which.
+    pub key: RouteKey,
+    /// What becomes of packets.
+    pub kind: RouteKind,
+    /// Who made it (`rtm_protocol`).
+    pub protocol: u8,
+    /// Largest packet in bytes, zero for the interface's.
+    pub mtu: u32,
+    /// Where it leads.
+    pub nexthops: Vec<RouteHop>,
+    /// What of it cannot be told to a relay, in words.
+    pub unsupported: Option<&'static str>,
+}
+
+/// A nexthop of a [`Route`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteHop {
+    /// The interface by which packets leave.
+    pub interface: IfIndex,
+    /// The neighbour; none if the destination itself is one.
+    pub gateway: Option<IpAddr>,
+    /// Share of flows, from 1.
+    pub weight: u16,
+    /// Whether the gateway counts as reachable whatever the interface's addresses.
+    pub onlink: bool,
+}
+
+/// How a route came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteChange {
+    /// As a new one, beside what there is of its key.
+    New,
+    /// In the place of the one of its key.
+    Replaced,
+    /// Behind the one of its key.
+    Appended,
+}
+
+/// Versions of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteFamilies {
+    /// IPv4.
+    pub ipv4: bool,
+    /// IPv6.
+    pub ipv6: bool,
+}
+
+impl RouteFamilies {
+    /// Both.
+    pub const BOTH: Self = Self { ipv4: true, ipv6: true };
+
+    /// That of a route.
+    #[must_use]
+    pub fn of(key: &RouteKey) -> Self {
+        let ipv4 = key.prefix.address().is_ipv4();
+        Self { ipv4, ipv6: !ipv4 }
+    }
 }

@@ -162,7 +162,8 @@ impl Control {
             .iter()
             .map(|reason| row(format!("drop.{reason}"), link.dropped(*reason) + self.drops.dropped(*reason)));
         let evicted = self.symbols.iter().map(|symbol| symbol.rules.evicted).sum();
-        traffic.chain(drops).chain([row("flow.evicted".to_owned(), evicted)]).collect()
+        let routes = self.route_totals().map(|(name, value)| row(name.to_owned(), value));
+        traffic.chain(drops).chain([row("flow.evicted".to_owned(), evicted)]).chain(routes).collect()
     }
 }
 

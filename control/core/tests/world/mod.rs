@@ -69,7 +69,7 @@ impl World {
             exposure: Exposure::standard(false),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
-        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold };
+        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, routes: None };
         Self {
             now: Time(0),
             control: Control::new(config, link, [1; 32], Time(0)),
@@ -206,6 +206,7 @@ impl World {
                 Action::DumpMemberships { namespace } => {
                     self.control.handle_memberships(namespace, &[], self.now)
                 }
+                Action::DumpRoutes { .. } | Action::Verified { .. } => {}
                 Action::Report(_) => panic!("nobody watches"),
             }
         }

@@ -1,0 +1,211 @@
+//! `show routes`, some rows at a time, and what a verification found.
+
+use super::table::State;
+use crate::{Control, NamespaceId};
+use frames::message::RouteNexthop;
+use frames::route::{Prefix, RouteContent, RouteKey, RouteKind};
+use serde::Serialize;
+
+/// A row of `show routes`: a route of a namespace's kernel, as one relay knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RouteRow {
+    /// The relay; null if it is told to none.
+    pub relay: Option<String>,
+    /// The namespace; null for the daemon's own.
+    pub netns: Option<String>,
+    /// Destination.
+    pub prefix: String,
+    /// Routing table.
+    pub table: u32,
+    /// Metric.
+    pub metric: u32,
+    /// Who made it: the number that `ip route` gives a name (`rtm_protocol`).
+    pub protocol: u8,
+    /// `unicast`, `blackhole`, `unreachable` or `prohibit`.
+    pub kind: String,
+    /// Where it leads.
+    pub nexthops: Vec<RouteNexthopRow>,
+    /// `installed`, `pending`, `refused`, or `waiting` for a relay that is away.
+    pub state: &'static str,
+    /// Why it is refused; null if it is not.
+    pub reason: Option<String>,
+}
+
+/// A nexthop of a [`RouteRow`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RouteNexthopRow {
+    /// The symbol's name; an interface that is no symbol by its number.
+    pub symbol: String,
+    /// The neighbour; null if the destination itself is one.
+    pub gateway: Option<String>,
+    /// Share of flows.
+    pub weight: u16,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyRow {
+    /// What.
+    pub what: String,
+    /// In which way.
+    pub difference: String,
+}
+
+impl VerifyRow {
+    pub(super) fn new(key: &RouteKey, difference: impl Into<String>) -> Self {
+        Self { what: format!("route {key}"), difference: difference.into() }
+    }
+}
+
+/// Rows of one answer.
+const PAGE: usize = 1_000;
+
+impl Control {
+    /// Rows behind the place that `after` names, and the name of the place where they end if there are more.
+    #[must_use]
+    pub fn show_routes(&self, after: Option<&str>) -> (Vec<RouteRow>, Option<String>) {
+        let (first, mut last) =
+            after.and_then(place).map_or((NamespaceId(0), None), |(namespace, key)| (namespace, Some(key)));
+        let mut rows = Vec::new();
+        for (namespace, space) in (0..).map(NamespaceId).zip(&self.routes.spaces).skip(first.0 as usize) {
+            if last.is_none() {
+                for (key, reason) in &space.unsupported {
+                    rows.push(self.row(
+                        namespace,
+                        key,
+                        None,
+                        0,
+                        &[],
+                        ("refused", Some((*reason).to_owned())),
+                    ));
+                }
+            }
+            for key in space.mirror.keys_behind(last.take().as_ref()) {
+                self.rows_of(namespace, key, &mut rows);
+                if rows.len() >= PAGE {
+                    let RouteKey { table, prefix, metric } = key;
+                    return (rows, Some(format!("{}|{table}|{prefix}|{metric}", namespace.0)));
+                }
+            }
+        }
+        (rows, None)
+    }
+
+    fn rows_of(&self, namespace: NamespaceId, key: &RouteKey, rows: &mut Vec<RouteRow>) {
+        let space = &self.routes.spaces[namespace.0 as usize];
+        let Some((known, content)) = space.mirror.get(key) else { return };
+        let symbols = || self.symbols.iter().filter(|symbol| symbol.namespace == namespace);
+        let mut relays: Vec<usize> = symbols()
+            .filter(|symbol| {
+                let leads = |hop: &RouteNexthop| {
+                    symbol.ifindex().is_some_and(|interface| interface.0 == hop.port().0)
+                };
+                content.kind != RouteKind::Unicast || content.nexthops.iter().any(leads)
+            })
+            .map(|symbol| symbol.relay.0)
+            .collect();
+        relays.sort_unstable();
+        relays.dedup();
+        let mut push = |relay: Option<usize>, state: &'static str, reason: Option<String>| {
+            let relay = relay.map(|relay| self.relays[relay].name.as_str());
+            rows.push(self.row(namespace, key, relay, known.protocol, content.nexthops, (state, reason)));
+            if let Some(row) = rows.last_mut() {
+                content.kind.to_string().clone_into(&mut row.kind);
+            }
+        };
+        if relays.is_empty() {
+            push(None, "refused", Some(self.leads_nowhere(namespace, &content)));
+        }
+        for relay in relays {
+            let owner = self.project(relay, key).map(|projection| projection.namespace);
+            let told = self.routes.outlets.get(relay).map(|outlet| &outlet.told);
+            if self.relays[relay].peer.is_none() {
+                push(Some(relay), "waiting", None);
+                continue;
+            }
+            match (owner, told.and_then(|told| told.state(key))) {
+                (Some(owner), _) if owner != namespace => {
+                    let other = self.namespaces.get(owner.0 as usize).and_then(|place| place.name.clone());
+                    let other = other
+                        .map_or("the daemon's own namespace".to_owned(), |name| format!("namespace {name}"));
+                    push(Some(relay), "refused", Some(format!("conflict: {other} has the same route")));
+                }
+                (_, Some(State::Installed)) => push(Some(relay), "installed", None),
+                (_, Some(State::Refused(reason))) => push(Some(relay), "refused", Some(reason.to_owned())),
+                (_, Some(State::Pending) | None) => push(Some(relay), "pending", None),
+            }
+        }
+    }
+
+    fn leads_nowhere(&self, namespace: NamespaceId, content: &RouteContent<'_>) -> String {
+        let interfaces: Vec<String> =
+            content.nexthops.iter().map(|hop| self.interface_name(namespace, hop.port().0)).collect();
+        match interfaces.as_slice() {
+            [] => "no symbol is up in its namespace".to_owned(),
+            [one] => format!("it leads by {one}, which is no symbol"),
+            several => format!("it leads by {}, none of which is a symbol", several.join(", ")),
+        }
+    }
+
+    fn interface_name(&self, namespace: NamespaceId, interface: u32) -> String {
+        let is_it = |symbol: &&crate::symbol::Symbol| {
+            symbol.namespace == namespace && symbol.ifindex().is_some_and(|known| known.0 == interface)
+        };
+        let symbol = self.symbols.iter().find(is_it);
+        symbol.map_or_else(|| format!("interface {interface}"), |symbol| symbol.config.name.clone())
+    }
+
+    fn row(
+        &self,
+        namespace: NamespaceId,
+        key: &RouteKey,
+        relay: Option<&str>,
+        protocol: u8,
+        nexthops: &[RouteNexthop],
+        (state, reason): (&'static str, Option<String>),
+    ) -> RouteRow {
+        let nexthop = |hop: &RouteNexthop| RouteNexthopRow {
+            symbol: self.interface_name(namespace, hop.port().0),
+            gateway: hop.gateway().map(|gateway| gateway.to_string()),
+            weight: hop.weight(),
+        };
+        RouteRow {
+            relay: relay.map(str::to_owned),
+            netns: self.namespaces.get(namespace.0 as usize).and_then(|place| place.name.clone()),
+            prefix: key.prefix.to_string(),
+            table: key.table,
+            metric: key.metric,
+            protocol,
+            kind: RouteKind::Unicast.to_string(),
+            nexthops: nexthops.iter().map(nexthop).collect(),
+            state,
+            reason,
+        }
+    }
+
+    /// What relays refuse, for a verification.
+    pub(super) fn find_refused(&mut self) {
+        for relay in 0..self.routes.outlets.len() {
+            let name = self.relays[relay].name.clone();
+            let refused: Vec<VerifyRow> = self.routes.outlets[relay]
+                .told
+                .refused()
+                .take(super::LISTED + 1)
+                .map(|(key, reason)| VerifyRow::new(key, format!("refused by relay {name}: {reason}")))
+                .collect();
+            for row in refused {
+                self.routes.find(|| row);
+            }
+        }
+    }
+}
+
+/// Reads the name of a place.
+fn place(name: &str) -> Option<(NamespaceId, RouteKey)> {
+    let mut parts = name.split('|');
+    let (namespace, table, prefix, metric) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (address, length) = prefix.split_once('/')?;
+    let prefix = Prefix::new(address.parse().ok()?, length.parse().ok()?)?;
+    let key = RouteKey { table: table.parse().ok()?, prefix, metric: metric.parse().ok()? };
+    Some((NamespaceId(namespace.parse().ok()?), key))
+}
