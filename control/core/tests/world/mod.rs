@@ -1,14 +1,20 @@
 //! A control and the model of a relay, joined by their real links in virtual time.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets};
-use control_core::{Action, Config, Control, Exposure, Failure, LinkVerdict, SymbolConfig, SymbolVerdict};
+pub(crate) mod routes;
+
+use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies};
+use control_core::{
+    Action, Config, Control, Exposure, Failure, LinkVerdict, NamespaceId, RoutesConfig, SymbolConfig,
+    SymbolVerdict,
+};
 use core::time::Duration;
 use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
 use frames::message::{
     Message, PortAddress, PortAttributes, PortFlags, PortReply, PortUpdate, RuleReply, Status, TunnelReply,
 };
+use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
 use l2link::{Batch, Event, Link, PeerId, Rx, Security, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +32,7 @@ pub(crate) struct World {
     /// What the shell would see.
     pub(crate) sockets: Vec<OpenSocket>,
     pub(crate) connections: Vec<Connection>,
+    pub(crate) kernel: BTreeMap<RouteKey, Route>,
     /// Why interfaces cannot be made.
     pub(crate) failure: Option<Failure>,
     /// What the core asked of the shell, looks left out.
@@ -51,6 +58,7 @@ pub(crate) struct RelayModel {
     pub(crate) deaf: bool,
     /// Whether the port changes right after it was granted.
     pub(crate) changes_at_once: bool,
+    pub(crate) routes: routes::RoutesModel,
 }
 
 impl World {
@@ -59,8 +67,17 @@ impl World {
         Self::holding(Duration::ZERO)
     }
 
+    /// A world in which relays are told of routes.
+    pub(crate) fn routing() -> Self {
+        Self::with(Duration::from_secs(3), Some(RoutesConfig::default()))
+    }
+
     /// A world in which the carrier stays for a while without contact.
     pub(crate) fn holding(carrier_hold: Duration) -> Self {
+        Self::with(carrier_hold, None)
+    }
+
+    fn with(carrier_hold: Duration, routes: Option<RoutesConfig>) -> Self {
         let symbol = SymbolConfig {
             relay: "relay1".into(),
             port: "eth1".into(),
@@ -69,13 +86,14 @@ impl World {
             exposure: Exposure::standard(false),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
-        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, routes: None };
+        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, routes };
         Self {
             now: Time(0),
             control: Control::new(config, link, [1; 32], Time(0)),
             relay: RelayModel::new(BootId(2), Time(0)),
             sockets: Vec::new(),
             connections: Vec::new(),
+            kernel: BTreeMap::new(),
             failure: None,
             actions: Vec::new(),
             delivered: Vec::new(),
@@ -116,6 +134,7 @@ impl World {
     /// Actions and frames both ways, until there are none.
     pub(crate) fn settle(&mut self) {
         loop {
+            self.control.pump_routes(self.now);
             self.act();
             let mut batch = new_batch(self.control.link());
             self.control.poll_transmit(&mut batch, self.now);
@@ -187,7 +206,10 @@ impl World {
                     self.actions.push("create".into());
                     match self.failure.clone() {
                         Some(failure) => self.control.handle_symbol_failed(symbol, failure, self.now),
-                        None => self.control.handle_symbol_created(symbol, IfIndex(2), self.now),
+                        None => {
+                            self.control.handle_symbol_created(symbol, IfIndex(2), self.now);
+                            self.list_routes(NamespaceId(0), RouteFamilies::BOTH);
+                        }
                     }
                 }
                 Action::UpdateSymbol { attributes, .. } => {
@@ -206,10 +228,28 @@ impl World {
                 Action::DumpMemberships { namespace } => {
                     self.control.handle_memberships(namespace, &[], self.now)
                 }
-                Action::DumpRoutes { .. } | Action::Verified { .. } => {}
+                Action::DumpRoutes { namespace, families } => self.list_routes(namespace, families),
+                Action::Verified { rows } => {
+                    self.actions.extend(rows.iter().map(|row| format!("{}: {}", row.what, row.difference)));
+                    self.actions.push("verified".into());
+                }
                 Action::Report(_) => panic!("nobody watches"),
             }
         }
+    }
+}
+
+impl World {
+    /// The kernel's whole table, as the shell lists it.
+    pub(crate) fn list_routes(&mut self, namespace: NamespaceId, families: RouteFamilies) {
+        self.control.handle_route_dump_begins(namespace, families);
+        let wanted = |key: &RouteKey| {
+            if key.prefix.address().is_ipv4() { families.ipv4 } else { families.ipv6 }
+        };
+        for route in self.kernel.values().filter(|route| wanted(&route.key)) {
+            self.control.handle_route_dumped(namespace, route);
+        }
+        self.control.handle_route_dump_ends(namespace, families, self.now);
     }
 }
 
@@ -227,6 +267,7 @@ impl RelayModel {
             mute: false,
             deaf: false,
             changes_at_once: false,
+            routes: routes::RoutesModel::default(),
             flags: PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER,
         }
     }
@@ -266,7 +307,10 @@ impl RelayModel {
     fn handle_events(&mut self) {
         while let Some(event) = self.link.poll_event() {
             match event {
-                Event::PeerUp { peer, .. } => self.control = Some(peer),
+                Event::PeerUp { peer, .. } => {
+                    self.control = Some(peer);
+                    self.routes.begin();
+                }
                 Event::PeerDown { .. } => self.control = None,
                 Event::Message { peer, message } => {
                     let message = Message::parse(&message.raw()).unwrap();
@@ -285,6 +329,7 @@ impl RelayModel {
             other => other.kind().to_string(),
         };
         self.heard.push(text);
+        self.routes.take(message, peer, &mut self.link);
         if self.mute {
             return;
         }
