@@ -13,6 +13,7 @@
 //! | to another station | no |
 //! | neither IPv4 nor IPv6 (ARP, LLDP, …) | yes |
 //! | IP to an address of the relay, to a group, or to a class E address (all ones) | yes |
+//! | UDP over IPv4 to port 68, which a DHCP server sends to a client that has no address yet | yes |
 //! | other IP | no: transit |
 //!
 //! Jumps of classic BPF reach 255 instructions, so no test jumps far: each is followed by its own verdict, and the one
@@ -83,7 +84,18 @@ impl CaptureFilter {
         for address in addresses {
             section.extend([unless_equal(address.to_bits(), 1), TAKE]);
         }
-        section.push(REFUSE);
+        section.extend([
+            load_byte(PROTOCOL_V4),
+            unless_equal(UDP, 7),
+            load_half(FRAGMENT_V4),
+            unless_any_bit(FRAGMENT_OFFSET, 1),
+            REFUSE,
+            load_header_length(HEADER_V4),
+            load_half_behind_header(HEADER_V4 + 2),
+            unless_equal(DHCP_CLIENT, 1),
+            TAKE,
+            REFUSE,
+        ]);
         section
     }
 
@@ -157,10 +169,18 @@ fn v6(address: &IpAddr) -> Option<Ipv6Addr> {
 
 const DESTINATION_MAC: u32 = 0;
 const ETHERTYPE: u32 = 12;
+const HEADER_V4: u32 = 14;
+const FRAGMENT_V4: u32 = 14 + 6;
+const PROTOCOL_V4: u32 = 14 + 9;
 const DESTINATION_V4: u32 = 14 + 16;
 const DESTINATION_V6: u32 = 14 + 24;
 /// 224.0.0.0: groups from here, then class E with the broadcast address.
 const GROUPS_V4: u32 = 0xe000_0000;
+
+const UDP: u32 = 17;
+const DHCP_CLIENT: u32 = 68;
+/// The bits of the offset in the half word of flags and offset.
+const FRAGMENT_OFFSET: u32 = 0x1fff;
 
 const TAKE: sock_filter = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX);
 const REFUSE: sock_filter = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0);
@@ -180,6 +200,16 @@ const fn load_half(at: u32) -> sock_filter {
 
 const fn load_byte(at: u32) -> sock_filter {
     instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, at)
+}
+
+/// Takes the length of the IPv4 header at `at`.
+const fn load_header_length(at: u32) -> sock_filter {
+    instruction(libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH, 0, 0, at)
+}
+
+/// Loads from `at` and the length that was taken.
+const fn load_half_behind_header(at: u32) -> sock_filter {
+    instruction(libc::BPF_LD | libc::BPF_H | libc::BPF_IND, 0, 0, at)
 }
 
 /// Skips instructions if the loaded value is `value`.

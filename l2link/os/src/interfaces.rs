@@ -1,5 +1,6 @@
 //! [`Netlink`]: interfaces, addresses and the default route of a namespace.
 
+mod carrier;
 mod extra_macs;
 mod given;
 
@@ -54,6 +55,8 @@ pub struct LinkInfo {
     pub loopback: bool,
     /// The interface of which it is a part: a bridge, a bond, a VRF.
     pub master: Option<IfIndex>,
+    /// The interface of this namespace on which it stands: that of a macvlan or a VLAN, or a cable's other end.
+    pub link: Option<IfIndex>,
     /// Whether `master` is a bridge.
     pub bridge_port: bool,
     /// The kernel's word for its kind: `veth`, `bridge`, `tun`; `None` for hardware.
@@ -119,6 +122,18 @@ impl Netlink {
             {
                 Ok(None)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The interface with this index, `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn link_by_index(&mut self, ifindex: IfIndex) -> io::Result<Option<LinkInfo>> {
+        match self.requests.get(RouteNetlinkMessage::GetLink(link_message(ifindex))) {
+            Ok(answers) => Ok(answers.into_iter().find_map(|answer| self.link_info(answer))),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -253,12 +268,16 @@ impl Netlink {
             ethernet: header.link_layer_type == LinkLayerType::Ether,
             loopback: header.link_layer_type == LinkLayerType::Loopback,
             master: None,
+            link: None,
             bridge_port: false,
             kind: None,
         };
+        let mut link_elsewhere = false;
         for attribute in attributes {
             match attribute {
                 LinkAttribute::IfName(name) => info.name = name,
+                LinkAttribute::Link(index) => info.link = (index != 0).then_some(IfIndex(index)),
+                LinkAttribute::LinkNetNsId(_) => link_elsewhere = true,
                 LinkAttribute::Mtu(mtu) => info.mtu = mtu,
                 LinkAttribute::Address(bytes) => info.mac = bytes.try_into().ok().map(Mac),
                 LinkAttribute::Controller(index) => info.master = Some(IfIndex(index)),
@@ -274,6 +293,7 @@ impl Netlink {
                 _ => {}
             }
         }
+        info.link = info.link.filter(|_| !link_elsewhere);
         if info.ethernet {
             info.speed = ethtool::speed(self.requests.as_fd(), &info.name);
         }

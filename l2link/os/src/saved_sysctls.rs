@@ -5,37 +5,25 @@
 //! the kernel, where they do no harm and forwarding goes on; but its successor would take them for the original ones. So
 //! the old values stand in a file, written before the kernel's value is changed, and removed when all are back.
 //!
-//! The file counts only for the namespace and the boot in which it was written: a new kernel has its own values. A value
-//! that somebody else has changed meanwhile stays as it is.
+//! A value that somebody else has changed meanwhile stays as it is.
 //!
 //! Some settings change others: `net/ipv4/ip_forward` and `net/ipv6/conf/all/forwarding` set the `forwarding` of every
 //! interface (`inet_forward_change` of `net/ipv4/devinet.c`, `addrconf_fixup_forwarding` of `net/ipv6/addrconf.c`).
 //! [`SavedSysctls::preserve`] keeps the others' values, if it is called first.
 
-use crate::{NetNs, SetupError};
+use crate::{NetNs, SetupError, StateFile};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
+use std::{fs, io};
 
 /// Settings of one namespace that were changed, with their old values, put back in reverse order when this is dropped.
 #[derive(Debug)]
 pub struct SavedSysctls {
     netns: NetNs,
-    file: PathBuf,
-    state: State,
+    file: StateFile<Vec<Changed>>,
+    changed: Vec<Changed>,
     /// The paths that an earlier process left and this one has not asked for yet.
     left: Vec<String>,
-}
-
-/// What the file holds.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct State {
-    boot: String,
-    netns: u64,
-    changed: Vec<Changed>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,16 +43,11 @@ impl SavedSysctls {
     /// # Errors
     /// [`SetupError::System`] if the file is there and cannot be read, or the kernel does not tell which boot this is.
     pub fn open(netns: &NetNs, file: &Path) -> Result<Self, SetupError> {
-        let boot = fs::read_to_string(BOOT_ID)
-            .map_err(|source| SetupError::system(format!("read {BOOT_ID}"), source))?;
-        let mut state = State { boot: boot.trim_end().to_owned(), netns: netns.inode(), changed: Vec::new() };
-        match fs::read(file) {
-            Ok(bytes) => state.take_over(&bytes, file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(SetupError::system(format!("read {}", file.display()), source)),
-        }
-        let left = state.changed.iter().map(|changed| changed.path.clone()).collect();
-        Ok(Self { netns: netns.clone(), file: file.to_owned(), state, left })
+        let (file, left) = StateFile::open(netns, file)?;
+        let mut changed: Vec<Changed> = left.unwrap_or_default();
+        changed.retain(|changed| is_network_setting(&changed.path));
+        let left = changed.iter().map(|changed| changed.path.clone()).collect();
+        Ok(Self { netns: netns.clone(), file, changed, left })
     }
 
     /// Sets `path` below `/proc/sys` (`net/ipv4/ip_forward`) to `value`, and saves the old value first if it differs.
@@ -75,7 +58,7 @@ impl SavedSysctls {
     pub fn set(&mut self, path: &str, value: &str) -> io::Result<()> {
         self.left.retain(|left| left != path);
         let old = self.read(path)?;
-        match self.state.changed.iter_mut().find(|changed| changed.path == path) {
+        match self.changed.iter_mut().find(|changed| changed.path == path) {
             Some(changed) => {
                 let before = changed.ours.replace(value.to_owned());
                 if before.as_deref() != Some(value)
@@ -99,7 +82,7 @@ impl SavedSysctls {
     /// As [`SavedSysctls::set`].
     pub fn preserve(&mut self, path: &str) -> io::Result<()> {
         self.left.retain(|left| left != path);
-        if self.state.changed.iter().any(|changed| changed.path == path) {
+        if self.changed.iter().any(|changed| changed.path == path) {
             return Ok(());
         }
         let old = self.read(path)?;
@@ -115,15 +98,15 @@ impl SavedSysctls {
     /// Ends this without putting anything back: a successor takes over.
     pub fn keep(mut self) {
         // What is not in `changed` is not put back by drop; the file has it all.
-        self.state.changed.clear();
+        self.changed.clear();
     }
 
     /// Puts back those settings, the last first, and saves what is left.
     fn put_back(&mut self, wanted: impl Fn(&Changed) -> bool) {
-        if self.state.changed.is_empty() {
+        if self.changed.is_empty() {
             return;
         }
-        for changed in self.state.changed.iter().rev().filter(|changed| wanted(changed)) {
+        for changed in self.changed.iter().rev().filter(|changed| wanted(changed)) {
             match self.put_back_one(changed) {
                 Ok(()) => {}
                 // The interface went first, and its settings with it.
@@ -131,9 +114,9 @@ impl SavedSysctls {
                 Err(error) => log::warn!("cannot put {} back to {}: {error}", changed.path, changed.old),
             }
         }
-        self.state.changed.retain(|changed| !wanted(changed));
+        self.changed.retain(|changed| !wanted(changed));
         if let Err(error) = self.save() {
-            log::warn!("cannot write {}: {error}", self.file.display());
+            log::warn!("cannot write {}: {error}", self.file.path().display());
         }
     }
 
@@ -147,34 +130,18 @@ impl SavedSysctls {
     }
 
     fn restate(&mut self, path: &str, ours: Option<String>) {
-        if let Some(changed) = self.state.changed.iter_mut().find(|changed| changed.path == path) {
+        if let Some(changed) = self.changed.iter_mut().find(|changed| changed.path == path) {
             changed.ours = ours;
         }
     }
 
     fn remember(&mut self, changed: Changed) -> io::Result<()> {
-        self.state.changed.push(changed);
-        self.save().inspect_err(|_| drop(self.state.changed.pop()))
+        self.changed.push(changed);
+        self.save().inspect_err(|_| drop(self.changed.pop()))
     }
 
-    /// Writes the file in one step: a reader, and a successor, see the old one or the new one.
     fn save(&self) -> io::Result<()> {
-        if self.state.changed.is_empty() {
-            return match fs::remove_file(&self.file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
-        let mut new = self.file.clone().into_os_string();
-        new.push(".new");
-        // One that a killed process left, or a link that somebody laid there.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec(&self.state)?)?;
-        fs::rename(&new, &self.file)
+        if self.changed.is_empty() { self.file.remove() } else { self.file.save(&self.changed) }
     }
 
     fn read(&self, path: &str) -> io::Result<String> {
@@ -194,27 +161,6 @@ impl Drop for SavedSysctls {
     }
 }
 
-impl State {
-    fn take_over(&mut self, bytes: &[u8], file: &Path) {
-        let saved: Self = match serde_json::from_slice(bytes) {
-            Ok(saved) => saved,
-            Err(error) => {
-                log::warn!(
-                    "{} is not understood, and the settings stay as they are: {error}",
-                    file.display()
-                );
-                return;
-            }
-        };
-        if saved.boot != self.boot || saved.netns != self.netns {
-            log::info!("{} is of another boot or namespace, and not used", file.display());
-            return;
-        }
-        self.changed = saved.changed;
-        self.changed.retain(|changed| is_network_setting(&changed.path));
-    }
-}
-
 /// Whether the path stays below `/proc/sys/net`.
 fn is_network_setting(path: &str) -> bool {
     let mut parts = Path::new(path).components();
@@ -223,4 +169,3 @@ fn is_network_setting(path: &str) -> bool {
 }
 
 const SYSCTLS: &str = "/proc/sys";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";

@@ -15,6 +15,7 @@ fn links_are_shown_as_they_are() {
     cable(&a, "eth0", &b, "eth0");
     ip(&a, "link add br0 type bridge");
     ip(&a, "link set eth0 address 02:00:00:00:00:aa mtu 1400 master br0");
+    ip(&a, "link add mv0 link br0 type macvlan");
     let mut netlink = Netlink::open(&a).unwrap();
     let links = netlink.links().unwrap();
     let find = |name: &str| links.iter().find(|link| link.name == name).unwrap();
@@ -25,7 +26,11 @@ fn links_are_shown_as_they_are() {
     assert!(eth0.ethernet && eth0.up && eth0.carrier && eth0.bridge_port);
     assert_eq!((eth0.master, eth0.kind.as_deref(), eth0.speed), (Some(br0.ifindex), Some("veth"), 10_000));
     assert!(!br0.up && !br0.carrier && !br0.bridge_port && br0.master.is_none());
+    assert_eq!((find("mv0").link, br0.link), (Some(br0.ifindex), None));
+    assert_eq!(eth0.link, None, "the cable's other end has an index of another namespace");
     assert_eq!(netlink.link_by_name("eth0").unwrap().as_ref(), Some(eth0));
+    assert_eq!(netlink.link_by_index(eth0.ifindex).unwrap().as_ref(), Some(eth0));
+    assert_eq!(netlink.link_by_index(IfIndex(77)).unwrap(), None);
     assert_eq!(netlink.link_by_name("eth7").unwrap(), None);
     assert_eq!(netlink.link_by_name("").unwrap(), None);
 

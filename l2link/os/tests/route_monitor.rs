@@ -94,9 +94,10 @@ fn a_replaced_nexthop_asks_for_both_families() {
 }
 
 #[test]
-fn carrier_loss_takes_no_route_and_asks_for_nothing() {
+fn carrier_loss_takes_nexthop_objects_and_their_routes_silently() {
     let Some((netns, other)) = router() else { return };
     ip(&netns, "route add 10.1.0.0/16 via 192.0.2.9");
+    ip(&netns, "route add 10.2.0.0/16 nhid 1");
     let mut monitor = RouteMonitor::open(&netns).unwrap();
     // The monitor learns that the interface is up.
     ip(&netns, "link set eth0 mtu 1400");
@@ -108,9 +109,10 @@ fn carrier_loss_takes_no_route_and_asks_for_nothing() {
         events.extend(drain(&mut monitor));
         events.contains(&RouteEvent::Interfaces).then_some(())
     });
-    assert!(!redumps(&events, |_| true), "{events:?}");
-    assert!(shell(&netns, "ip route show 10.1.0.0/16").contains("linkdown"));
-    assert!(listed(&netns, "10.1.0.0", 16));
+    assert!(shell(&netns, "ip route show 10.1.0.0/16").contains("linkdown"), "a plain route stays");
+    assert!(!listed(&netns, "10.2.0.0", 16), "one by a nexthop object goes");
+    assert!(!told_gone(&events, "10.2.0.0", 16), "Linux tells of it by now: {events:?}");
+    assert!(redumps(&events, Families::ipv4), "{events:?}");
 }
 
 #[test]

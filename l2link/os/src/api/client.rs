@@ -11,6 +11,8 @@ use thiserror::Error;
 pub struct ApiClient {
     path: PathBuf,
     stream: BufReader<UnixStream>,
+    /// Where the next page begins, if the last answer was not all of a table.
+    more: Option<String>,
 }
 
 /// Why there is no answer.
@@ -61,7 +63,7 @@ impl ApiClient {
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         let owned = path.to_owned();
         match UnixStream::connect(path) {
-            Ok(stream) => Ok(Self { path: owned, stream: BufReader::new(stream) }),
+            Ok(stream) => Ok(Self { path: owned, stream: BufReader::new(stream), more: None }),
             Err(source) => Err(match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     ClientError::NotRunning { path: owned }
@@ -86,6 +88,20 @@ impl ApiClient {
         }
     }
 
+    /// Asks for a table page by page until it is whole: an answer with a `next` is asked again `after` that.
+    ///
+    /// # Errors
+    /// Those of [`ApiClient::request`].
+    pub fn request_all(&mut self, request: &Value) -> Result<Vec<Value>, ClientError> {
+        let mut request = request.clone();
+        let mut rows = self.request(&request)?;
+        while let Some(next) = self.more.take() {
+            request["after"] = next.into();
+            rows.extend(self.request(&request)?);
+        }
+        Ok(rows)
+    }
+
     /// Waits for the data of the next answer of a stream that [`ApiClient::request`] began.
     ///
     /// # Errors
@@ -102,6 +118,7 @@ impl ApiClient {
         }
         let strange = || ClientError::Answer(line.trim_end().chars().take(200).collect());
         let mut answer: Value = serde_json::from_str(&line).map_err(|_| strange())?;
+        self.more = answer.get("next").and_then(Value::as_str).map(str::to_owned);
         match (answer.get("ok").and_then(Value::as_bool), answer.get_mut("data").map(Value::take)) {
             (Some(true), Some(Value::Array(data))) => Ok(data),
             (Some(false), _) => match answer.get("error").and_then(Value::as_str) {

@@ -51,6 +51,31 @@ fn vlans(#[case] tag: u32, #[case] taken: bool) {
     assert_eq!(run(&link_program(), &frame, tag), Ok(taken));
 }
 
+#[rstest]
+#[case::lease(0x45, 0, 17, 68, true)]
+#[case::lease_behind_options(0x4f, 0, 17, 68, true)]
+#[case::lease_first_fragment(0x45, 0x2000, 17, 68, true)]
+#[case::later_fragment(0x45, 0x2001, 17, 68, false)]
+#[case::server(0x45, 0, 17, 67, false)]
+#[case::tcp(0x45, 0, 6, 68, false)]
+fn leases_for_clients_without_an_address(
+    #[case] version_and_length: u8,
+    #[case] fragment: u16,
+    #[case] protocol: u8,
+    #[case] port: u16,
+    #[case] taken: bool,
+) {
+    let mut frame = frame(MAC, 0x0800, Some("192.0.2.60"));
+    frame[14] = version_and_length;
+    frame[20..22].copy_from_slice(&fragment.to_be_bytes());
+    frame[23] = protocol;
+    let ports = 14 + usize::from(version_and_length & 0xf) * 4;
+    frame[ports + 2..ports + 4].copy_from_slice(&port.to_be_bytes());
+    assert_eq!(run(&filter().program(), &frame, 0), Ok(taken));
+    frame[..6].copy_from_slice(&OTHER.0);
+    assert_eq!(run(&filter().program(), &frame, 0), Ok(false));
+}
+
 #[test]
 fn packets_that_end_before_their_destination_are_refused() {
     let whole = frame(MAC, 0x86dd, Some("2001:db8::1"));
@@ -126,7 +151,7 @@ fn frame(to: Mac, ethertype: u16, address: Option<&str>) -> Vec<u8> {
 
 /// What the kernel would do with the packet; an error for what it would refuse to load.
 fn run(program: &[sock_filter], packet: &[u8], vlan_tag: u32) -> Result<bool, String> {
-    let (mut at, mut loaded) = (0, 0_u32);
+    let (mut at, mut loaded, mut index) = (0, 0_u32, 0_usize);
     loop {
         let step = program.get(at).ok_or("a jump behind the end")?;
         at += 1;
@@ -142,10 +167,13 @@ fn run(program: &[sock_filter], packet: &[u8], vlan_tag: u32) -> Result<bool, St
             } else if step.k == ancillary(libc::SKF_AD_PKTTYPE) {
                 loaded = 0;
             } else {
-                let start = step.k as usize;
+                let start = step.k as usize + if code & 0xe0 == libc::BPF_IND { index } else { 0 };
                 let Some(bytes) = packet.get(start..start + len) else { return Ok(false) };
                 loaded = bytes.iter().fold(0, |value, byte| (value << 8) | u32::from(*byte));
             }
+        } else if code == libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH {
+            let Some(byte) = packet.get(step.k as usize) else { return Ok(false) };
+            index = usize::from(byte & 0xf) * 4;
         } else if code == libc::BPF_RET | libc::BPF_K {
             return Ok(step.k > 0);
         } else if code == libc::BPF_JMP | libc::BPF_JA {

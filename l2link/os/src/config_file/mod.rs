@@ -9,7 +9,7 @@ mod section;
 mod table;
 
 pub use name::{device_name, interface_name};
-pub use section::{ApiSection, DataMode, LinkSection, LinkSettings, SecurityMode};
+pub use section::{Addressing, ApiSection, DataMode, LinkSection, LinkSettings, SecurityMode};
 pub use table::{TableWord, routing_table};
 
 use core::fmt;

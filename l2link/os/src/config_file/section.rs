@@ -52,6 +52,19 @@ pub struct LinkSection {
     pub keepalive_ms: Option<Spanned<u64>>,
     /// Silent intervals that mean that contact is lost; 3 by default.
     pub missed: Option<Spanned<u32>>,
+    /// Whose the addresses of ports are; the relay's by default. Only in a control's file.
+    pub addressing: Option<Spanned<Addressing>>,
+}
+
+/// Values of `addressing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addressing {
+    /// A symbol has the addresses of its port.
+    #[default]
+    Relay,
+    /// A port also has the addresses that programs give to its symbol.
+    Control,
 }
 
 /// Values of `security`.
@@ -91,16 +104,18 @@ pub struct LinkSettings {
     pub keepalive: Duration,
     /// Silent intervals that mean that contact is lost.
     pub missed: u32,
+    /// Whose the addresses of ports are. Nothing to a relay.
+    pub addressing: Addressing,
     /// What the operator should be told at every start.
     pub warnings: Vec<String>,
 }
 
 impl LinkSection {
-    /// Checks the section, and reads the key file.
+    /// Checks the section in the file of a device of this role, and reads the key file.
     ///
     /// # Errors
     /// Names what is wrong, where, and how to mend it.
-    pub fn check(&self, source: &ConfigSource) -> Result<LinkSettings, ConfigError> {
+    pub fn check(&self, role: Role, source: &ConfigSource) -> Result<LinkSettings, ConfigError> {
         let mut warnings = Vec::new();
         let security = self.security(source, &mut warnings)?;
         let (control, data) = self.protection(source, &mut warnings)?;
@@ -112,6 +127,7 @@ impl LinkSection {
             data,
             keepalive: self.keepalive(source)?,
             missed: self.missed(source)?,
+            addressing: self.addressing(role, source)?,
             warnings,
         })
     }
@@ -212,6 +228,18 @@ impl LinkSection {
         let (least, most) = (KEEPALIVE_MS.start(), KEEPALIVE_MS.end());
         Err(source
             .error_at(configured.span(), format!("keepalive_ms is {value}; {least} to {most} are allowed")))
+    }
+
+    fn addressing(&self, role: Role, source: &ConfigSource) -> Result<Addressing, ConfigError> {
+        match &self.addressing {
+            Some(addressing) if role == Role::Relay => Err(source
+                .error_at(addressing.span(), "`addressing` in [link] is for the file of a control")
+                .help(
+                    "to let a control give a port addresses, write `addressing = true` in its [[port.allow]]",
+                )),
+            Some(addressing) => Ok(*addressing.get_ref()),
+            None => Ok(Addressing::default()),
+        }
     }
 
     fn missed(&self, source: &ConfigSource) -> Result<u32, ConfigError> {

@@ -39,11 +39,19 @@ impl Netlink {
     /// # Errors
     /// The kernel's.
     pub fn given_addresses(&mut self, ifindex: Option<IfIndex>) -> io::Result<Vec<InterfaceAddress>> {
+        let of_all = self.marked_addresses()?.into_iter();
+        let here = |address: &InterfaceAddress| ifindex.is_none_or(|ifindex| ifindex == address.ifindex);
+        Ok(of_all.filter(|(address, given)| *given && here(address)).map(|(address, _)| address).collect())
+    }
+
+    /// The addresses of all interfaces in the kernel's order, each with whether it has the mark [`PROTOCOL`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn marked_addresses(&mut self) -> io::Result<Vec<(InterfaceAddress, bool)>> {
         let answers = self.requests.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
-        let given = answers.iter().filter(|answer| is_given(answer));
-        let mut addresses: Vec<_> = given.filter_map(interface_address).collect();
-        addresses.retain(|address| ifindex.is_none_or(|ifindex| ifindex == address.ifindex));
-        Ok(addresses)
+        let marked = |answer| interface_address(answer).map(|address| (address, is_given(answer)));
+        Ok(answers.iter().filter_map(marked).collect())
     }
 
     /// Removes an address that has the mark [`PROTOCOL`]; one that is not there, or is without the mark, stays as it is and

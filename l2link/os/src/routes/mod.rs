@@ -1,6 +1,6 @@
 //! The routes of a namespace: [`RouteDump`] reads them, [`RouteMonitor`] tells of changes, [`RouteWriter`] changes them.
 //!
-//! All three work on rtnetlink(7) messages of `struct rtmsg` in [`kernel_route`], by themselves rather than by a library's
+//! All three work on rtnetlink(7) messages of `struct rtmsg` in `kernel_route`, by themselves rather than by a library's
 //! types, as a full table has a million of them. None holds more than a datagram at a time.
 
 mod dump;

@@ -73,7 +73,7 @@ pub enum Change {
 pub struct RouteMonitor {
     channel: Channel,
     events: VecDeque<RouteEvent>,
-    /// Whether interfaces were up, by their index.
+    /// Whether interfaces were up and had carrier, by their index.
     up: HashMap<u32, bool>,
     overruns: u64,
 }
@@ -92,6 +92,8 @@ const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
 const AF_INET: u8 = 2;
 const IFF_UP: u32 = 1;
+const IFF_RUNNING: u32 = 0x40;
+const IFF_LOWER_UP: u32 = 0x1_0000;
 
 impl RouteMonitor {
     /// Opens the socket in `netns`, not blocking, ready for mio.
@@ -115,6 +117,8 @@ impl RouteMonitor {
                 Received::Overrun => {
                     self.overruns += 1;
                     self.up.clear();
+                    // What is still queued is older than what was lost, and must not be taken for news after the dump.
+                    while !matches!(self.channel.receive()?, Received::Nothing) {}
                     self.events.push_back(RouteEvent::Redump(Families::Both));
                 }
                 Received::Datagram => self.read(),
@@ -183,7 +187,8 @@ fn gone(route: KernelRoute) -> RouteEvent {
     RouteEvent::Gone { key: route.key, protocol: route.protocol, nexthops: route.nexthops.len() }
 }
 
-/// Whether an interface is down that was up, or was not known.
+/// Whether an interface is down or has lost its carrier, and had not before, or was not known. Without carrier, nexthop
+/// objects go (`nh_netdev_event` of `net/ipv4/nexthop.c`), and the routes that use them with them.
 fn went_down(kind: u16, ifinfomsg: &[u8], up: &mut HashMap<u32, bool>) -> bool {
     // family, pad, type (2), index (4), flags (4), change (4)
     let number = |place: usize| ifinfomsg.get(place..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
@@ -192,7 +197,7 @@ fn went_down(kind: u16, ifinfomsg: &[u8], up: &mut HashMap<u32, bool>) -> bool {
         up.remove(&index);
         return true;
     }
-    let is_up = flags & IFF_UP != 0;
+    let is_up = flags & IFF_UP != 0 && flags & (IFF_RUNNING | IFF_LOWER_UP) != 0;
     let was_up = up.insert(index, is_up);
     !is_up && was_up != Some(false)
 }

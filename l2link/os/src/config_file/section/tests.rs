@@ -15,7 +15,7 @@ struct File {
 /// What a file with these lines in `[link]` means; a good key is in the file `psk` beside it, one that all can read in
 /// `open`. The folder's name is taken out of errors.
 fn settings(lines: &str) -> Result<LinkSettings, String> {
-    with_folder(&format!("[link]\n{lines}\n"), |file, source| file.link.check(source))
+    with_folder(&format!("[link]\n{lines}\n"), |file, source| file.link.check(Role::Control, source))
 }
 
 fn with_folder<T>(
