@@ -13,6 +13,8 @@ pub(crate) enum Asked {
     Answer(Value),
     /// Events, from now on.
     Monitor,
+    /// What a verification finds, when it has ended.
+    Verify,
 }
 
 /// Looks the answer up.
@@ -20,6 +22,7 @@ pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
     let word = |key: &str| request.get(key).and_then(Value::as_str);
     Asked::Answer(match (word("verb"), word("object")) {
         (Some("monitor"), _) => return Asked::Monitor,
+        (Some("verify"), _) => return Asked::Verify,
         (Some("show"), Some(object)) => match object {
             "peers" => rows(&relay.show_peers(now)),
             "ports" => rows(&relay.show_ports()),
@@ -32,7 +35,7 @@ pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
         },
         (Some("show"), None) => failure(format!("show needs an \"object\": {OBJECTS}")),
         (Some(verb), _) => {
-            failure(format!("l2relay does not know the verb {verb:?}; it knows show and monitor"))
+            failure(format!("l2relay does not know the verb {verb:?}; it knows show, monitor and verify"))
         }
         (None, _) => failure("a request needs a \"verb\": show or monitor"),
     })
@@ -104,7 +107,7 @@ mod tests {
     fn ask(request: &Value) -> Value {
         match answer(request, &relay(), Time(0)) {
             Asked::Answer(answer) => answer,
-            Asked::Monitor => panic!("not asked for"),
+            Asked::Monitor | Asked::Verify => panic!("not asked for"),
         }
     }
 
@@ -129,6 +132,6 @@ mod tests {
             ports: Vec::new(),
             limits: Limits::default(),
         };
-        Relay::new(relay, Link::new(config, [7; 32], Time(0)))
+        Relay::new(relay, Link::new(config, [7; 32], Time(0)), None)
     }
 }

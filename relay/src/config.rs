@@ -100,7 +100,7 @@ impl Settings {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let (file, source) = load::<File>(path)?;
         let name = device_name(&file.name, &source)?;
-        let link = file.link.check(&source)?;
+        let link = file.link.check(Role::Relay, &source)?;
         let api_socket = file.api.check(Role::Relay, &source)?;
         let mut warnings = link.warnings.clone();
         let ports = ports(&file, &source, &mut warnings)?;
@@ -109,6 +109,13 @@ impl Settings {
         let forwarding = file.routes.forwarding.unwrap_or(routed);
         let relay = RelayConfig { name, ethertype: link.ethertype, ports, limits: Limits::default(), fib };
         Ok(Self { link, relay, api_socket, forwarding, warnings })
+    }
+
+    /// Interfaces of the ports to which a control may give addresses.
+    pub(crate) fn addressed_ports(&self) -> Vec<String> {
+        let addressed = |port: &&PortConfig| port.allow.iter().any(|permission| permission.addressing);
+        let ports = self.relay.ports.iter().filter(addressed);
+        ports.map(|port| port.interface.clone()).collect()
     }
 
     /// What the relay's kernel is kept from answering.

@@ -10,6 +10,7 @@ use crate::forwarding::Forwarding;
 use crate::interfaces::Interfaces;
 use crate::ports::Ports;
 use crate::quiet::Quiet;
+use crate::remembered::Remembered;
 use crate::routes::Routes;
 use crate::source::Source;
 use crate::wire::{Wire, register};
@@ -17,14 +18,14 @@ use core::time::Duration;
 use frames::DropReason;
 use frames::discovery::Role;
 use l2link::{Link, Time};
-use l2link_os::api::{ApiServer, Request, success};
+use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::privileges::{Capability, require};
 use l2link_os::routes::Families;
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::{NetNs, clock, seed};
 use mio::{Events, Poll};
-use relay_core::{Action, LinkVerdict, PortVerdict, Relay};
-use serde_json::Value;
+use relay_core::{Action, GivenAddress, LinkVerdict, PortVerdict, Relay, VerifyRow};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io;
 
@@ -41,10 +42,14 @@ pub(crate) struct Daemon {
     requests: Vec<Request>,
     /// Keeps the relay's kernel quiet; `None` without any port.
     quiet: Option<Quiet>,
+    /// Clients that wait for the end of a verification.
+    verifying: Vec<ClientId>,
     /// The kernel's routes.
     routes: Routes,
     /// The settings of a router; put back when this is dropped.
     forwarding: Forwarding,
+    /// The controls that have routes.
+    remembered: Remembered,
     /// Sources that have something to read.
     ready: BTreeSet<Source>,
     /// The signal that ends the daemon.
@@ -64,7 +69,7 @@ impl Daemon {
         register(registry, &signals, Source::Signals)?;
         let netns = NetNs::current()?;
         let mut interfaces = Interfaces::open(&netns, registry)?;
-        let (links, addresses) = interfaces.list()?;
+        let (links, mut addresses) = interfaces.list()?;
         let discards = settings.discards();
 
         // First of all, as it fails if this relay is running already, whose table must not be touched.
@@ -78,12 +83,20 @@ impl Daemon {
         let routes = Routes::open(&netns, registry)?;
         let is_port = |name: &str| settings.relay.ports.iter().any(|port| port.interface == name);
         let wanted = settings.forwarding;
-        let forwarding = Forwarding::begin(&netns, &settings.api_socket, wanted, &links, is_port)?;
+        let addressed = settings.addressed_ports();
+        let forwarding =
+            Forwarding::begin(&netns, &settings.api_socket, wanted, &links, is_port, &addressed)?;
+        // An interface that is no port any more has no control to give it addresses.
+        if interfaces.delete_all(|ifindex| !ports.has(ifindex))? {
+            addresses = interfaces.list()?.1;
+        }
+
+        let (remembered, names) = Remembered::open(&netns, &settings.api_socket)?;
 
         let (_, mac, mtu) = wire.attributes().unwrap_or_default();
         let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
         let name = settings.relay.name.clone();
-        let mut relay = Relay::new(settings.relay, Link::new(config, seed::random()?, now));
+        let mut relay = Relay::new(settings.relay, Link::new(config, seed::random()?, now), names);
         wire.size_batch(&relay);
         if ports.follow(&links, &addresses, &mut relay, registry, now) {
             interfaces.look_again(now);
@@ -98,8 +111,10 @@ impl Daemon {
             api,
             requests: Vec::new(),
             quiet,
+            verifying: Vec::new(),
             routes,
             forwarding,
+            remembered,
             ready: BTreeSet::new(),
             stopping: None,
             poll,
@@ -160,8 +175,8 @@ impl Daemon {
             if self.ready.remove(&Source::Routes) && self.routes.follow(&mut self.relay, now) {
                 self.ready.insert(Source::Routes);
             }
-            if self.routes.is_looking() {
-                self.routes.step(&mut self.relay, now);
+            if self.routes.is_looking() && self.routes.step(&mut self.relay, now) {
+                self.ready.insert(Source::Routes);
             }
             if self.relay.routes_waiting() {
                 self.relay.change_routes();
@@ -177,10 +192,40 @@ impl Daemon {
                 Action::Join { port, group } => self.ports.join(port, group, now),
                 Action::Leave { port, group } => self.ports.leave(port, group, now),
                 Action::ChangeRoutes(operations) => self.routes.change(operations, &mut self.relay, now),
+                Action::Verified(rows) => self.verified(rows),
                 Action::LookAtRoutes => self.routes.look(Families::Both),
+                Action::RememberControls(names) => self.remembered.set(&names),
+                Action::AddAddress(address) => {
+                    if let Some(interface) = self.ports.interface(address.port) {
+                        self.forwarding.keep_secondaries(interface);
+                    }
+                    let added = self.interfaces.add(&address);
+                    self.address_changed(&address, added, now);
+                }
+                Action::DeleteAddress(address) => {
+                    let deleted = self.interfaces.delete(&address);
+                    self.address_changed(&address, deleted, now);
+                }
                 Action::Tell(told) if self.api.monitored() => self.api.broadcast(&event(&told, now)),
                 Action::Tell(_) => {}
             }
+        }
+    }
+
+    /// An address that came or went is told of by the kernel, like any other.
+    fn address_changed(&mut self, address: &GivenAddress, result: io::Result<()>, now: Time) {
+        if let Err(error) = result {
+            let errno = error.raw_os_error().unwrap_or(0);
+            self.relay.handle_address_failure(address, errno, &error.to_string(), now);
+        }
+    }
+
+    /// Tells those who asked what a verification found.
+    fn verified(&mut self, mut rows: Vec<VerifyRow>) {
+        rows.extend(self.forwarding.differences());
+        let rows: Vec<Value> = rows.iter().map(|row| json!(row)).collect();
+        for client in std::mem::take(&mut self.verifying) {
+            self.api.answer(client, &success(rows.clone()));
         }
     }
 
@@ -196,6 +241,10 @@ impl Daemon {
         for Request { client, json } in std::mem::take(&mut self.requests) {
             match answer(&json, &self.relay, now) {
                 Asked::Answer(answer) => self.api.answer(client, &answer),
+                Asked::Verify => {
+                    self.verifying.push(client);
+                    self.relay.verify();
+                }
                 Asked::Monitor => {
                     self.api.answer(client, &success(Vec::<Value>::new()));
                     self.api.monitor(client);
@@ -321,7 +370,7 @@ impl Daemon {
                 quiet.leave();
             }
             self.forwarding.leave();
-            log::info!(target: "relay::daemon", "stopped; routes and discards stay for a successor");
+            log::info!(target: "relay::daemon", "stopped; routes, addresses and discards stay for a successor");
             return Ok(());
         }
         self.relay.close(now);
@@ -331,6 +380,8 @@ impl Daemon {
             quiet.end()?;
         }
         self.routes.remove_all()?;
+        self.remembered.forget();
+        self.interfaces.delete_all(|_| true)?;
         log::info!(target: "relay::daemon", "stopped");
         Ok(())
     }

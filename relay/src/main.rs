@@ -9,6 +9,7 @@ mod forwarding;
 mod interfaces;
 mod ports;
 mod quiet;
+mod remembered;
 mod routes;
 mod source;
 mod wire;

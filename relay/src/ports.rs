@@ -1,12 +1,13 @@
 //! [`Ports`]: a socket for each port whose interface is there.
 
 use crate::complaint::Complaint;
+use crate::interfaces::Address;
 use crate::source::Source;
 use crate::wire::{Failed, register};
 use frames::message::{Group, PortAddress, PortFlags};
 use frames::{DropReason, PortId};
 use l2link::Time;
-use l2link_os::{CaptureFilter, InterfaceAddress, LinkInfo, PortSocket, SetupError};
+use l2link_os::{CaptureFilter, IfIndex, LinkInfo, PortSocket, SetupError};
 use mio::Registry;
 use relay_core::{Capture, PortState, Relay};
 use std::io;
@@ -60,7 +61,7 @@ impl Ports {
     pub(crate) fn follow(
         &mut self,
         links: &[LinkInfo],
-        addresses: &[InterfaceAddress],
+        addresses: &[Address],
         relay: &mut Relay,
         registry: &Registry,
         now: Time,
@@ -90,11 +91,22 @@ impl Ports {
         }
         let elsewhere: Vec<_> = addresses
             .iter()
-            .filter(|address| !self.ports.iter().any(|port| port.has(address)))
-            .map(|address| address.address)
+            .filter(|address| !self.ports.iter().any(|port| port.is(address.at.ifindex)))
+            .map(|address| address.at.address)
             .collect();
         relay.handle_addresses(&elsewhere);
         again
+    }
+
+    /// Whether this is the interface of a port that is open.
+    pub(crate) fn has(&self, ifindex: IfIndex) -> bool {
+        self.ports.iter().any(|port| port.is(ifindex))
+    }
+
+    /// The interface of a port.
+    pub(crate) fn interface(&self, id: PortId) -> Option<&str> {
+        let port = self.ports.iter().find(|port| port.id == id);
+        port.map(|port| port.interface.as_str())
     }
 
     /// How many there are, open or not.
@@ -215,12 +227,12 @@ impl Port {
         Ok(socket)
     }
 
-    fn has(&self, address: &InterfaceAddress) -> bool {
-        self.socket.as_ref().is_some_and(|socket| socket.ifindex() == address.ifindex)
+    fn is(&self, ifindex: IfIndex) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.ifindex() == ifindex)
     }
 }
 
-fn state(info: &LinkInfo, addresses: &[InterfaceAddress]) -> PortState {
+fn state(info: &LinkInfo, addresses: &[Address]) -> PortState {
     let mut flags = PortFlags::PRESENT;
     flags.set(PortFlags::UP, info.up);
     flags.set(PortFlags::CARRIER, info.carrier);
@@ -232,8 +244,11 @@ fn state(info: &LinkInfo, addresses: &[InterfaceAddress]) -> PortState {
         flags,
         addresses: addresses
             .iter()
-            .filter(|address| address.ifindex == info.ifindex)
-            .map(|address| PortAddress::new(address.address, address.prefix))
+            .filter(|address| address.at.ifindex == info.ifindex)
+            .map(|address| {
+                let port_address = PortAddress::new(address.at.address, address.at.prefix);
+                if address.given { port_address.given() } else { port_address }
+            })
             .collect(),
     }
 }

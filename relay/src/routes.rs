@@ -2,8 +2,8 @@
 //!
 //! The kernel's table is looked at when the daemon starts, when routes may be gone without a word, and when the core
 //! asks for it. The kernel's list of IPv6 routes may silently lack some if any changed while it was written
-//! (`inet6_dump_fib` resumes by counting), so it counts only if none did. In between its notifications tell what others do. A look and a batch of changes take about a
-//! millisecond of a turn each, so that packets do not wait for a million routes.
+//! (`inet6_dump_fib` resumes by counting), so it counts only if none did. In between its notifications tell what others do.
+//! A look and a batch of changes take about a millisecond of a turn each, so that packets do not wait for a million routes.
 
 use crate::complaint::Complaint;
 use crate::source::Source;
@@ -48,6 +48,8 @@ const EVENTS: usize = 1_024;
 const SEEN: usize = 1_000;
 /// Routes that are deleted together at the end.
 const DELETED: usize = 4_096;
+/// How often routes are listed at the end, until there are none.
+const PASSES: usize = 16;
 
 impl Routes {
     /// Watches from now on, and begins a first look.
@@ -95,7 +97,7 @@ impl Routes {
             self.ipv6_changes += u64::from(event.is_ipv6());
             match event {
                 RouteEvent::Set { route, .. } if route.protocol == PROTOCOL => {
-                    relay.handle_route_seen(&seen(&route));
+                    relay.handle_route_told(&seen(&route));
                 }
                 RouteEvent::Set { route, how: Change::Replaced } => relay.handle_route_overwritten(route.key),
                 RouteEvent::Set { .. } => {}
@@ -115,34 +117,33 @@ impl Routes {
         true
     }
 
-    /// Goes on with the present look, or begins the one that is wanted.
-    pub(crate) fn step(&mut self, relay: &mut Relay, now: Time) {
-        if let Err(error) = self.try_step(relay, now) {
+    /// Goes on with the present look, or begins the one that is wanted. Returns whether there may be more notifications.
+    pub(crate) fn step(&mut self, relay: &mut Relay, now: Time) -> bool {
+        self.try_step(relay, now).unwrap_or_else(|error| {
             self.complaint.warn("relay::route", format!("looking at the routes: {error}"), now);
             self.look = None;
             // Not at once: the next change of anything, or the core's next doubt, has it looked at again.
-        }
+            false
+        })
     }
 
-    fn try_step(&mut self, relay: &mut Relay, now: Time) -> io::Result<()> {
+    fn try_step(&mut self, relay: &mut Relay, now: Time) -> io::Result<bool> {
         if self.look.is_none() {
-            let Some(families) = self.again.take() else { return Ok(()) };
+            let Some(families) = self.again.take() else { return Ok(false) };
             let dump = RouteDump::start(&self.netns, families, Some(PROTOCOL)).map_err(io::Error::other)?;
             relay.handle_look_begins();
             self.look = Some(Look { dump, families, ipv6_changes: self.ipv6_changes });
         }
-        let Some(look) = &mut self.look else { return Ok(()) };
+        let Some(look) = &mut self.look else { return Ok(false) };
         match look.dump.step(SEEN, |route| relay.handle_route_seen(&seen(&route)))? {
             Progress::More => {}
             Progress::Done => {
                 let (families, before) = (look.families, look.ipv6_changes);
                 self.look = None;
-                // What the kernel told meanwhile counts for this look.
-                if self.follow(relay, now) {
-                    self.look(families);
-                    return Ok(());
-                }
-                let whole = !families.ipv6() || self.ipv6_changes == before;
+                // What the kernel told meanwhile counts for this look. While it tells more than can be read, IPv4 does
+                // not have to wait: each of its routes is listed as it was at some moment of the look.
+                let more = self.follow(relay, now);
+                let whole = !families.ipv6() || (!more && self.ipv6_changes == before);
                 relay.handle_look_ends(
                     RoutesSeen { ipv4: families.ipv4(), ipv6: families.ipv6() && whole },
                     now,
@@ -150,6 +151,7 @@ impl Routes {
                 if !whole {
                     self.look(Families::Ipv6);
                 }
+                return Ok(more);
             }
             Progress::Interrupted => {
                 let families = look.families;
@@ -157,7 +159,7 @@ impl Routes {
                 self.look(families);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Makes changes, and tells the core of those that the kernel refused.
@@ -187,24 +189,30 @@ impl Routes {
 
     /// Deletes every route with the project's mark.
     pub(crate) fn remove_all(mut self) -> io::Result<()> {
-        let mut dump =
-            RouteDump::start(&self.netns, Families::Both, Some(PROTOCOL)).map_err(io::Error::other)?;
-        let mut deletes = Vec::new();
-        loop {
-            let progress = dump.step(DELETED, |route| deletes.push(route.key))?;
-            let batch: Vec<RouteChange> =
-                deletes.drain(..).map(|key: RouteKey| RouteChange::Delete(key, PROTOCOL)).collect();
-            // One that is gone already is what is wanted.
-            self.writer.apply(&batch)?;
-            match progress {
-                Progress::More => {}
-                Progress::Done => return Ok(()),
-                Progress::Interrupted => {
-                    dump = RouteDump::start(&self.netns, Families::Both, Some(PROTOCOL))
-                        .map_err(io::Error::other)?;
-                }
+        // A list of IPv6 routes is not whole if others change routes meanwhile: until one shows none. What the kernel does
+        // not delete is no reason to try for ever.
+        for _ in 0..PASSES {
+            let keys = self.keys()?;
+            if keys.is_empty() {
+                return Ok(());
+            }
+            for batch in keys.chunks(DELETED) {
+                let batch: Vec<_> = batch.iter().map(|key| RouteChange::Delete(*key, PROTOCOL)).collect();
+                // One that is gone already is what is wanted.
+                self.writer.apply(&batch)?;
             }
         }
+        log::warn!(target: "relay::route", "some routes of the relay could not be deleted");
+        Ok(())
+    }
+
+    /// The keys of all routes with the project's mark.
+    fn keys(&self) -> io::Result<Vec<RouteKey>> {
+        let mut keys = Vec::new();
+        let mut dump =
+            RouteDump::start(&self.netns, Families::Both, Some(PROTOCOL)).map_err(io::Error::other)?;
+        while dump.step(SEEN, |route| keys.push(route.key))? == Progress::More {}
+        Ok(keys)
     }
 }
 

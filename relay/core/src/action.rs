@@ -1,10 +1,12 @@
 //! What the shell is asked to do, and what monitors are told.
 
-use crate::fib::RouteOperation;
+use crate::fib::{RouteOperation, VerifyRow};
+use crate::given::GivenAddress;
 use crate::show::{PeerRow, PortRow, RuleRow, SymbolRow};
 use frames::message::Group;
 use frames::{Mac, PortId};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Something for the shell to do. The shell owes nothing in return.
@@ -38,6 +40,15 @@ pub enum Action {
     /// Look at all routes with the project's mark. The shell owes [`crate::Relay::handle_look_begins`],
     /// [`crate::Relay::handle_route_seen`] for each, and [`crate::Relay::handle_look_ends`].
     LookAtRoutes,
+    /// Keep the names of the controls that have routes, for a daemon that may have to take over without warning.
+    RememberControls(BTreeSet<String>),
+    /// Give the port's interface an address, with the project's mark. The shell owes
+    /// [`crate::Relay::handle_address_failure`] if that fails; if not, the port's state will show it.
+    AddAddress(GivenAddress),
+    /// Take an address with the project's mark from the port's interface. As [`Action::AddAddress`].
+    DeleteAddress(GivenAddress),
+    /// What [`crate::Relay::verify`] found; nothing if everything is as it should be.
+    Verified(Vec<VerifyRow>),
     /// Tell the monitors.
     Tell(Box<Event>),
 }

@@ -25,8 +25,9 @@ pub struct RelayConfig {
 }
 
 impl RelayConfig {
-    /// Controls that may have routes, by name; `None` if any may.
-    pub(crate) fn route_claimants(&self) -> Option<BTreeSet<String>> {
+    /// Controls that may have left routes in the kernel, by name; `None` if there is no telling. `remembered` are those
+    /// that had some at the end of the daemon's earlier life, if that is known.
+    pub(crate) fn route_claimants(&self, remembered: Option<BTreeSet<String>>) -> Option<BTreeSet<String>> {
         let permissions = self.ports.iter().flat_map(|port| &port.allow);
         let names =
             permissions.filter(|permission| permission.routes.is_some()).map(|permission| match &permission
@@ -35,7 +36,10 @@ impl RelayConfig {
                 ControlName::Any => None,
                 ControlName::Named(name) => Some(name.clone()),
             });
-        names.collect()
+        match (names.collect::<Option<BTreeSet<_>>>(), remembered) {
+            (Some(named), Some(remembered)) => Some(&named & &remembered),
+            (named, remembered) => named.or(remembered),
+        }
     }
 }
 
@@ -192,6 +196,29 @@ mod tests {
         );
         assert!(port.permits_rule("control2", &ProtocolAddress::EtherType(ETHERTYPE_ARP)));
         assert!(!port.permits_rule("control2", &ProtocolAddress::EtherType(0x88cc)));
+    }
+
+    #[test]
+    fn orphans_are_of_those_who_had_routes_and_may_have_them() {
+        let names = |all: &[&str]| Some(all.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>());
+        let config = |control| {
+            let routes = RoutePermission::default();
+            let permission = Permission { routes: Some(routes), ..permission(control, &[]) };
+            RelayConfig {
+                name: "relay1".into(),
+                ethertype: 0,
+                ports: vec![port(vec![permission])],
+                limits: Limits::default(),
+                fib: FibConfig::default(),
+            }
+        };
+        let named = config(ControlName::Named("one".into()));
+        assert_eq!(named.route_claimants(None), names(&["one"]));
+        assert_eq!(named.route_claimants(names(&["one", "two"])), names(&["one"]));
+        assert_eq!(named.route_claimants(names(&[])), names(&[]));
+        let any = config(ControlName::Any);
+        assert_eq!(any.route_claimants(None), None);
+        assert_eq!(any.route_claimants(names(&["two"])), names(&["two"]));
     }
 
     fn port(allow: Vec<Permission>) -> PortConfig {

@@ -1,4 +1,4 @@
-//! [`Fib`]: the routes that controls want, and those that the kernel has.
+//! `Fib`: the routes that controls want, and those that the kernel has.
 //!
 //! # Theory of operation
 //! Each control says all of its routes and then every change of them: its *intents*. What the relay has put into its
@@ -28,9 +28,11 @@ mod rows;
 mod session;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use kernel::{RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
 pub use rows::{RouteNexthopRow, RouteRow};
+pub use verify::VerifyRow;
 
 use core::time::Duration;
 use frames::message::Status;
@@ -72,6 +74,8 @@ pub(crate) struct Fib {
     refusals: BTreeMap<RouteKey, Refusal>,
     /// Routes that lack nexthops by ports that cannot be used now.
     degraded: BTreeSet<RouteKey>,
+    /// Routes that the kernel did not delete when it was asked to.
+    undeleted: BTreeSet<RouteKey>,
     speakers: BTreeMap<PeerId, Speaker>,
     work: VecDeque<Work>,
     /// What the kernel has been asked for.
@@ -79,7 +83,7 @@ pub(crate) struct Fib {
     /// What is to be said when the flight has landed.
     marks: BTreeMap<PeerId, u32>,
     /// Number of the present look at the kernel.
-    look: u8,
+    look: u16,
     /// Whether the kernel has been looked at. Nothing is changed before.
     ready: bool,
     /// Whether a look is wanted.
@@ -91,8 +95,13 @@ pub(crate) struct Fib {
     orphans_until: Option<Time>,
     /// Controls that may yet claim orphans; `None` if there is no telling.
     claimants: Option<BTreeSet<String>>,
+    /// Controls with routes, or with orphans to claim, as the shell was asked to remember them.
+    holders: BTreeSet<String>,
     retry_at: Option<Time>,
     retry_pause: Duration,
+    verification: Option<verify::Verification>,
+    /// What a verification found, until it is fetched.
+    pub(crate) verified: Option<Vec<VerifyRow>>,
     pub(crate) counts: Counts,
     /// Answers to be sent.
     pub(crate) answers: Vec<(PeerId, Answer)>,
@@ -114,8 +123,8 @@ pub(crate) struct Counts {
 struct Entry {
     intent: Option<Intent>,
     installed: Installed,
-    /// The look that saw it last.
-    seen: u8,
+    /// The look in which it was seen or changed last: what that look tells of it later is older than what is known.
+    seen: u16,
     /// Its key is in the queue.
     queued: bool,
     /// The kernel refused it: not tried again until something changes.
@@ -151,6 +160,8 @@ struct Speaker {
     name: String,
     /// Counts its associations.
     epoch: u32,
+    /// Whether there is an association with it.
+    up: bool,
     /// Its newest route message.
     newest: u32,
     /// Whether it has said all of its table in this association.
@@ -210,6 +221,7 @@ impl Fib {
             contents: Contents::default(),
             refusals: BTreeMap::new(),
             degraded: BTreeSet::new(),
+            undeleted: BTreeSet::new(),
             speakers: BTreeMap::new(),
             work: VecDeque::new(),
             flight: Vec::new(),
@@ -221,8 +233,11 @@ impl Fib {
             keeps_orphans: true,
             orphans_until: None,
             claimants,
+            holders: BTreeSet::new(),
             retry_at: None,
             retry_pause: RETRY,
+            verification: None,
+            verified: None,
             counts: Counts::default(),
             answers: Vec::new(),
         }
@@ -230,13 +245,29 @@ impl Fib {
 
     /// What the relay is to say of controls' tables in keepalives, where it changed.
     pub(crate) fn take_digests(&mut self) -> Vec<(PeerId, Option<RoutesDigest>)> {
+        // With room again, the digest shows what is missing, and the control says it again.
+        let room = self.entries.len() + self.config.max / 16 < self.config.max;
         let changed = |(peer, speaker): (&PeerId, &mut Speaker)| {
+            speaker.turned_away &= !room;
             let digest = (speaker.ended && !speaker.turned_away)
                 .then_some(RoutesDigest { request: speaker.newest, table: speaker.digest });
             let told = core::mem::replace(&mut speaker.told, digest);
             (told != digest).then_some((*peer, digest))
         };
         self.speakers.iter_mut().filter_map(changed).collect()
+    }
+
+    /// The names of all controls with routes, or with orphans to claim, if they changed.
+    pub(crate) fn take_holders(&mut self) -> Option<BTreeSet<String>> {
+        let with_routes = self.speakers.values().filter(|speaker| speaker.digest.count > 0);
+        let with_routes = with_routes.map(|speaker| &speaker.name);
+        let claimants = self.claimants.iter().flatten().filter(|_| self.keeps_orphans);
+        let holders: BTreeSet<&String> = with_routes.chain(claimants).collect();
+        if holders.iter().copied().eq(&self.holders) {
+            return None;
+        }
+        self.holders = holders.into_iter().cloned().collect();
+        Some(self.holders.clone())
     }
 
     /// Whether [`Fib::decide`] has something to do.

@@ -16,13 +16,14 @@ impl Relay {
         match self.grant(peer, request) {
             Ok(id) => {
                 if self.symbols.port(peer, request.symbol).is_some_and(|known| known != id) {
-                    self.release_symbol(peer, request.symbol);
+                    self.give_up_symbol(peer, request.symbol);
                 }
                 if self.symbols.grant(peer, request.symbol, id) {
                     let (control, port) = (self.control_name(peer), request.name);
                     log::info!(target: "relay::symbol", "{} of {control} is up: port {port}", request.symbol);
                     self.tell_symbol(peer, request.symbol, Event::SymbolUp);
                 }
+                self.given.granted(peer, id);
                 let Some(port) = self.ports.get(id) else { return };
                 self.link.send_message(
                     peer,
@@ -38,7 +39,7 @@ impl Relay {
             }
             Err((status, text)) => {
                 log::warn!(target: "relay::symbol", "{} of {} refused: {text}", request.symbol, self.control_name(peer));
-                self.release_symbol(peer, request.symbol);
+                self.give_up_symbol(peer, request.symbol);
                 self.symbols.refuse(peer, request.symbol, request.name, status, &text);
                 self.tell_symbol(peer, request.symbol, Event::SymbolRefused);
                 self.link.send_message(
@@ -95,6 +96,17 @@ impl Relay {
                 status,
             }),
         );
+    }
+
+    /// A control does not want a symbol any more: as [`Relay::release_symbol`], with the addresses that it gave the port.
+    pub(crate) fn give_up_symbol(&mut self, peer: PeerId, id: SymbolId) {
+        let port = self.symbols.port(peer, id);
+        self.release_symbol(peer, id);
+        if let Some(port) = port
+            && !self.symbols.has(peer, port)
+        {
+            self.given.withdraw(peer, port);
+        }
     }
 
     /// Takes a symbol back, with its tunnel, its rules, and the memberships that go with it.

@@ -9,6 +9,7 @@
 //! | [`relay`] | [`Relay`]: inputs and outputs |
 //! | [`config`] | what the configuration file says, as types |
 //! | [`fib`] | routes: what controls want, and what the kernel has |
+//! | [`given`] | addresses that controls give to ports |
 //! | [`action`] | what the shell is asked to do, and what monitors are told |
 //! | [`port`] | the ports with their attributes |
 //! | [`show`] | the rows of `l2ctl show` |
@@ -22,17 +23,20 @@
 //! | `select` | whom a packet is for |
 //! | `fragment` | fragments follow their first |
 //! | `routes` | routes between link, table and shell |
+//! | `addresses` | given addresses between link, table and shell |
 //! | `membership` | groups that programs joined |
 #![forbid(unsafe_code)]
 
 pub mod action;
 pub mod config;
 pub mod fib;
+pub mod given;
 pub mod police;
 pub mod port;
 pub mod relay;
 pub mod show;
 
+mod addresses;
 mod dispatch;
 mod fragment;
 mod grant;
@@ -47,6 +51,7 @@ mod transfer;
 
 pub use action::{Action, Capture, Event};
 pub use config::{ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
-pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
+pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen, VerifyRow};
+pub use given::GivenAddress;
 pub use port::PortState;
 pub use relay::{LinkVerdict, PortVerdict, Relay};

@@ -84,6 +84,11 @@ impl Ports {
         changed
     }
 
+    /// Addresses of interfaces that are not ports.
+    pub(crate) fn elsewhere(&self) -> &[IpAddr] {
+        &self.elsewhere
+    }
+
     /// Whether packets at the port to this address are the relay's. A link-local address of IPv6 means one interface
     /// only (RFC 4007); any other address of a host is taken at every interface.
     pub(crate) fn is_local(&self, port: &Port, address: &IpAddr) -> bool {

@@ -5,6 +5,7 @@ use crate::config::RelayConfig;
 use crate::dispatch::{Dispatch, Target, Targets};
 use crate::fib::Fib;
 use crate::fragment::Fragments;
+use crate::given::Given;
 use crate::membership::Memberships;
 use crate::police::{Police, PuntClass};
 use crate::port::{PortState, Ports};
@@ -15,7 +16,7 @@ use frames::message::{Group, Message, PortUpdate};
 use frames::session::CloseReason;
 use frames::{DownTunnel, DropReason, Mac, PortId, UpTunnel};
 use l2link::{Batch, Counters, Link, PeerId, Rx, Time};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// The relay: its link, its ports, and its tables.
@@ -30,6 +31,7 @@ pub struct Relay {
     pub(crate) dispatch: Dispatch,
     pub(crate) memberships: Memberships,
     pub(crate) fib: Fib,
+    pub(crate) given: Given,
     /// Rules that were refused, until their control asks again, deletes them or goes.
     pub(crate) refusals: BTreeMap<(PeerId, UpTunnel), RuleRow>,
     pub(crate) actions: VecDeque<Action>,
@@ -85,10 +87,12 @@ pub enum PortVerdict {
 }
 
 impl Relay {
-    /// A relay that has not seen any of its ports yet.
+    /// A relay that has not seen any of its ports yet. `remembered` is what the last [`Action::RememberControls`] of an
+    /// earlier life asked for, if that is known.
     #[must_use]
-    pub fn new(config: RelayConfig, link: Link) -> Self {
-        let fib = Fib::new(config.fib.clone(), config.route_claimants());
+    pub fn new(config: RelayConfig, link: Link, remembered: Option<BTreeSet<String>>) -> Self {
+        let fib = Fib::new(config.fib.clone(), config.route_claimants(remembered));
+        let given = Given::new(config.fib.hold);
         Self {
             ports: Ports::new(config.ports.clone()),
             config,
@@ -98,6 +102,7 @@ impl Relay {
             dispatch: Dispatch::default(),
             memberships: Memberships::default(),
             fib,
+            given,
             refusals: BTreeMap::new(),
             actions: VecDeque::new(),
             drops: Counters::default(),
@@ -129,14 +134,17 @@ impl Relay {
 
     /// Takes over what a port's interface is like; `None` while there is none that can be used.
     pub fn handle_port_state(&mut self, id: PortId, state: Option<PortState>) {
-        let Some((before, before_state)) =
-            self.ports.get(id).map(|port| (port.state.ifindex, port_state(port.state.flags)))
+        let Some((before, was_present, before_state)) = self
+            .ports
+            .get(id)
+            .map(|port| (port.state.ifindex, port.is_present(), port_state(port.state.flags)))
         else {
             return;
         };
         if !self.ports.set_state(id, state) {
             return;
         }
+        self.given.ports_changed();
         let Some(port) = self.ports.get(id) else { return };
         let row = self.port_row(port);
         if row.state != before_state {
@@ -148,6 +156,7 @@ impl Relay {
             self.link.send_message(peer, &message);
         }
         let remade = port.state.ifindex != before;
+        self.fib.ports_changed(remade || port.is_present() != was_present);
         if remade || !port.is_present() {
             // The socket at the new interface knows nothing of what the old one was told.
             self.captures.remove(&id);
@@ -163,6 +172,7 @@ impl Relay {
     /// Takes over the addresses of all the relay's interfaces that are not ports.
     pub fn handle_addresses(&mut self, addresses: &[IpAddr]) {
         if self.ports.set_elsewhere(addresses) {
+            self.given.ports_changed();
             self.refresh_captures();
         }
     }
@@ -179,6 +189,8 @@ impl Relay {
         self.handle_link_events(now);
         self.fib.handle_timeout(now);
         self.answer_routes();
+        self.given.handle_timeout(&self.ports, now);
+        self.order_addresses();
         let orphans = self.fragments.expire(now);
         self.drops.drops(DropReason::OrphanFragment, orphans);
     }
@@ -207,10 +219,9 @@ impl Relay {
     /// When [`Relay::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.link.poll_timeout(), self.fragments.poll_timeout(), self.fib.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (link, fragments) = (self.link.poll_timeout(), self.fragments.poll_timeout());
+        let (fib, given) = (self.fib.poll_timeout(), self.given.poll_timeout());
+        [link, fragments, fib, given].into_iter().flatten().min()
     }
 
     /// Most link frames that one parcel can become.

@@ -16,7 +16,7 @@ impl Relay {
         self.fib.look_begins();
     }
 
-    /// The kernel has this route, with the project's mark.
+    /// The look shows this route, with the project's mark.
     pub fn handle_route_seen(&mut self, seen: &RouteSeen) {
         self.fib.seen(seen, &self.ports);
     }
@@ -24,6 +24,14 @@ impl Relay {
     /// The look is over, and was whole for these versions of IP.
     pub fn handle_look_ends(&mut self, all: RoutesSeen, now: Time) {
         self.fib.look_ends(all, now);
+        if let Some(rows) = self.fib.verified.take() {
+            self.actions.push_back(Action::Verified(rows));
+        }
+    }
+
+    /// Somebody else set a route with the project's mark.
+    pub fn handle_route_told(&mut self, told: &RouteSeen) {
+        self.fib.told(told, &self.ports);
     }
 
     /// Somebody else deleted a route with the project's mark, or `nexthops` of its nexthops.
@@ -66,6 +74,12 @@ impl Relay {
         self.answer_routes();
     }
 
+    /// Compares what is known of the kernel's routes with a fresh look: ends in [`Action::Verified`].
+    pub fn verify(&mut self) {
+        self.fib.verify();
+        self.answer_routes();
+    }
+
     /// Rows of `show routes` behind the place that `after` names, and the name of the place where they end, if there are
     /// more.
     #[must_use]
@@ -102,6 +116,9 @@ impl Relay {
         }
         for (peer, digest) in self.fib.take_digests() {
             self.link.set_routes_digest(peer, digest);
+        }
+        if let Some(names) = self.fib.take_holders() {
+            self.actions.push_back(Action::RememberControls(names));
         }
         if self.fib.take_look_wanted() {
             self.actions.push_back(Action::LookAtRoutes);

@@ -18,8 +18,8 @@
 //! kernel passes over it. The symbols of that control get all of it, echo requests and transit included.
 //!
 //! What the relay's kernel answers itself is never punted: ARP requests and neighbour solicitations for an address of
-//! the relay, echo requests, and `relay_services`. Everything else of ARP and neighbour discovery, and router
-//! advertisements, go to every symbol: each has a rule for the EtherType of ARP that stands for all of these. An ICMP
+//! the relay, echo requests, and `relay_services`. Everything else of ARP, neighbour and router discovery
+//! goes to every symbol: each has a rule for the EtherType of ARP that stands for all of these. An ICMP
 //! error goes the way of the packet that it is about, looked up in reverse: what that packet was from is local here.
 
 use crate::config::ETHERTYPE_ARP;
@@ -50,7 +50,10 @@ impl Selector<'_> {
         let heard = own || joined;
         let addressed = match view.layer3 {
             Layer3::Ip(ip) => {
-                joined || self.ports.is_local(port, &ip.destination) || port.is_group(&ip.destination)
+                joined
+                    || self.ports.is_local(port, &ip.destination)
+                    || port.is_group(&ip.destination)
+                    || is_lease(&ip)
             }
             Layer3::Arp { .. } | Layer3::Other => true,
         };
@@ -135,7 +138,7 @@ impl Selector<'_> {
             Transport::NeighborSolicitation(_) | Transport::NeighborAdvertisement(_) => {
                 Ok(self.neighbors(port))
             }
-            Transport::Icmp(kind) if ip.protocol == ICMPV6 && kind == ROUTER_ADVERTISEMENT => {
+            Transport::Icmp(ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT) if ip.protocol == ICMPV6 => {
                 Ok(self.neighbors(port))
             }
             Transport::Icmp(_) => keep(port, &raw(ip.protocol)).map(|()| PuntClass::Icmp),
@@ -197,9 +200,18 @@ fn keep_port(port: &Port, protocol: u8, local_port: u16) -> Result<(), DropReaso
 /// Whether packet sockets get copies: whatever no kernel would answer.
 fn is_watched(port: &Port, view: &PacketView) -> bool {
     match &view.layer3 {
-        Layer3::Ip(ip) => port.is_group(&ip.destination) || matches!(ip.protocol, ICMP | ICMPV6),
+        Layer3::Ip(ip) => {
+            port.is_group(&ip.destination) || matches!(ip.protocol, ICMP | ICMPV6) || is_lease(ip)
+        }
         Layer3::Arp { .. } | Layer3::Other => true,
     }
+}
+
+/// Whether a DHCP server speaks to a client, which may have no address yet: the packet is to the one that it is offered
+/// (RFC 2131, 4.1).
+fn is_lease(ip: &Ip) -> bool {
+    let ports = Transport::Ports { source: DHCP_SERVER, destination: DHCP_CLIENT };
+    ip.destination.is_ipv4() && ip.protocol == UDP && ip.transport == ports
 }
 
 fn raw(protocol: u8) -> ProtocolAddress {
@@ -210,8 +222,13 @@ fn raw(protocol: u8) -> ProtocolAddress {
 const ETHERTYPE_ALL: u16 = 0x0003;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-/// RFC 4861, 4.2.
+/// RFC 4861, 4.1 and 4.2.
+const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
+const UDP: u8 = 17;
+/// RFC 2131, 4.1.
+const DHCP_SERVER: u16 = 67;
+const DHCP_CLIENT: u16 = 68;
 
 #[cfg(test)]
 mod tests;

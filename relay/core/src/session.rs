@@ -54,6 +54,7 @@ impl Relay {
 
     fn peer_up(&mut self, peer: PeerId, name: String, now: Time) {
         self.fib.peer_up(peer, &name);
+        self.given.peer_up(peer, &name);
         match self.controls.get_mut(&peer) {
             Some(control) => control.name = name,
             None => {
@@ -73,6 +74,7 @@ impl Relay {
     fn peer_down(&mut self, peer: PeerId, reason: DownReason, now: Time) {
         log::info!(target: "relay::peer", "control {} is down: {reason}", self.control_name(peer));
         self.fib.peer_down(peer, now);
+        self.given.peer_down(peer, now);
         match reason {
             DownReason::Timeout | DownReason::Closed(_) => {
                 for symbol in self.symbols.of_peer(peer, |_| true) {
@@ -104,6 +106,9 @@ impl Relay {
             Message::PortRelease(release) => {
                 if self.symbols.port(peer, release.symbol) == Some(release.port) {
                     self.release_symbol(peer, release.symbol);
+                    if !self.symbols.has(peer, release.port) {
+                        self.given.released(peer, release.port);
+                    }
                 }
             }
             Message::TunnelRequest(request) => self.tunnel_request(peer, &request),
@@ -126,7 +131,7 @@ impl Relay {
             | Message::RouteReply(_)
             | Message::RoutesDone(_)
             | Message::RoutesDigestReply(_) => self.drop(DropReason::BadMessage),
-            Message::PortAddresses(_) => {}
+            Message::PortAddresses(addresses) => self.port_addresses(peer, &addresses),
             Message::RouteAdd(add) => self.fib.add(peer, &add, &self.ports),
             Message::RouteDelete(delete) => self.fib.delete(peer, delete.key, delete.request.0),
             Message::RoutesBegin(RoutesSlice { request, slice }) => self.fib.begin(peer, slice, request.0),
@@ -142,8 +147,9 @@ impl Relay {
     /// The control has asked for all that it wants: the rest is left from an earlier session.
     fn sweep(&mut self, peer: PeerId) {
         for symbol in self.symbols.of_peer(peer, |symbol| symbol.stale) {
-            self.release_symbol(peer, symbol);
+            self.give_up_symbol(peer, symbol);
         }
+        self.given.asked_for_all(peer);
         for rule in self.dispatch.remove_where(peer, |rule| rule.stale) {
             self.deleted(&rule);
         }

@@ -3,7 +3,7 @@
 use crate::relay::Relay;
 use crate::rule::Rule;
 use crate::symbol::{Grant, Symbol};
-use frames::message::PortFlags;
+use frames::message::{PortAddress, PortFlags};
 use frames::protocol_address::{Family, Local, protocol_name};
 use frames::{DropReason, ProtocolAddress, SymbolId, UpTunnel};
 use l2link::{PeerId, PeerInfo, PeerState, Time};
@@ -45,6 +45,10 @@ pub struct PortRow {
     pub addresses: Vec<String>,
     /// Controls that have a symbol of it.
     pub controls: Vec<String>,
+    /// Those of `addresses` that controls gave it; null if there are none.
+    pub given_addresses: Option<Vec<String>>,
+    /// Addresses that controls want it to have in vain, each with its control and the reason; null if there are none.
+    pub refused_addresses: Option<Vec<String>>,
 }
 
 /// A row of `show symbols`.
@@ -188,6 +192,8 @@ impl Relay {
             }
         }
         rows.extend(self.route_counters());
+        rows.push(counter("addresses-given".to_owned(), self.given.len()));
+        rows.push(counter("addresses-repaired".to_owned(), self.given.repaired));
         for reason in DropReason::ALL {
             rows.push(counter(format!("drop.{reason}"), self.dropped(*reason)));
         }
@@ -202,6 +208,10 @@ impl Relay {
 
     pub(crate) fn port_row(&self, port: &crate::port::Port) -> PortRow {
         let controls = self.symbols.controls(port.id);
+        let refused: Vec<String> = self.given.refused(port.id).collect();
+        let text = |item: &PortAddress| format!("{}/{}", item.address(), item.prefix_length());
+        let given = port.state.addresses.iter().filter(|item| item.is_given());
+        let given: Vec<String> = given.map(text).collect();
         PortRow {
             name: port.name().to_owned(),
             id: port.id.0,
@@ -209,13 +219,10 @@ impl Relay {
             mac: port.state.mac.to_string(),
             mtu: port.state.mtu,
             state: port_state(port.state.flags),
-            addresses: port
-                .state
-                .addresses
-                .iter()
-                .map(|item| format!("{}/{}", item.address(), item.prefix_length()))
-                .collect(),
+            addresses: port.state.addresses.iter().map(text).collect(),
+            given_addresses: (!given.is_empty()).then_some(given),
             controls: controls.into_iter().map(|peer| self.control_name(peer).to_owned()).collect(),
+            refused_addresses: (!refused.is_empty()).then_some(refused),
         }
     }
 

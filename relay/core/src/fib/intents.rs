@@ -41,7 +41,9 @@ impl Fib {
             }
             None => {
                 entry.intent = Some(new);
-                (entry.blocked, entry.adopted) = (false, false);
+                entry.blocked = false;
+                // An orphan waits for a control that may have it.
+                entry.adopted &= !new.permitted;
                 if let Some(refusal) = refusal {
                     self.refuse(key, refusal);
                 }
@@ -101,7 +103,7 @@ impl Fib {
         let (epoch, name) = (speaker.epoch, speaker.name.clone());
         if slice == Slice::ALL {
             speaker.ended = true;
-            swept = self.keys_of(peer, |_, intent| intent.epoch != epoch);
+            swept.extend(self.keys_of(peer, |_, intent| intent.epoch != epoch));
         }
         for key in swept {
             self.withdraw(peer, key);
@@ -197,6 +199,7 @@ impl Fib {
         };
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.blocked = false;
+        entry.adopted &= !heir.permitted;
         let former = entry.intent.replace(heir);
         contenders.extend(former);
         if contenders.is_empty() {
@@ -245,6 +248,10 @@ impl Fib {
 /// Whether a control may have a route. Every port by which it leads must permit it; one that leads nowhere needs one port.
 fn permit(control: &str, key: &RouteKey, content: &RouteContent<'_>, ports: &Ports) -> Result<(), Refusal> {
     let refuse = |status, text| Err(Refusal { status, text });
+    if key.metric == 0 && key.prefix.address().is_ipv6() {
+        // The kernel would take it for its default, 1024: another route.
+        return refuse(Status::BAD_REQUEST, "a route of IPv6 has a metric".to_owned());
+    }
     if content.nexthops.is_empty() {
         if ports.iter().any(|port| port.config.permits_route(control, key)) {
             return Ok(());

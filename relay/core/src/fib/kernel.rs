@@ -82,16 +82,25 @@ impl Fib {
         // Zero stands for never.
         self.look = self.look.checked_add(1).unwrap_or(1);
         self.counts.looks += 1;
+        self.verification_begins();
     }
 
-    /// The kernel has this route, with the project's mark.
+    /// The look shows this route, with the project's mark. The kernel lists ahead of what is read: what has changed since
+    /// the look began is known better.
     pub(crate) fn seen(&mut self, seen: &RouteSeen, ports: &Ports) {
+        if self.entries.get(&seen.key).is_none_or(|entry| entry.seen != self.look) {
+            self.told(seen, ports);
+        }
+    }
+
+    /// The kernel has this route now, with the project's mark.
+    pub(crate) fn told(&mut self, seen: &RouteSeen, ports: &Ports) {
         let said = said(seen, ports);
         let look = self.look;
-        let first_look = !self.ready;
-        let entry = self.entries.entry(seen.key).or_insert_with(super::Entry::new);
+        // A look may have missed some of IPv6, so that later ones find orphans, too.
+        let orphan = || super::Entry { adopted: self.keeps_orphans, ..super::Entry::new() };
+        let entry = self.entries.entry(seen.key).or_insert_with(orphan);
         entry.seen = look;
-        entry.adopted |= first_look && entry.intent.is_none();
         if self.flight.iter().any(|flight| flight.key == seen.key) {
             return;
         }
@@ -106,7 +115,9 @@ impl Fib {
         if known {
             return;
         }
-        let before = entry.installed;
+        // What was in the way may be this one, which is ours.
+        entry.blocked = false;
+        let (before, wanted) = (entry.installed, entry.intent.is_some());
         entry.installed = match &said {
             Some((kind, mtu, nexthops)) => {
                 let content = RouteContent { kind: *kind, mtu: *mtu, nexthops };
@@ -115,6 +126,14 @@ impl Fib {
             None => Installed::Other,
         };
         self.installed_changed(before, true);
+        self.find(
+            &seen.key,
+            match (wanted, before) {
+                (false, _) => "it is in the kernel, and no control wants it",
+                (true, Installed::No) => "it is in the kernel, and was believed not to be",
+                (true, _) => "the kernel has another one",
+            },
+        );
         self.queue(seen.key);
     }
 
@@ -129,6 +148,7 @@ impl Fib {
             .map(|(key, _)| *key)
             .collect();
         for key in lost {
+            self.find(&key, "it is missing from the kernel");
             self.lose(key);
         }
         self.looked_at = Some(now);
@@ -136,22 +156,39 @@ impl Fib {
             self.ready = true;
             self.adopt(now);
         }
+        self.verification_ends(all.ipv4, all.ipv6);
     }
 
     /// Somebody else deleted our route of this key, or some nexthops of it.
     pub(crate) fn gone(&mut self, key: RouteKey, nexthops: usize) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.installed == Installed::Other && key.prefix.address().is_ipv6() {
+            // There is no telling whether nexthops are left.
+            entry.lost |= entry.intent.is_some();
+            self.look_wanted = true;
+            self.queue(key);
+            return;
+        }
         if let Installed::Content(content) = entry.installed
             && self.contents.get(content).nexthops.len() > nexthops.max(1)
         {
             // Of an IPv6 route the kernel deletes single nexthops.
             let before = core::mem::replace(&mut entry.installed, Installed::Other);
             entry.lost = true;
+            entry.seen = self.look;
             self.installed_changed(before, true);
             self.queue(key);
             return;
         }
         self.lose(key);
+    }
+
+    /// A port changed: what could not be installed perhaps can be now. If it is `another` interface, came or went, routes
+    /// by it may lead elsewhere.
+    pub(crate) fn ports_changed(&mut self, another: bool) {
+        self.look_wanted |= another && self.ready && !self.entries.is_empty();
+        self.retry_pause = super::RETRY;
+        self.retry_at = Some(Time(0));
     }
 
     /// Somebody else put a route of this key in the place of ours.
@@ -176,6 +213,7 @@ impl Fib {
         }
         let before = core::mem::replace(&mut entry.installed, Installed::No);
         entry.lost = entry.intent.is_some();
+        entry.seen = self.look;
         self.installed_changed(before, false);
         self.queue(key);
     }

@@ -165,6 +165,7 @@ impl Fib {
                 }
                 (None, Some(failure)) => {
                     log::warn!(target: "relay::route", "route {key}: cannot be deleted: {}", failure.text);
+                    self.undeleted.insert(key);
                     self.retry_at.get_or_insert(now + self.retry_pause);
                 }
             }
@@ -183,6 +184,7 @@ impl Fib {
     fn taken_out(&mut self, key: RouteKey) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let before = core::mem::replace(&mut entry.installed, Installed::No);
+        entry.seen = self.look;
         self.installed_changed(before, false);
         self.tidy(key);
     }
@@ -245,8 +247,10 @@ impl Fib {
 
     /// Tries again what the kernel refused.
     pub(super) fn retry(&mut self, now: Time) {
-        let refused: Vec<RouteKey> = self.refusals.keys().chain(&self.degraded).copied().collect();
-        for key in refused {
+        let undeleted = core::mem::take(&mut self.undeleted);
+        let again: Vec<RouteKey> =
+            self.refusals.keys().chain(&self.degraded).chain(&undeleted).copied().collect();
+        for key in again {
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.blocked = false;
                 self.queue(key);

@@ -113,9 +113,7 @@ impl Fib {
 
     /// Installed routes whose control is gone or has yet to say them again.
     pub(crate) fn stale(&self) -> u64 {
-        if self.speakers.values().all(|speaker| speaker.ended && speaker.until.is_none())
-            && !self.keeps_orphans
-        {
+        if self.speakers.values().all(|speaker| speaker.ended && speaker.up) && !self.keeps_orphans {
             return 0;
         }
         let stale = |entry: &&Entry| match entry.intent {

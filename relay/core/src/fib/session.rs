@@ -10,6 +10,7 @@ impl Fib {
         let speaker = self.speakers.entry(peer).or_default();
         name.clone_into(&mut speaker.name);
         speaker.epoch = speaker.epoch.wrapping_add(1);
+        speaker.up = true;
         speaker.newest = 0;
         speaker.ended = false;
         speaker.turned_away = false;
@@ -24,6 +25,7 @@ impl Fib {
     pub(crate) fn peer_down(&mut self, peer: PeerId, now: Time) {
         let hold = self.config.hold;
         let Some(speaker) = self.speakers.get_mut(&peer) else { return };
+        speaker.up = false;
         speaker.until = hold.filter(|_| speaker.digest.count > 0).map(|hold| now + hold);
         if let (Some(hold), true) = (hold, speaker.digest.count > 0) {
             log::info!(
@@ -35,7 +37,7 @@ impl Fib {
 
     /// Whether the routes of a control are left from an earlier association, or from one that ended.
     pub(super) fn is_stale(&self, peer: PeerId, epoch: u32) -> bool {
-        self.speakers.get(&peer).is_none_or(|speaker| speaker.until.is_some() || speaker.epoch != epoch)
+        self.speakers.get(&peer).is_none_or(|speaker| !speaker.up || speaker.epoch != epoch)
     }
 
     /// Begins the time in which orphans may be claimed.

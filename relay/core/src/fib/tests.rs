@@ -61,8 +61,7 @@ impl World {
     fn look(&mut self) {
         self.fib.look_begins();
         for (key, there) in self.kernel.iter().filter(|(_, there)| there.ours) {
-            let seen = RouteSeen { key: *key, kind: there.kind, mtu: 0, nexthops: there.nexthops.clone() };
-            self.fib.seen(&seen, &self.ports);
+            self.fib.seen(&seen(*key, there), &self.ports);
         }
         self.fib.look_ends(ALL, self.now);
     }
@@ -199,6 +198,10 @@ fn hop(ifindex: u32, gateway: &str) -> RouteNexthop {
 
 fn there(ours: bool, nexthops: &[RouteNexthop]) -> There {
     There { ours, kind: RouteKind::Unicast, nexthops: nexthops.to_vec() }
+}
+
+fn seen(key: RouteKey, there: &There) -> RouteSeen {
+    RouteSeen { key, kind: there.kind, mtu: 0, nexthops: there.nexthops.clone() }
 }
 
 fn refused(answers: &[(PeerId, Answer)]) -> Vec<(PeerId, Status)> {
@@ -343,6 +346,27 @@ fn orphans_are_claimed_without_touching_the_kernel_and_the_rest_goes() {
 }
 
 #[test]
+fn a_successor_can_know_whose_the_orphans_are() {
+    let names = |all: &[&str]| Some(all.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>());
+    let (ten, eleven) = (key("10.0.0.0/8"), key("11.0.0.0/8"));
+    let mut world = World::new();
+    assert_eq!(world.fib.take_holders(), names(&["one", "two"]), "they may claim orphans yet");
+    world.fib.peer_up(TWO, "two");
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.end(ONE);
+    world.end(TWO);
+    world.settle();
+    assert_eq!(world.fib.take_holders(), names(&["one"]));
+    world.add(ONE, eleven, &[]);
+    assert_eq!(world.fib.take_holders(), None, "said once");
+    world.fib.peer_down(ONE, world.now);
+    assert_eq!(world.fib.take_holders(), None, "its routes are held");
+    world.now = world.now + Duration::from_secs(1_000_000);
+    world.fib.handle_timeout(world.now);
+    assert_eq!(world.fib.take_holders(), names(&[]));
+}
+
+#[test]
 fn orphans_that_nobody_claims_go_after_the_hold_time() {
     let kernel = BTreeMap::from([(key("10.0.0.0/8"), there(true, &[hop(11, "192.0.2.1")]))]);
     let mut world = World::with(FibConfig::default(), kernel);
@@ -366,6 +390,171 @@ fn what_others_delete_is_put_back() {
     world.look();
     world.settle();
     assert_eq!((world.kernel.len(), world.fib.counts.repaired), (1, 2));
+}
+
+#[test]
+fn what_a_look_tells_late_does_not_undo_what_is_known_since() {
+    let mut world = World::new();
+    let ten = key("10.0.0.0/8");
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.settle();
+    // The kernel has written the list, the route goes, which it tells, and only then the list is read.
+    world.fib.look_begins();
+    let listed = seen(ten, &world.kernel[&ten]);
+    world.kernel.clear();
+    world.fib.gone(ten, 1);
+    world.fib.seen(&listed, &world.ports);
+    world.fib.look_ends(ALL, world.now);
+    world.settle();
+    assert_eq!((world.kernel.len(), world.fib.counts.repaired), (1, 1));
+}
+
+#[test]
+fn orphans_that_a_first_look_missed_are_orphans_still() {
+    let six = key("2001:db8::/32");
+    let orphan = there(true, &[hop(11, "fe80::1")]);
+    let mut world = World::new();
+    world.kernel.insert(six, orphan);
+    world.look();
+    world.settle();
+    assert_eq!((world.kernel.len(), world.operations), (1, 0));
+    world.add(ONE, six, &[via(1, "fe80::1")]);
+    world.settle();
+    assert_eq!(world.operations, 0);
+    assert_eq!(refused(&world.said()), []);
+}
+
+#[test]
+fn a_route_in_the_way_that_turns_out_to_be_ours_is_claimed_not_deleted() {
+    let mut world = World::new();
+    let ten = key("10.0.0.0/8");
+    world.pass(Duration::from_secs(2));
+    // Ours, and not known to be: the look missed it.
+    world.kernel.insert(ten, there(true, &[hop(11, "192.0.2.1")]));
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.settle();
+    assert_eq!(world.operations, 1, "the addition that failed, and no more");
+    assert_eq!(world.kernel.len(), 1);
+    assert_eq!(refused(&world.said()), [(ONE, Status::CONFLICT), (ONE, Status::OK)]);
+}
+
+#[test]
+fn a_deletion_that_fails_is_tried_again() {
+    let mut world = World::new();
+    let ten = key("10.0.0.0/8");
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.settle();
+    world.delete(ONE, ten);
+    assert_eq!(world.fib.decide(&world.ports), Some(vec![RouteOperation::Delete { key: ten }]));
+    let failure = RouteFailure { place: 0, errno: 105, text: "no buffer space".into() };
+    world.fib.landed(&[failure], world.now);
+    assert_eq!(world.kernel.len(), 1);
+    world.pass(Duration::from_secs(6));
+    assert_eq!((world.kernel.len(), world.fib.len()), (0, 0));
+}
+
+#[test]
+fn who_may_not_have_an_orphan_does_not_end_it() {
+    let eleven = key("11.0.0.0/8");
+    let kernel = BTreeMap::from([(eleven, there(true, &[hop(11, "192.0.2.1")]))]);
+    let mut world = World::with(FibConfig::default(), kernel);
+    world.fib.peer_up(TWO, "two");
+    world.add(TWO, eleven, &[via(1, "192.0.2.1")]);
+    world.end(TWO);
+    world.settle();
+    assert_eq!(refused(&world.said()), [(TWO, Status::NOT_PERMITTED)]);
+    assert_eq!(world.kernel.len(), 1);
+    world.add(ONE, eleven, &[via(1, "192.0.2.1")]);
+    world.end(ONE);
+    world.settle();
+    assert_eq!((world.kernel.len(), world.operations), (1, 0));
+    world.delete(ONE, eleven);
+    world.settle();
+    assert_eq!(world.kernel.len(), 0);
+}
+
+#[test]
+fn a_whole_table_that_is_said_anew_replaces_what_was_there() {
+    let mut world = World::new();
+    let (ten, eleven) = (key("10.0.0.0/8"), key("11.0.0.0/8"));
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.add(ONE, eleven, &[via(1, "192.0.2.1")]);
+    world.end(ONE);
+    world.fib.begin(ONE, Slice::ALL, 10);
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.end(ONE);
+    world.settle();
+    assert_eq!(world.kernel.keys().collect::<Vec<_>>(), [&ten]);
+}
+
+#[test]
+fn a_table_with_room_again_says_its_digest_again() {
+    let mut world = World::with(FibConfig { max: 2, ..FibConfig::default() }, BTreeMap::new());
+    for prefix in ["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8"] {
+        world.add(ONE, key(prefix), &[via(1, "192.0.2.1")]);
+    }
+    world.end(ONE);
+    world.settle();
+    assert_eq!(world.fib.take_digests(), []);
+    world.delete(ONE, key("10.0.0.0/8"));
+    world.settle();
+    assert_eq!(world.fib.take_digests()[0].1.unwrap().table.count, 1);
+}
+
+#[test]
+fn routes_that_are_held_for_ever_are_stale_while_their_control_is_gone() {
+    let mut world = World::with(FibConfig { hold: None, ..FibConfig::default() }, BTreeMap::new());
+    world.add(ONE, key("10.0.0.0/8"), &[via(1, "192.0.2.1")]);
+    world.end(ONE);
+    world.settle();
+    let state = |world: &World| world.fib.rows(None, "relay1", &world.ports).0[0].state;
+    assert_eq!((state(&world), world.fib.stale()), ("installed", 0));
+    world.fib.peer_down(ONE, world.now);
+    assert_eq!((state(&world), world.fib.stale()), ("stale", 1));
+}
+
+#[test]
+fn a_port_that_is_another_interface_takes_its_routes_along_unasked() {
+    let mut world = World::new();
+    let ten = key("10.0.0.0/8");
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.settle();
+    // Renamed away while it is up, and another took its name: the kernel keeps the route by the former.
+    let state = PortState { ifindex: 41, ..world.ports.get(PortId(1)).unwrap().state.clone() };
+    world.ports.set_state(PortId(1), Some(state));
+    world.fib.ports_changed(true);
+    assert!(world.fib.take_look_wanted());
+    world.look();
+    world.settle();
+    assert_eq!(world.kernel[&ten], there(true, &[hop(41, "192.0.2.1")]));
+}
+
+#[test]
+fn an_ipv6_route_whose_nexthops_go_one_by_one_comes_back_whole() {
+    let mut world = World::new();
+    let six = key("2001:db8::/32");
+    let hops = [via(1, "fe80::1"), via(2, "fe80::2"), via(1, "fe80::3")];
+    world.add(ONE, six, &hops);
+    world.settle();
+    let whole = world.kernel[&six].clone();
+    world.said();
+    // Two of three are deleted.
+    world.kernel.get_mut(&six).unwrap().nexthops.truncate(1);
+    world.fib.gone(six, 1);
+    world.fib.gone(six, 1);
+    world.settle();
+    assert_eq!(world.kernel[&six], whole);
+    assert_eq!(refused(&world.said()), [], "the control need not know");
+    assert_eq!(world.fib.counts.repaired, 1);
+}
+
+#[test]
+fn a_route_of_ipv6_needs_a_metric() {
+    let mut world = World::new();
+    world.add(ONE, RouteKey { metric: 0, ..key("2001:db8::/32") }, &[via(1, "fe80::1")]);
+    world.settle();
+    assert_eq!(refused(&world.said()), [(ONE, Status::BAD_REQUEST)]);
+    assert_eq!(world.operations, 0);
 }
 
 #[test]
@@ -600,4 +789,31 @@ proptest! {
             prop_assert_eq!(digest as usize, wanted[place].len());
         }
     }
+}
+
+#[test]
+fn a_verification_tells_what_a_fresh_look_finds() {
+    let mut world = World::new();
+    let (ten, eleven) = (key("10.0.0.0/8"), key("11.0.0.0/8"));
+    world.add(ONE, ten, &[via(1, "192.0.2.1")]);
+    world.add(ONE, eleven, &[via(1, "192.0.2.1")]);
+    world.settle();
+    world.fib.verify();
+    world.look();
+    assert_eq!(world.fib.verified.take(), Some(Vec::new()));
+    world.kernel.remove(&ten);
+    world.kernel.insert(eleven, there(true, &[hop(12, "192.0.2.9")]));
+    world.kernel.insert(key("12.0.0.0/8"), there(true, &[hop(12, "192.0.2.9")]));
+    world.fib.verify();
+    world.look();
+    let found = world.fib.verified.take().unwrap();
+    let texts: Vec<&str> = found.iter().map(|row| &*row.difference).collect();
+    assert_eq!(texts.len(), 3, "{found:?}");
+    assert!(
+        texts.contains(&"it is missing from the kernel") && texts.contains(&"the kernel has another one")
+    );
+    world.settle();
+    world.fib.verify();
+    world.look();
+    assert_eq!(world.fib.verified.take(), Some(Vec::new()), "repaired meanwhile");
 }

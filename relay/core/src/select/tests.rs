@@ -136,8 +136,23 @@ fn neighbor_discovery_goes_to_every_symbol_unless_the_relay_answers() {
     assert_eq!(relay.gets(nd(Transport::NeighborSolicitation(target("2001:db8::50")))), all);
     assert_eq!(relay.gets(nd(Transport::NeighborSolicitation(target("2001:db8::1")))), NOT_FOR_PORT);
     assert_eq!(relay.gets(nd(Transport::Icmp(134))), all);
+    assert_eq!(relay.gets(group_mac(ip(58, Transport::Icmp(133), "2001:db8::9", "ff02::2"))), all);
     assert_eq!(relay.gets(nd(Transport::Icmp(130))), UNMATCHED, "multicast listener queries");
     assert_eq!(relay.gets(group_mac(ip(1, Transport::Icmp(134), "192.0.2.9", "224.0.0.1"))), UNMATCHED);
+}
+
+#[test]
+fn a_lease_reaches_a_client_that_has_no_address_yet() {
+    let mut relay = Tables::new();
+    let offer = ip(17, ports(67, 68), "192.0.2.254", "192.0.2.60");
+    assert_eq!(relay.gets(offer), UNMATCHED);
+    relay.rule(1, 1, ProtocolAddress::EtherType(ETHERTYPE_ALL));
+    relay.rule(2, 2, ProtocolAddress::Listener { protocol: 17, local: Local::Any(Family::V4), port: 68 });
+    assert_eq!(relay.gets(offer), Ok(vec![1, 2]));
+    assert_eq!(relay.gets(ip(17, ports(67, 69), "192.0.2.254", "192.0.2.60")), NOT_FOR_PORT);
+    assert_eq!(relay.gets(ip(17, ports(66, 68), "192.0.2.254", "192.0.2.60")), NOT_FOR_PORT);
+    let other = PacketView { destination: CLIENT_MAC, ..offer };
+    assert_eq!(relay.gets(other), NOT_FOR_PORT);
 }
 
 #[test]

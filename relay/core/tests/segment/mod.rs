@@ -73,7 +73,7 @@ impl Segment {
             limits: Limits::default(),
         };
         let now = Time(1_000_000);
-        let relay = Relay::new(config, link("relay1", Role::Relay, RELAY_MAC, 1, now));
+        let relay = Relay::new(config, link("relay1", Role::Relay, RELAY_MAC, 1, now), None);
         Self { now, relay, controls: Vec::new(), transmitted: Vec::new(), actions: Vec::new() }
     }
 
@@ -221,7 +221,11 @@ impl Segment {
             | Action::Join { .. }
             | Action::Leave { .. }
             | Action::ChangeRoutes(_)
-            | Action::LookAtRoutes => None,
+            | Action::AddAddress(_)
+            | Action::DeleteAddress(_)
+            | Action::Verified(_)
+            | Action::LookAtRoutes
+            | Action::RememberControls(_) => None,
         });
         let told = told.collect();
         self.actions.clear();
