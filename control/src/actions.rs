@@ -5,6 +5,7 @@ use crate::namespaces::Watched;
 use control_core::seen::RouteFamilies;
 use control_core::{Action, NamespaceId, VerifyRow};
 use l2link::Time;
+use l2link_os::Monitor;
 use l2link_os::api::{failure, success};
 use log::error;
 use std::io;
@@ -28,8 +29,7 @@ impl Daemon {
                     }
                 }
                 Action::SetCarrier { symbol, up } => {
-                    let set = self.symbols.tap(symbol).map(|tap| tap.set_carrier(up));
-                    if let Some(Err(error)) = set {
+                    if let Err(error) = self.symbols.set_carrier(symbol, up, &mut self.namespaces) {
                         let name = self.symbols.name(symbol);
                         error!(target: "control::symbol", "symbol {name}: setting the carrier: {error}");
                     }
@@ -38,7 +38,8 @@ impl Daemon {
                     self.symbols.remove(symbol, &mut self.namespaces, self.poll.registry(), now);
                 }
                 Action::DumpSockets { namespace } => {
-                    if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(), now) {
+                    let symbols = self.symbols.interfaces_in(namespace);
+                    if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(&symbols), now) {
                         self.control.handle_sockets(namespace, &seen, now);
                     }
                 }
@@ -54,6 +55,7 @@ impl Daemon {
                         self.control.handle_memberships(namespace, &seen, now);
                     }
                 }
+                Action::ListAddresses { namespace } => self.list_addresses(namespace, now),
                 Action::DumpRoutes { namespace, families } => {
                     let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
                     if let Some(watch) = place.and_then(|place| place.watched()?.routes.as_mut()) {
@@ -97,12 +99,31 @@ impl Daemon {
         }
     }
 
+    /// Addresses of a namespace may have changed.
+    pub(crate) fn follow_addresses(&mut self, namespace: NamespaceId, now: Time) {
+        let rung = |watched: &mut Watched| watched.address_bell.as_mut().map_or(Ok(false), Monitor::drain);
+        // A bell that cannot be heard counts as rung.
+        if self.look(namespace, rung, now).unwrap_or(true) {
+            self.list_addresses(namespace, now);
+        }
+    }
+
+    /// Tells the core what programs put on the symbols of a namespace.
+    fn list_addresses(&mut self, namespace: NamespaceId, now: Time) {
+        let Some(present) = self.look(namespace, |watched| watched.netlink.addresses(None), now) else {
+            return;
+        };
+        for (symbol, addresses) in self.symbols.foreign_addresses(namespace, &present) {
+            self.control.handle_symbol_addresses(symbol, &addresses);
+        }
+    }
+
     /// Takes what the kernel tells of routes. Returns whether there may be more.
     pub(crate) fn follow_routes(&mut self, namespace: NamespaceId, now: Time) -> bool {
         let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
         let Some(watch) = place.and_then(|place| place.watched()?.routes.as_mut()) else { return false };
         match watch.follow(namespace, &mut self.control) {
-            Ok(turn) => turn.more,
+            Ok(more) => more,
             Err(error) => {
                 self.looks.warn(now, format_args!("watching the routes of {namespace}: {error}"));
                 watch.list(RouteFamilies::BOTH);

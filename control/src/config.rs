@@ -1,6 +1,6 @@
 //! `control.toml`.
 
-use control_core::{Exposure, RoutesConfig, SymbolConfig};
+use control_core::{Addressing, Exposure, RoutesConfig, SymbolConfig};
 use core::net::IpAddr;
 use core::time::Duration;
 use frames::discovery::Role;
@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     /// How long a symbol keeps its carrier without contact to its relay.
     pub(crate) carrier_hold: Duration,
     pub(crate) symbols: Vec<SymbolSettings>,
+    /// Whose the addresses of ports are.
+    pub(crate) addressing: Addressing,
     /// Which routes relays are told.
     pub(crate) routes: Option<RoutesConfig>,
     /// What the operator should be told at every start.
@@ -94,10 +96,14 @@ impl Settings {
     /// Reads and checks the file.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let (file, source) = config_file::load::<File>(path)?;
-        let link = file.link.check(&source)?;
+        let link = file.link.check(Role::Control, &source)?;
         let mut settings = Self {
             name: device_name(&file.name, &source)?,
             warnings: link.warnings.clone(),
+            addressing: match link.addressing {
+                config_file::Addressing::Relay => Addressing::Relay,
+                config_file::Addressing::Control => Addressing::Control,
+            },
             link,
             socket: file.api.check(Role::Control, &source)?,
             keep_symbols: duration(&file.keep_symbols_ms, "keep_symbols_ms", KEEP_SYMBOLS, &source)?,

@@ -14,14 +14,16 @@ use std::io;
 /// | `ipv6 autoconf` | addresses are the relay's; the prefix of a router advertisement must not add others (routes may) |
 /// | `ipv4 accept_local` | several symbols of one namespace may stand on one LAN, and packets between them carry local sources |
 /// | `ipv4 arp_ignore`, `arp_announce` | likewise: each symbol speaks for its own addresses only, as separate machines would |
+/// | `ipv4 promote_secondaries` | an address that goes with the relay's must not take those of the same prefix along that programs put there |
 /// | `ipv4 send_redirects` | the relay's kernel forwards; what the control says of routes would be about the wrong machine |
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("ipv6/conf/{}/accept_dad", "0"),
     ("ipv6/conf/{}/dad_transmits", "0"),
     ("ipv6/conf/{}/autoconf", "0"),
     ("ipv4/conf/{}/accept_local", "1"),
     ("ipv4/conf/{}/arp_ignore", "1"),
     ("ipv4/conf/{}/arp_announce", "2"),
+    ("ipv4/conf/{}/promote_secondaries", "1"),
     ("ipv4/conf/{}/send_redirects", "0"),
 ];
 

@@ -10,9 +10,11 @@ use l2link::Time;
 use l2link_os::sockets::{
     DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Socket, SocketState, SocketTable,
 };
-use l2link_os::{NetNs, Netlink, SetupError, clock};
+use l2link_os::{Monitor, NetNs, Netlink, SetupError, clock};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -24,8 +26,7 @@ const CHECK: Duration = Duration::from_secs(1);
 pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
     name: Option<String>,
-    /// Whether its routes are told to relays.
-    mirrored: bool,
+    wanted: Wanted,
     open: Option<Watched>,
     check_at: Time,
 }
@@ -41,11 +42,21 @@ pub(crate) struct Watched {
     pub(crate) group_events: Option<MembershipEvents>,
     /// The routes, if relays are told of them.
     pub(crate) routes: Option<RouteWatch>,
+    /// Rings when addresses change, if relays are told of them.
+    pub(crate) address_bell: Option<Monitor>,
+}
+
+/// What relays are told of a namespace besides sockets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) routes: bool,
+    /// The addresses of symbols.
+    pub(crate) addresses: bool,
 }
 
 impl Namespace {
-    pub(crate) fn new(id: NamespaceId, name: Option<&str>, mirrored: bool) -> Self {
-        Self { id, name: name.map(str::to_owned), mirrored, open: None, check_at: Time(0) }
+    pub(crate) fn new(id: NamespaceId, name: Option<&str>, wanted: Wanted) -> Self {
+        Self { id, name: name.map(str::to_owned), wanted, open: None, check_at: Time(0) }
     }
 
     /// Its name; none for the daemon's own.
@@ -64,7 +75,7 @@ impl Namespace {
             Some(watched) => watched,
             None => {
                 self.check_at = now + CHECK;
-                Watched::open(self.name.as_deref(), self.id, self.mirrored, registry)?
+                Watched::open(self.name.as_deref(), self.id, self.wanted, registry)?
             }
         };
         Ok(self.open.insert(watched))
@@ -98,7 +109,7 @@ impl Watched {
     fn open(
         name: Option<&str>,
         id: NamespaceId,
-        mirrored: bool,
+        wanted: Wanted,
         registry: &Registry,
     ) -> Result<Self, SetupError> {
         let netns = name.map_or_else(NetNs::current, NetNs::named)?;
@@ -108,7 +119,8 @@ impl Watched {
             closed: DestroyEvents::open(&netns)?,
             groups: MembershipTable::open(&netns)?,
             group_events: MembershipEvents::open(&netns)?,
-            routes: mirrored.then(|| RouteWatch::open(&netns)).transpose()?,
+            routes: wanted.routes.then(|| RouteWatch::open(&netns)).transpose()?,
+            address_bell: wanted.addresses.then(|| Monitor::open(&netns)).transpose()?,
             netns,
         };
         let register = |descriptor: &dyn AsRawFd, source: Source| {
@@ -124,14 +136,34 @@ impl Watched {
         if let Some(routes) = &watched.routes {
             register(routes, Source::Routes(id))?;
         }
+        if let Some(bell) = &watched.address_bell {
+            register(bell, Source::Addresses(id))?;
+        }
         Ok(watched)
     }
 
     /// All open sockets.
-    pub(crate) fn open_sockets(&mut self) -> io::Result<OpenSockets> {
+    pub(crate) fn open_sockets(&mut self, symbols: &[IfIndex]) -> io::Result<OpenSockets> {
         let (sockets, took) = timed(|| self.sockets.dump_listeners())?;
-        let sockets = sockets.iter().filter_map(open_socket).collect();
-        Ok(OpenSockets { sockets, took })
+        let mut open = Vec::with_capacity(sockets.len());
+        let mut bound = BTreeMap::new();
+        for (address, interface) in
+            sockets.iter().filter_map(|socket| Some((socket.listens_for()?, socket.interface)))
+        {
+            match interface.map(|interface| IfIndex(interface.0)) {
+                Some(interface) if !symbols.contains(&interface) => {
+                    let below = match bound.entry(interface) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => {
+                            new.insert(symbols_below(&mut self.netlink, interface, symbols)?)
+                        }
+                    };
+                    open.extend(below.iter().map(|symbol| OpenSocket { address, interface: Some(*symbol) }));
+                }
+                interface => open.push(OpenSocket { address, interface }),
+            }
+        }
+        Ok(OpenSockets { sockets: open, took })
     }
 
     /// All connections.
@@ -168,9 +200,19 @@ impl Watched {
     }
 }
 
-fn open_socket(socket: &Socket) -> Option<OpenSocket> {
-    let interface = socket.interface.map(|interface| IfIndex(interface.0));
-    socket.listens_for().map(|address| OpenSocket { address, interface })
+/// The symbols by which packets reach sockets that are bound to another interface: one that stands on a symbol, as the
+/// macvlan of a virtual router, or one that symbols are part of, as a VRF.
+fn symbols_below(netlink: &mut Netlink, interface: IfIndex, symbols: &[IfIndex]) -> io::Result<Vec<IfIndex>> {
+    let Some(upper) = netlink.link_by_index(l2link_os::IfIndex(interface.0))? else { return Ok(Vec::new()) };
+    let mut below = Vec::new();
+    for symbol in symbols {
+        let index = l2link_os::IfIndex(symbol.0);
+        let is_part = |link: l2link_os::LinkInfo| link.master == Some(upper.ifindex);
+        if upper.link == Some(index) || netlink.link_by_index(index)?.is_some_and(is_part) {
+            below.push(*symbol);
+        }
+    }
+    Ok(below)
 }
 
 fn connection(socket: &Socket) -> Option<Connection> {

@@ -39,15 +39,6 @@ const EVENTS: usize = 1_024;
 /// Routes of a list of one turn.
 const LISTED: usize = 1_000;
 
-/// What became of a turn.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Turn {
-    /// There may be more notifications.
-    pub(crate) more: bool,
-    /// The symbols' addresses may have changed.
-    pub(crate) addresses: bool,
-}
-
 impl RouteWatch {
     /// Watches from now on, and wants a first list.
     pub(crate) fn open(netns: &NetNs) -> Result<Self, SetupError> {
@@ -78,11 +69,10 @@ impl RouteWatch {
         self.again = Some(self.again.map_or(families, |wanted| wanted.union(families)));
     }
 
-    /// Takes notifications.
-    pub(crate) fn follow(&mut self, namespace: NamespaceId, control: &mut Control) -> io::Result<Turn> {
-        let mut turn = Turn::default();
+    /// Takes notifications. Returns whether there may be more.
+    pub(crate) fn follow(&mut self, namespace: NamespaceId, control: &mut Control) -> io::Result<bool> {
         for _ in 0..EVENTS {
-            let Some(event) = self.monitor.next_event()? else { return Ok(turn) };
+            let Some(event) = self.monitor.next_event()? else { return Ok(false) };
             self.ipv6_changes += u64::from(event.is_ipv6());
             match event {
                 RouteEvent::Set { route, how } => control.handle_route(namespace, &seen(route), change(how)),
@@ -90,11 +80,10 @@ impl RouteWatch {
                     control.handle_route_gone(namespace, key, protocol, nexthops);
                 }
                 RouteEvent::Redump(families) => self.want(families),
-                RouteEvent::Interfaces => turn.addresses = true,
+                RouteEvent::Interfaces => {}
             }
         }
-        turn.more = true;
-        Ok(turn)
+        Ok(true)
     }
 
     /// Goes on with the list, or begins the one that is wanted.
@@ -119,7 +108,7 @@ impl RouteWatch {
                 let (families, before) = (list.families, list.ipv6_changes);
                 self.list = None;
                 // What the kernel told meanwhile goes before the list.
-                if self.follow(namespace, control)?.more {
+                if self.follow(namespace, control)? {
                     self.want(families);
                     return Ok(());
                 }

@@ -20,8 +20,10 @@ pub(crate) enum Source {
     Closed(NamespaceId),
     /// The kernel tells that a group was joined or left in a namespace.
     Groups(NamespaceId),
-    /// The kernel tells of routes, interfaces and addresses of a namespace.
+    /// The kernel tells of routes of a namespace.
     Routes(NamespaceId),
+    /// Interfaces or addresses of a namespace changed.
+    Addresses(NamespaceId),
     /// The keeper has gone.
     Keeper,
     /// Link frames have arrived.
@@ -44,9 +46,10 @@ impl Source {
             Self::Link => 3,
             Self::Keeper => 4,
             Self::Api => Self::API.start,
-            Self::Closed(namespace) => NAMESPACES + 3 * namespace.0 as usize,
-            Self::Groups(namespace) => NAMESPACES + 3 * namespace.0 as usize + 1,
-            Self::Routes(namespace) => NAMESPACES + 3 * namespace.0 as usize + 2,
+            Self::Closed(namespace) => NAMESPACES + 4 * namespace.0 as usize,
+            Self::Groups(namespace) => NAMESPACES + 4 * namespace.0 as usize + 1,
+            Self::Routes(namespace) => NAMESPACES + 4 * namespace.0 as usize + 2,
+            Self::Addresses(namespace) => NAMESPACES + 4 * namespace.0 as usize + 3,
             Self::Symbol(symbol) => SYMBOLS + symbol.0 as usize,
         })
     }
@@ -63,11 +66,12 @@ impl Source {
             place if place >= SYMBOLS => Self::Symbol(SymbolId(number(SYMBOLS)?)),
             place if place >= NAMESPACES => {
                 let number = number(NAMESPACES)?;
-                let namespace = NamespaceId(number / 3);
-                match number % 3 {
+                let namespace = NamespaceId(number / 4);
+                match number % 4 {
                     0 => Self::Closed(namespace),
                     1 => Self::Groups(namespace),
-                    _ => Self::Routes(namespace),
+                    2 => Self::Routes(namespace),
+                    _ => Self::Addresses(namespace),
                 }
             }
             _ => return None,
@@ -75,7 +79,7 @@ impl Source {
     }
 }
 
-/// First token of the namespaces, three for each. There can be three hundred thousand.
+/// First token of the namespaces, four for each. There can be two hundred thousand.
 const NAMESPACES: usize = 1 << 16;
 /// First token of the symbols.
 const SYMBOLS: usize = 1 << 20;
@@ -89,6 +93,7 @@ impl fmt::Display for Source {
             Self::Closed(namespace) => write!(f, "closed sockets of {namespace}"),
             Self::Groups(namespace) => write!(f, "groups of {namespace}"),
             Self::Routes(namespace) => write!(f, "routes of {namespace}"),
+            Self::Addresses(namespace) => write!(f, "addresses of {namespace}"),
             Self::Keeper => f.write_str("keeper"),
             Self::Link => f.write_str("link"),
             Self::Symbol(symbol) => symbol.fmt(f),
@@ -115,6 +120,7 @@ mod tests {
             Source::Closed(NamespaceId(7)),
             Source::Groups(NamespaceId(7)),
             Source::Routes(NamespaceId(7)),
+            Source::Addresses(NamespaceId(7)),
             Source::Symbol(SymbolId(1)),
         ];
         for source in sources {

@@ -104,10 +104,18 @@ impl SymbolInterface {
                 speed: link.speed,
                 flags: PortFlags::empty(),
                 addresses: note.addresses,
+                given: Vec::new(),
             },
         };
         interface.add_default_routes(netlink);
         Ok((interface, link.carrier))
+    }
+
+    /// Those addresses of the interface that were not put there by this or an earlier daemon.
+    pub(crate) fn foreign_addresses(&self, present: &[InterfaceAddress]) -> Vec<(IpAddr, u8)> {
+        let here = present.iter().filter(|address| address.ifindex == self.ifindex);
+        let all = here.map(|address| (address.address, address.prefix));
+        all.filter(|address| !self.attributes.addresses.contains(address)).collect()
     }
 
     /// What the keeper is to hold.

@@ -11,7 +11,7 @@ use frames::SymbolId;
 use frames::message::Group;
 use l2link::Time;
 use l2link_os::keeper::{Kept, Predecessor};
-use l2link_os::{SetupError, Tap};
+use l2link_os::{InterfaceAddress, SetupError, Tap};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -168,6 +168,24 @@ impl Symbols {
         })
     }
 
+    /// Sets a symbol's carrier, if its interface is there.
+    pub(crate) fn set_carrier(
+        &self,
+        symbol: SymbolId,
+        up: bool,
+        namespaces: &mut [Namespace],
+    ) -> io::Result<()> {
+        let (Some(interface), Some(place)) = (self.interfaces.get(&symbol), self.places.get(&symbol)) else {
+            return Ok(());
+        };
+        interface.tap.set_carrier(up)?;
+        let namespace = namespaces.iter_mut().find(|namespace| namespace.id == place.namespace);
+        match namespace.and_then(Namespace::watched) {
+            Some(watched) => watched.netlink.settle_carrier(interface.ifindex),
+            None => Ok(()),
+        }
+    }
+
     /// Removes a symbol's interface.
     pub(crate) fn remove(
         &mut self,
@@ -240,6 +258,18 @@ impl Symbols {
             |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
         let interfaces = self.interfaces.iter().filter(|(symbol, _)| here(symbol));
         interfaces.map(|(_, interface)| IfIndex(interface.ifindex.0)).collect()
+    }
+
+    /// Of these addresses, those on the interface of each symbol of a namespace that the daemon has not put there.
+    pub(crate) fn foreign_addresses(
+        &self,
+        namespace: NamespaceId,
+        present: &[InterfaceAddress],
+    ) -> Vec<(SymbolId, Vec<(IpAddr, u8)>)> {
+        let here =
+            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let interfaces = self.interfaces.iter().filter(|(symbol, _)| here(symbol));
+        interfaces.map(|(symbol, interface)| (*symbol, interface.foreign_addresses(present))).collect()
     }
 
     /// Gives each symbol of a namespace the groups of its interface.

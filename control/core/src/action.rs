@@ -57,6 +57,13 @@ pub enum Action {
         /// The namespace.
         namespace: NamespaceId,
     },
+    /// List the addresses of a namespace's symbols. The shell owes
+    /// [`Control::handle_symbol_addresses`](crate::Control::handle_symbol_addresses) of each, or nothing if it cannot list
+    /// them now; and again, unasked, whenever the addresses of an interface there change.
+    ListAddresses {
+        /// The namespace.
+        namespace: NamespaceId,
+    },
     /// List the routes of a namespace; if a list is under way, another one when it has ended. The shell owes
     /// [`Control::handle_route_dump_begins`](crate::Control::handle_route_dump_begins), then each route, then
     /// [`Control::handle_route_dump_ends`](crate::Control::handle_route_dump_ends).

@@ -1,5 +1,6 @@
 //! [`Attributes`]: what a relay says of a port, owned.
 
+use crate::Addressing;
 use core::net::IpAddr;
 use frames::Mac;
 use frames::message::{PortAddress, PortAttributes, PortFlags};
@@ -17,8 +18,10 @@ pub struct Attributes {
     pub speed: u32,
     /// Present, up, carrier.
     pub flags: PortFlags,
-    /// Addresses with their prefix lengths, in the relay's order.
+    /// Addresses with their prefix lengths, in the relay's order: those that the symbol is to have like its port.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// The port's other addresses, which it has from this control's programs.
+    pub given: Vec<(IpAddr, u8)>,
 }
 
 impl Attributes {
@@ -45,25 +48,36 @@ impl Attributes {
     /// Whether the port has this address.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
-        self.addresses.iter().any(|(known, _)| *known == address)
+        self.all_addresses().any(|(known, _)| *known == address)
+    }
+
+    /// All addresses of the port with their prefix lengths.
+    pub(crate) fn all_addresses(&self) -> impl Iterator<Item = &(IpAddr, u8)> {
+        self.addresses.iter().chain(&self.given)
     }
 
     /// The addresses as `show` prints them.
     #[must_use]
     pub fn address_texts(&self) -> Vec<String> {
-        self.addresses.iter().map(|(address, length)| format!("{address}/{length}")).collect()
+        self.all_addresses().map(|(address, length)| format!("{address}/{length}")).collect()
     }
 }
 
-impl From<&PortAttributes<'_>> for Attributes {
-    fn from(wire: &PortAttributes<'_>) -> Self {
+impl Attributes {
+    /// What the relay says. Under [`Addressing::Control`] the addresses that controls gave are this control's own: a port
+    /// has one control that owns its addresses, as a rule.
+    pub(crate) fn new(wire: &PortAttributes<'_>, addressing: Addressing) -> Self {
+        let ours = |address: &&PortAddress| addressing == Addressing::Control && address.is_given();
+        let (given, addresses): (Vec<_>, Vec<_>) = wire.addresses.iter().partition(ours);
+        let with_lengths = |all: Vec<&PortAddress>| all.into_iter().map(address_with_length).collect();
         Self {
             generation: wire.generation,
             mac: wire.mac,
             mtu: wire.mtu,
             speed: wire.speed,
             flags: wire.flags,
-            addresses: wire.addresses.iter().map(address_with_length).collect(),
+            addresses: with_lengths(addresses),
+            given: with_lengths(given),
         }
     }
 }

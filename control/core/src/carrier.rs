@@ -29,9 +29,10 @@ impl Control {
         symbol.interface = Interface::Created(interface);
         symbol.carrier = carrier;
         symbol.hold_carrier(end, now);
-        let id = symbol.id;
+        let (id, namespace) = (symbol.id, symbol.namespace);
         info!(target: "control::symbol", "symbol {}: goes on with its interface", symbol.config.name);
         self.refresh(id, now);
+        self.list_addresses(namespace);
     }
 
     /// The relay was away for too long.

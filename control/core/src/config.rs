@@ -9,6 +9,8 @@ use core::time::Duration;
 pub struct Config {
     /// The symbols, in the file's order.
     pub symbols: Vec<SymbolConfig>,
+    /// Whose the addresses of ports are.
+    pub addressing: Addressing,
     /// Which routes relays are told; `None` for none.
     pub routes: Option<RoutesConfig>,
     /// Whether something tells when sockets are opened; without it the core asks for looks more often.
@@ -16,6 +18,16 @@ pub struct Config {
     /// How long a symbol keeps its carrier without contact to its relay, after contact was lost and after an interface
     /// was adopted. Zero takes it at once.
     pub carrier_hold: Duration,
+}
+
+/// Who gives ports their addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Addressing {
+    /// The relay: a symbol has all addresses of its port.
+    #[default]
+    Relay,
+    /// Programs of the control as well: what they put on a symbol, its port is to have besides the relay's own.
+    Control,
 }
 
 /// One symbol of kind `interface`.

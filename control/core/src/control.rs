@@ -10,7 +10,7 @@ use crate::seen::IfIndex;
 use crate::show::SymbolRow;
 use crate::symbol::{Interface, Looked, RETRY_INTERFACE, Stage, State, Symbol};
 use crate::symbol_rules::Tables;
-use crate::{Config, NamespaceId};
+use crate::{Addressing, Config, NamespaceId};
 use core::time::Duration;
 use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
@@ -28,6 +28,7 @@ pub struct Control {
     pub(crate) name: String,
     pub(crate) link: Link,
     pub(crate) triggered: bool,
+    pub(crate) addressing: Addressing,
     monitored: bool,
     pub(crate) relays: Vec<Relay>,
     /// The symbol with number n stands at n - 1.
@@ -75,6 +76,7 @@ impl Control {
             tables: Tables::new(u32::from_ne_bytes([a, b, c, d])),
             link: Link::new(link, seed, now),
             triggered: config.triggered,
+            addressing: config.addressing,
             routes: Routes::new(config.routes),
             monitored: false,
             relays: Vec::new(),
@@ -186,6 +188,7 @@ impl Control {
         let Some(symbol) = self.symbol_mut(symbol) else { return };
         symbol.interface = Interface::Created(interface);
         symbol.looked = Looked::default();
+        symbol.addresses.present = None;
         symbol.retry = symbol.retry.filter(|_| matches!(symbol.stage, Stage::Refused(_)));
         symbol.carrier = false;
         let (id, namespace) = (symbol.id, symbol.namespace);
@@ -195,6 +198,7 @@ impl Control {
         }
         self.refresh(id, now);
         self.begin_looks(namespace, now);
+        self.list_addresses(namespace);
     }
 
     /// The symbol's interface could not be made or changed, or has gone. It is tried again by itself.
@@ -202,6 +206,7 @@ impl Control {
         let Some(place) = place(symbol).filter(|place| *place < self.symbols.len()) else { return };
         let symbol = &mut self.symbols[place];
         symbol.interface = Interface::Failed(failure);
+        symbol.addresses.present = None;
         symbol.carrier = false;
         symbol.retry = Some(now + RETRY_INTERFACE);
         symbol.rules.remove_all(now, &mut self.tables);

@@ -17,11 +17,13 @@
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
 //! | `memberships` | multicast groups |
+//! | `addresses` | what programs put on symbols, for their ports |
 //! | `looks` | when to look at the sockets again |
 //! | `routes` | the kernel's routes, and what relays were told of them |
 #![forbid(unsafe_code)]
 
 pub mod action;
+mod addresses;
 pub mod attributes;
 mod carrier;
 pub mod config;
@@ -50,7 +52,7 @@ mod symbol_rules;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
-pub use config::{Config, SymbolConfig};
+pub use config::{Addressing, Config, SymbolConfig};
 pub use control::Control;
 pub use exposure::Exposure;
 pub use namespace::NamespaceId;

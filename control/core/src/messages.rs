@@ -64,8 +64,11 @@ impl Control {
         if let Some(row) = self.peer_row(peer, now) {
             self.report(Event::PeerUp(row), now);
         }
-        for symbol in self.symbols_of(relay) {
-            self.request_port(symbol, now);
+        for id in self.symbols_of(relay) {
+            if let Some(symbol) = self.symbol_mut(id) {
+                symbol.addresses.refused.clear();
+            }
+            self.request_port(id, now);
         }
         self.end_rules(now);
     }
@@ -130,7 +133,7 @@ impl Control {
             | Message::RoutesBegin(_)
             | Message::RoutesEnd(_)
             | Message::RoutesDigestRequest(_) => self.drops.drop(DropReason::BadMessage),
-            Message::AddressReply(_) => {}
+            Message::AddressReply(reply) => self.handle_address_reply(peer, &reply),
             Message::RouteReply(_) | Message::RoutesDone(_) | Message::RoutesDigestReply(_) => {
                 let Some(relay) = self.relay_of(peer) else { return };
                 match message {
@@ -164,6 +167,7 @@ impl Control {
         symbol.rules.replay(grant, now, &mut self.tables);
         memberships::tell(grant, &BTreeSet::new(), &symbol.groups, &mut self.tables);
         self.take_attributes(index, attributes, now);
+        self.say_addresses(grant);
         self.end_rules(now);
     }
 
@@ -184,7 +188,8 @@ impl Control {
     /// Brings the interface in line with what the relay says of the port.
     fn take_attributes(&mut self, index: usize, wire: &PortAttributes<'_>, now: Time) {
         let symbol = &mut self.symbols[index];
-        let (id, namespace, attributes) = (symbol.id, symbol.namespace, Attributes::from(wire));
+        let (id, namespace) = (symbol.id, symbol.namespace);
+        let attributes = Attributes::new(wire, self.addressing);
         let before = symbol.attributes.replace(attributes.clone());
         match symbol.interface {
             Interface::None => self.create_symbol(id),

@@ -55,6 +55,8 @@ pub struct SymbolRow {
     pub mac: Option<String>,
     pub mtu: Option<u32>,
     pub addresses: Vec<String>,
+    /// Addresses that programs put on it and its port does not have, each with the reason; none if there are none.
+    pub refused_addresses: Option<Vec<String>>,
     pub down_tunnel: Option<u32>,
     /// Whether programs see a cable. It may stay for a while when the relay is lost.
     pub carrier: bool,
@@ -211,6 +213,7 @@ impl SymbolRow {
             mac: attributes.map(|attributes| attributes.mac.to_string()),
             mtu: attributes.map(|attributes| attributes.mtu),
             addresses: attributes.map(|attributes| attributes.address_texts()).unwrap_or_default(),
+            refused_addresses: symbol.addresses.refused_texts(),
             down_tunnel: symbol.down_tunnel.map(|tunnel| tunnel.0),
             carrier: symbol.carrier,
         }

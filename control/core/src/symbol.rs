@@ -13,6 +13,7 @@
 //! | up | packets can pass |
 //! | down | it was there: contact is lost, or the port is down; the interface stays, without carrier ([`crate::carrier`]) |
 
+use crate::addresses::SymbolAddresses;
 use crate::attributes::Attributes;
 use crate::config::SymbolConfig;
 use crate::relay::RelayId;
@@ -102,6 +103,8 @@ pub(crate) struct Symbol {
     /// State and reason that were told last.
     pub(crate) told: (State, Option<String>),
     pub(crate) rules: SymbolRules,
+    /// What programs put on its interface.
+    pub(crate) addresses: SymbolAddresses,
     /// The open sockets and the connections have been looked at since the interface was made.
     pub(crate) looked: Looked,
     /// Groups that programs joined, those that the kernel joins by itself excluded.
@@ -134,6 +137,7 @@ impl Symbol {
             hold: None,
             told: (State::Waiting, None),
             rules: SymbolRules::new(id),
+            addresses: SymbolAddresses::default(),
             looked: Looked::default(),
             groups: BTreeSet::new(),
             sent: Traffic::default(),
@@ -149,7 +153,7 @@ impl Symbol {
 
     /// The addresses of its port.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.attributes.iter().flat_map(|attributes| &attributes.addresses).map(|(address, _)| *address)
+        self.attributes.iter().flat_map(Attributes::all_addresses).map(|(address, _)| *address)
     }
 
     /// Whether everything that this symbol needs on the relay has been said, or never can be for now.

@@ -110,7 +110,7 @@ fn an_adopted_interface_is_brought_in_line_and_keeps_its_carrier() {
     assert_eq!(world.actions, ["update up"], "neither made anew nor without carrier");
     assert_eq!(
         world.relay.heard,
-        ["PORT_REQUEST", "TUNNEL_REQUEST", "add ethertype 0x0806", "RULES_END"],
+        ["PORT_REQUEST", "TUNNEL_REQUEST", "add ethertype 0x0806", "RULES_END", "ROUTES_END"],
         "the end of the table is told after the looks"
     );
     assert_eq!(world.symbol_state(), "up");

@@ -22,7 +22,7 @@ fn the_start() {
     world.run(Duration::from_secs(3));
     assert_eq!(
         world.relay.heard,
-        ["PORT_REQUEST", "TUNNEL_REQUEST", "add ethertype 0x0806", "add tcp *:80", "RULES_END"],
+        ["PORT_REQUEST", "TUNNEL_REQUEST", "add ethertype 0x0806", "add tcp *:80", "RULES_END", "ROUTES_END"],
         "the end of the table is told when the sockets have been looked at, not before"
     );
     assert_eq!(world.actions, ["create", "carrier true"]);
@@ -229,11 +229,11 @@ fn a_refused_port_is_asked_for_again() {
     assert_eq!(world.symbol_state(), "refused");
     let reason = world.control.show_symbols()[0].reason.clone();
     assert_eq!(reason.as_deref(), Some("relay relay1: not permitted: not in the list"));
-    assert_eq!(world.relay.heard, ["PORT_REQUEST", "RULES_END"]);
+    assert_eq!(world.relay.heard, ["PORT_REQUEST", "RULES_END", "ROUTES_END"]);
     // When the relay says that something changed …
     world.relay.send(&Message::Notice(Notice { status: Status::OK, text: "permissions changed" }));
     world.settle();
-    assert_eq!(world.relay.heard, ["PORT_REQUEST", "RULES_END", "PORT_REQUEST"]);
+    assert_eq!(world.relay.heard, ["PORT_REQUEST", "RULES_END", "ROUTES_END", "PORT_REQUEST"]);
     // … and from time to time.
     world.relay.refuse_port = false;
     world.run(Duration::from_secs(11));
@@ -256,7 +256,13 @@ fn a_relay_that_restarts_hears_everything_again() {
     assert_eq!(heard.first().map(String::as_str), Some("PORT_REQUEST"));
     assert_eq!(
         heard[2..],
-        ["add ethertype 0x0806", "add tcp *:80", "add tcp 192.0.2.1:40000 from 192.0.2.2:443", "RULES_END"]
+        [
+            "add ethertype 0x0806",
+            "add tcp *:80",
+            "add tcp 192.0.2.1:40000 from 192.0.2.2:443",
+            "RULES_END",
+            "ROUTES_END"
+        ]
     );
 }
 

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! [`mirror::Mirror`] is the kernel's table of one namespace as far as it was seen: events change it at once, dumps
-//! correct it, and what a whole dump did not show goes at its end, never before. [`table::Told`] is what one relay was
+//! `Mirror` is the kernel's table of one namespace as far as it was seen: events change it at once, dumps
+//! correct it, and what a whole dump did not show goes at its end, never before. `Told` is what one relay was
 //! told in this association, with its answers. Neither queues changes: keys are marked, and a marked key is compared,
 //! mirror against told, when the link has room. A route that changes a thousand times meanwhile is sent once.
 //!

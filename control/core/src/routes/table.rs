@@ -63,9 +63,13 @@ impl Told {
 
     /// Notes that a route is said again as it is; returns the request's number and the route.
     pub(super) fn tell_again(&mut self, key: &RouteKey) -> Option<(RequestId, RouteContent<'_>)> {
-        let content = self.routes.get(key)?.content;
-        let request = self.request(false);
-        Some((request, self.contents.get(content)))
+        let known = *self.routes.get(key)?;
+        self.settle(known.request);
+        // What the relay answered counts no more: it answers again.
+        self.refused.remove(key);
+        let request = self.request(true);
+        self.routes.insert(*key, Entry { request: request.0, ..known });
+        Some((request, self.contents.get(known.content)))
     }
 
     /// The number of the next message; `route` if a route waits for its answer.
@@ -200,6 +204,21 @@ mod tests {
         assert_eq!((told.state(&key(1)), told.totals()), (Some(State::Installed), (2, 2, 0)));
         told.reply(key(3), Status::CONFLICT, "never told".into());
         assert_eq!(told.totals(), (2, 2, 0));
+    }
+
+    #[test]
+    fn what_is_said_again_is_answered_again() {
+        let mut told = Told::default();
+        let first = told.tell(key(1), Some(&BLACKHOLE)).unwrap();
+        told.reply(key(1), Status::TABLE_FULL, "full".into());
+        told.done(first);
+        assert_eq!(told.state(&key(1)), Some(State::Refused("full")));
+        let (again, content) = told.tell_again(&key(1)).unwrap();
+        assert_eq!((again.0, content), (first.0 + 1, BLACKHOLE));
+        assert_eq!((told.state(&key(1)), told.totals()), (Some(State::Pending), (1, 0, 0)));
+        told.done(again);
+        assert_eq!((told.state(&key(1)), told.totals()), (Some(State::Installed), (1, 1, 0)));
+        assert_eq!(told.tell_again(&key(2)), None);
     }
 
     #[test]

@@ -5,14 +5,16 @@ pub(crate) mod routes;
 
 use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies};
 use control_core::{
-    Action, Config, Control, Exposure, Failure, LinkVerdict, NamespaceId, RoutesConfig, SymbolConfig,
-    SymbolVerdict,
+    Action, Addressing, Attributes, Config, Control, Exposure, Failure, LinkVerdict, NamespaceId,
+    RoutesConfig, SymbolConfig, SymbolVerdict,
 };
+use core::net::IpAddr;
 use core::time::Duration;
 use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
 use frames::message::{
-    Message, PortAddress, PortAttributes, PortFlags, PortReply, PortUpdate, RuleReply, Status, TunnelReply,
+    AddressReply, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortReply, PortUpdate,
+    RuleReply, Status, TunnelReply,
 };
 use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
@@ -33,10 +35,14 @@ pub(crate) struct World {
     pub(crate) sockets: Vec<OpenSocket>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) kernel: BTreeMap<RouteKey, Route>,
+    /// What programs put on the symbol.
+    pub(crate) addresses: Vec<(IpAddr, u8)>,
     /// Why interfaces cannot be made.
     pub(crate) failure: Option<Failure>,
     /// What the core asked of the shell, looks left out.
     pub(crate) actions: Vec<String>,
+    /// What the symbol was to be brought in line with.
+    pub(crate) updates: Vec<Attributes>,
     /// Parcels that came out of the symbol.
     pub(crate) delivered: Vec<Vec<u8>>,
 }
@@ -49,6 +55,11 @@ pub(crate) struct RelayModel {
     pub(crate) heard: Vec<String>,
     pub(crate) refuse_port: bool,
     pub(crate) refuse_rules: BTreeSet<ProtocolAddress>,
+    /// The addresses that it was told last, and which of them it refuses, why.
+    pub(crate) addresses: Vec<String>,
+    pub(crate) refuse_addresses: BTreeMap<String, Status>,
+    /// Every list of addresses that it was told.
+    pub(crate) said: Vec<Vec<String>>,
     /// Why it refuses rules.
     pub(crate) refusal: Status,
     pub(crate) flags: PortFlags,
@@ -69,15 +80,20 @@ impl World {
 
     /// A world in which relays are told of routes.
     pub(crate) fn routing() -> Self {
-        Self::with(Duration::from_secs(3), Some(RoutesConfig::default()))
+        Self::with(Duration::from_secs(3), Some(RoutesConfig::default()), Addressing::Relay)
     }
 
     /// A world in which the carrier stays for a while without contact.
     pub(crate) fn holding(carrier_hold: Duration) -> Self {
-        Self::with(carrier_hold, None)
+        Self::with(carrier_hold, None, Addressing::Relay)
     }
 
-    fn with(carrier_hold: Duration, routes: Option<RoutesConfig>) -> Self {
+    /// A world in which ports have the addresses that programs put on symbols.
+    pub(crate) fn addressing() -> Self {
+        Self::with(Duration::from_secs(3), None, Addressing::Control)
+    }
+
+    fn with(carrier_hold: Duration, routes: Option<RoutesConfig>, addressing: Addressing) -> Self {
         let symbol = SymbolConfig {
             relay: "relay1".into(),
             port: "eth1".into(),
@@ -86,7 +102,7 @@ impl World {
             exposure: Exposure::standard(false),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
-        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, routes };
+        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, addressing, routes };
         Self {
             now: Time(0),
             control: Control::new(config, link, [1; 32], Time(0)),
@@ -94,8 +110,10 @@ impl World {
             sockets: Vec::new(),
             connections: Vec::new(),
             kernel: BTreeMap::new(),
+            addresses: Vec::new(),
             failure: None,
             actions: Vec::new(),
+            updates: Vec::new(),
             delivered: Vec::new(),
         }
     }
@@ -213,6 +231,7 @@ impl World {
                     }
                 }
                 Action::UpdateSymbol { attributes, .. } => {
+                    self.updates.push(attributes.clone());
                     self.actions.push(format!("update {}", attributes.state()));
                 }
                 Action::SetCarrier { up, .. } => self.actions.push(format!("carrier {up}")),
@@ -228,6 +247,7 @@ impl World {
                 Action::DumpMemberships { namespace } => {
                     self.control.handle_memberships(namespace, &[], self.now)
                 }
+                Action::ListAddresses { .. } => self.list_addresses(),
                 Action::DumpRoutes { namespace, families } => self.list_routes(namespace, families),
                 Action::Verified { rows } => {
                     self.actions.extend(rows.iter().map(|row| format!("{}: {}", row.what, row.difference)));
@@ -240,6 +260,11 @@ impl World {
 }
 
 impl World {
+    /// The addresses that programs put on the symbol, as the shell lists them.
+    pub(crate) fn list_addresses(&mut self) {
+        self.control.handle_symbol_addresses(SYMBOL, &self.addresses);
+    }
+
     /// The kernel's whole table, as the shell lists it.
     pub(crate) fn list_routes(&mut self, namespace: NamespaceId, families: RouteFamilies) {
         self.control.handle_route_dump_begins(namespace, families);
@@ -264,6 +289,9 @@ impl RelayModel {
             refuse_port: false,
             refuse_rules: BTreeSet::new(),
             refusal: Status::RESERVED,
+            addresses: Vec::new(),
+            refuse_addresses: BTreeMap::new(),
+            said: Vec::new(),
             mute: false,
             deaf: false,
             changes_at_once: false,
@@ -333,6 +361,9 @@ impl RelayModel {
         if self.mute {
             return;
         }
+        if let Message::PortAddresses(said) = message {
+            self.take_addresses(peer, said);
+        }
         let addresses = [PortAddress::new([192, 0, 2, 1].into(), 24)];
         let answer = match message {
             Message::PortRequest(request) => {
@@ -372,6 +403,20 @@ impl RelayModel {
             let attributes = PortAttributes { mtu: 1400, ..self.attributes(2, &addresses) };
             self.link.send_message(peer, &Message::PortUpdate(PortUpdate { port: PORT, attributes }));
         }
+    }
+}
+
+impl RelayModel {
+    fn take_addresses(&mut self, peer: PeerId, said: &PortAddresses<'_>) {
+        self.addresses.clear();
+        for address in said.addresses {
+            let text = format!("{}/{}", address.address(), address.prefix_length());
+            let status = self.refuse_addresses.get(&text).copied().unwrap_or(Status::OK);
+            self.addresses.push(text);
+            let reply = AddressReply { port: said.port, address: *address, status, text: "" };
+            self.link.send_message(peer, &Message::AddressReply(reply));
+        }
+        self.said.push(self.addresses.clone());
     }
 }
 
