@@ -56,6 +56,18 @@ fn json_is_an_array_of_objects() {
 }
 
 #[test]
+fn differences_are_told_and_end_with_1() {
+    let (output, request) = l2ctl(&["verify"], "{\"ok\":true,\"data\":[]}\n");
+    assert_eq!(request, "{\"verb\":\"verify\"}\n");
+    assert_eq!((text(&output.stdout), output.status.code()), ("", Some(0)));
+    let answer =
+        "{\"ok\":true,\"data\":[{\"what\":\"route 10.0.0.0/8\",\"difference\":\"it is missing\"}]}\n";
+    let (output, _) = l2ctl(&["verify"], answer);
+    assert_eq!(text(&output.stdout), "WHAT              DIFFERENCE\nroute 10.0.0.0/8  it is missing\n");
+    assert_eq!((text(&output.stderr), output.status.code()), ("error: 1 differences\n", Some(1)));
+}
+
+#[test]
 fn a_refusal_is_told_and_ends_with_1() {
     let (output, _) = l2ctl(&["show", "routes"], "{\"ok\":false,\"error\":\"no routes here\"}\n");
     assert_eq!(output.status.code(), Some(1));

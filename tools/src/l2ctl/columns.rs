@@ -1,7 +1,7 @@
 //! The daemons' tables: which keys each has, in which order, and how their values read.
 
 use clap::ValueEnum;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// A table of the daemon.
@@ -61,7 +61,10 @@ impl Object {
                 "state",
                 "reason",
             ],
-            Self::Routes => &["prefix", "table", "nexthops", "state"],
+            Self::Routes => &[
+                "prefix", "kind", "nexthops", "metric", "table", "protocol", "netns", "control", "relay",
+                "state", "reason",
+            ],
             Self::Counters => &["name", "value"],
         }
     }
@@ -122,8 +125,20 @@ pub(crate) fn cell(key: &str, value: &Value) -> String {
             Some(value) if key == "bytes" => bytes(value),
             _ => number.to_string(),
         },
-        Value::Object(_) => value.to_string(),
+        Value::Object(fields) => nexthop(fields).unwrap_or_else(|| value.to_string()),
     }
+}
+
+/// A nexthop as `ip route` writes it, its weight if it is not the usual one.
+fn nexthop(fields: &Map<String, Value>) -> Option<String> {
+    let interface = fields.get("port").or_else(|| fields.get("symbol"))?.as_str()?;
+    let gateway = fields.get("gateway").and_then(Value::as_str);
+    let via = gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
+    let weight = fields.get("weight").and_then(Value::as_u64).filter(|weight| *weight > 1);
+    Some(format!(
+        "{via}dev {interface}{}",
+        weight.map_or(String::new(), |weight| format!(" weight {weight}"))
+    ))
 }
 
 /// Whether a column of this key is read from the right.
@@ -174,6 +189,8 @@ mod tests {
     #[case("rtt_us", json!(null), "-")]
     #[case("addresses", json!(["192.0.2.1/24", "2001:db8::1/64"]), "192.0.2.1/24 2001:db8::1/64")]
     #[case("addresses", json!([]), "-")]
+    #[case("nexthops", json!([{"port": "eth1", "gateway": "192.0.2.2", "weight": 1}]), "via 192.0.2.2 dev eth1")]
+    #[case("nexthops", json!([{"symbol": "eth1", "gateway": null, "weight": 3}]), "dev eth1 weight 3")]
     fn values_have_units(#[case] key: &str, #[case] value: Value, #[case] expected: &str) {
         assert_eq!(cell(key, &value), expected);
     }

@@ -8,7 +8,12 @@ use std::path::Path;
 
 /// The rows of a table.
 pub(crate) fn show(socket: &Path, object: Object) -> Result<Vec<Value>, Failure> {
-    Ok(ApiClient::connect(socket)?.request(&json!({"verb": "show", "object": object.name()}))?)
+    Ok(ApiClient::connect(socket)?.request_all(&json!({"verb": "show", "object": object.name()}))?)
+}
+
+/// The differences between what the daemon means and what its kernel has.
+pub(crate) fn verify(socket: &Path) -> Result<Vec<Value>, Failure> {
+    Ok(ApiClient::connect(socket)?.request(&json!({"verb": "verify"}))?)
 }
 
 /// Events as they happen. The iterator ends with the error that ended the connection.

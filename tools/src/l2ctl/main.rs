@@ -41,6 +41,12 @@ enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Compare what the daemon means with what its kernel has; exit code 1 and the differences, if there are any
+    Verify {
+        /// Print JSON: an array of objects with stable keys
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what happens, as it happens, until interrupted
     Monitor {
         /// Print JSON: one object a line
@@ -56,6 +62,8 @@ enum Failure {
     Usage(String),
     /// The daemon cannot be reached, or refused: exit code 1.
     Daemon(String),
+    /// The kernel has something else than the daemon means: exit code 1.
+    Differences(usize),
     /// The output cannot be written: exit code 1, or 0 if the reader has simply left.
     Output(io::Error),
 }
@@ -87,7 +95,18 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
             if object == Object::Counters && !all {
                 rows.retain(|row| row["value"] != 0);
             }
-            table::print(out, object, &rows)?;
+            table::print(out, object.name(), object.keys(), &rows)?;
+        }
+        Command::Verify { json } => {
+            let rows = daemon::verify(&socket::find(arguments.socket.as_deref())?)?;
+            if json {
+                writeln!(out, "{:#}", serde_json::Value::from(rows.clone()))?;
+            } else if !rows.is_empty() {
+                table::print(out, "differences", &["what", "difference"], &rows)?;
+            }
+            if !rows.is_empty() {
+                return Err(Failure::Differences(rows.len()));
+            }
         }
         Command::Monitor { json } => {
             let socket = socket::find(arguments.socket.as_deref())?;
@@ -109,6 +128,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Daemon(text) => f.write_str(text),
+            Self::Differences(count) => write!(f, "{count} differences"),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
         }
     }

@@ -1,18 +1,23 @@
 //! Rows as aligned text.
 
-use crate::columns::{Object, cell, heading, is_quantity, keys_of};
+use crate::columns::{cell, heading, is_quantity, keys_of};
 use serde_json::Value;
 use std::io::{self, Write};
 
 const GAP: &str = "  ";
 
-/// Prints rows under their headings, or that there are none.
-pub(crate) fn print(out: &mut impl Write, object: Object, rows: &[Value]) -> io::Result<()> {
+/// Prints rows under their headings, those of the `documented` keys first; or that there are none of `what`.
+pub(crate) fn print(
+    out: &mut impl Write,
+    what: &str,
+    documented: &'static [&'static str],
+    rows: &[Value],
+) -> io::Result<()> {
     if rows.is_empty() {
-        return writeln!(out, "no {object}");
+        return writeln!(out, "no {what}");
     }
     let columns: Vec<Column> =
-        keys_of(object.keys(), rows).into_iter().map(|key| Column::new(key, rows)).collect();
+        keys_of(documented, rows).into_iter().map(|key| Column::new(key, rows)).collect();
     for line in 0..=rows.len() {
         let cells: Vec<String> = columns.iter().map(|column| column.padded(line)).collect();
         writeln!(out, "{}", cells.join(GAP).trim_end())?;
@@ -48,11 +53,12 @@ impl Column {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::Object;
     use serde_json::json;
 
     fn printed(object: Object, rows: &[Value]) -> String {
         let mut out = Vec::new();
-        print(&mut out, object, rows).unwrap();
+        print(&mut out, object.name(), object.keys(), rows).unwrap();
         String::from_utf8(out).unwrap()
     }
 
