@@ -9,6 +9,8 @@ pub struct Relay {
     pub name: String,
     /// More lines of `[link]`.
     pub link: String,
+    /// Lines of `[routes]`.
+    pub routes: String,
     /// Its ports.
     pub ports: Vec<Port>,
 }
@@ -33,6 +35,8 @@ pub struct Control {
     pub more: String,
     /// More lines of `[link]`.
     pub link: String,
+    /// Lines of `[routes]`.
+    pub routes: String,
     /// Its symbols.
     pub symbols: Vec<Symbol>,
 }
@@ -52,7 +56,12 @@ pub struct Symbol {
 
 impl Default for Relay {
     fn default() -> Self {
-        Self { name: "relay1".into(), link: String::new(), ports: vec![Port::new("eth1")] }
+        Self {
+            name: "relay1".into(),
+            link: String::new(),
+            routes: String::new(),
+            ports: vec![Port::new("eth1")],
+        }
     }
 }
 
@@ -62,12 +71,40 @@ impl Default for Control {
             name: "control1".into(),
             more: String::new(),
             link: String::new(),
+            routes: String::new(),
             symbols: vec![Symbol::new("eth1")],
         }
     }
 }
 
+impl Relay {
+    /// One with two ports, by which any control may route.
+    #[must_use]
+    pub fn router() -> Self {
+        Self { ports: vec![Port::routed("eth1"), Port::routed("eth2")], ..Self::default() }
+    }
+}
+
+impl Control {
+    /// One with a symbol of each port of [`Relay::router`], all in this namespace, that mirrors its routes.
+    #[must_use]
+    pub fn router(netns: &str) -> Self {
+        let symbol = |port| Symbol { netns: Some(netns.to_owned()), ..Symbol::new(port) };
+        Self {
+            routes: "enabled = true".into(),
+            symbols: ["eth1", "eth2"].map(symbol).into(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Port {
+    /// A port that any control may have and route by.
+    #[must_use]
+    pub fn routed(interface: &str) -> Self {
+        Self { allow: vec!["control = \"*\"\nroutes = true".into()], ..Self::new(interface) }
+    }
+
     /// A port that any control may have.
     #[must_use]
     pub fn new(interface: &str) -> Self {
@@ -85,7 +122,7 @@ impl Symbol {
 
 impl fmt::Display for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        head(f, &self.name, &self.link)?;
+        head(f, &self.name, &self.link, &self.routes)?;
         for port in &self.ports {
             write!(f, "\n[[port]]\ninterface = \"{}\"\n{}\n", port.interface, port.more)?;
             for allow in &port.allow {
@@ -101,7 +138,7 @@ impl fmt::Display for Control {
         if !self.more.is_empty() {
             writeln!(f, "{}", self.more)?;
         }
-        head(f, &self.name, &self.link)?;
+        head(f, &self.name, &self.link, &self.routes)?;
         for Symbol { relay, port, netns, more } in &self.symbols {
             write!(
                 f,
@@ -115,9 +152,13 @@ impl fmt::Display for Control {
     }
 }
 
-fn head(f: &mut fmt::Formatter<'_>, name: &str, link: &str) -> fmt::Result {
+fn head(f: &mut fmt::Formatter<'_>, name: &str, link: &str, routes: &str) -> fmt::Result {
     write!(
         f,
         "name = \"{name}\"\n[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\n{link}\n[api]\nsocket = \"sock\"\n"
-    )
+    )?;
+    if !routes.is_empty() {
+        writeln!(f, "\n[routes]\n{routes}")?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@
 //! - [`Lab`] builds the namespaces and starts the daemons; [`address`] has every address that it uses.
 //! - [`Netns`] is one namespace; dropping it kills all that runs inside. [`sweep`] is why a test that is killed leaves nothing.
 //! - [`Process`] is a running program with its log; [`Daemon`] is one of ours with what `l2ctl` says about it.
+//! - [`Lab::router`] is a lab whose pair routes between two ports; [`Ping`] counts what gets lost meanwhile.
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
 //!
@@ -25,6 +26,7 @@ mod lab;
 mod netns;
 mod process;
 pub mod program;
+mod router;
 pub mod sweep;
 mod wait;
 
@@ -34,4 +36,5 @@ pub use download::Download;
 pub use lab::{Lab, Layout, PSK};
 pub use netns::Netns;
 pub use process::{Finished, Process};
+pub use router::{Ping, words};
 pub use wait::{SOON, eventually, never};

@@ -1,11 +1,25 @@
 //! Real programs, started as their manuals say.
 
+mod bird;
+mod dhclient;
 mod dnsmasq;
 mod echo;
+mod frr;
+mod keepalived;
+mod lldpd;
 mod nginx;
+mod packet;
+mod radvd;
 mod sshd;
 
-pub use dnsmasq::dnsmasq;
+pub use bird::Bird;
+pub use dhclient::dhclient;
+pub use dnsmasq::{dhcp_server, dnsmasq};
 pub use echo::{echo, echo_server};
+pub use frr::Frr;
+pub use keepalived::{Keepalived, Vrrp};
+pub use lldpd::Lldpd;
 pub use nginx::{Nginx, PAGE};
+pub use packet::{packet_receiver, raw_receiver, send_packet, send_raw};
+pub use radvd::radvd;
 pub use sshd::Sshd;
