@@ -1,4 +1,4 @@
-# Sourced by tools/test and tools/demo: what they need of the machine.
+# Sourced by tools/test, tools/demo and tools/bench: what they need of the machine.
 
 # Says what is wrong and ends.
 die() {
@@ -38,6 +38,8 @@ install_missing() {
         case $package in
             nginx-light) service=nginx ;;
             openssh-server) service=ssh ;;
+            frr | keepalived | lldpd | radvd | ndisc6) service=$package ;;
+            bird2) service=bird ;;
             *) continue ;;
         esac
         if command -v systemctl > /dev/null; then systemctl --quiet disable "$service" 2> /dev/null || true; fi

@@ -1,0 +1,33 @@
+"""Tables of figures, and the logs of what failed."""
+
+import sys
+from pathlib import Path
+
+from contenders import Vxlan
+
+
+def table(results):
+    names = list(results)
+    rows = [row for row in dict.fromkeys(key for figures in results.values() for key in figures)]
+    width = max(len(row) for row in rows)
+    print(f"\n{'':{width}}" + "".join(f"{name:>18}" for name in names))
+    for row in rows:
+        cells = ""
+        for name in names:
+            value = results[name].get(row)
+            cells += f"{'-' if value is None else f'{value:,.2f}' if value < 100 else f'{value:,.0f}':>18}"
+        print(f"{row:{width}}{cells}")
+    base = results.get(Vxlan.name)
+    if base:
+        print("\nratio to kernel VXLAN over the same segment (more is better; for µs less is better)")
+        for row in (row for row in rows if row in base):
+            cells = "".join(
+                f"{results[name][row] / base[row]:>18.2f}" if row in results[name] else f"{'-':>18}" for name in names
+            )
+            print(f"{row:{width}}{cells}")
+
+
+def failed(folder):
+    """Shows the ends of the logs of a folder."""
+    for log in sorted(Path(folder).glob("*.log")):
+        print(f"--- {log.name}\n{log.read_text()[-2000:]}", file=sys.stderr)
