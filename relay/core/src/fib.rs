@@ -119,7 +119,7 @@ pub(crate) struct Counts {
 }
 
 /// A route.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Entry {
     intent: Option<Intent>,
     installed: Installed,
@@ -306,10 +306,8 @@ impl Fib {
     }
 
     fn queue(&mut self, key: RouteKey) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        if !entry.queued {
-            entry.queued = true;
-            self.work.push_back(Work::Route(key));
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.queue(key, &mut self.work);
         }
     }
 }
@@ -324,6 +322,13 @@ impl Entry {
             blocked: false,
             lost: false,
             adopted: false,
+        }
+    }
+
+    /// Has its route looked at, `key`.
+    fn queue(&mut self, key: RouteKey, work: &mut VecDeque<Work>) {
+        if !core::mem::replace(&mut self.queued, true) {
+            work.push_back(Work::Route(key));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use frames::route::{RouteContent, RouteKey};
 use l2link::routes::{ContentId, Contents};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A route of the mirror. In its content, the place of the port holds the number of the interface.
@@ -74,17 +75,28 @@ impl Mirror {
             Teller::Dump => {}
             Teller::Event => _ = dumps.gone.remove(&key),
         }
-        let known = self.routes.get(&key).copied();
-        let first = known.is_some_and(|known| known.told && known.generation == generation);
-        if first && teller == Teller::Dump {
-            return false;
-        }
-        let content = self.contents.intern(content);
         let told = teller == Teller::Event;
-        self.routes.insert(key, Mirrored { content, generation, protocol, told });
-        let Some(known) = known else { return true };
-        self.contents.release(known.content);
-        known.content != content || known.protocol != protocol
+        match self.routes.entry(key) {
+            Entry::Vacant(vacant) => {
+                let content = self.contents.intern(content);
+                vacant.insert(Mirrored { content, generation, protocol, told });
+                true
+            }
+            Entry::Occupied(occupied) => {
+                let known = occupied.into_mut();
+                if known.told && known.generation == generation && teller == Teller::Dump {
+                    return false;
+                }
+                let before = *known;
+                *known = Mirrored { content: before.content, generation, protocol, told };
+                if self.contents.get(before.content) == *content {
+                    return before.protocol != protocol;
+                }
+                known.content = self.contents.intern(content);
+                self.contents.release(before.content);
+                true
+            }
+        }
     }
 
     /// An event told that a route is gone; returns whether it is news.

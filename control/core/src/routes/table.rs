@@ -46,17 +46,21 @@ impl Told {
             return None;
         }
         if let Some(known) = known {
-            self.routes.remove(&key);
             self.slots.remove(&key, &self.contents.get(known.content));
-            self.contents.release(known.content);
             self.settle(known.request);
         }
         self.refused.remove(&key);
         let request = self.request(content.is_some());
-        if let Some(content) = content {
-            self.slots.add(&key, content);
-            let content = self.contents.intern(content);
-            self.routes.insert(key, Entry { content, request: request.0 });
+        match content {
+            Some(content) => {
+                self.slots.add(&key, content);
+                let content = self.contents.intern(content);
+                self.routes.insert(key, Entry { content, request: request.0 });
+            }
+            None => _ = self.routes.remove(&key),
+        }
+        if let Some(known) = known {
+            self.contents.release(known.content);
         }
         Some(request)
     }

@@ -16,7 +16,7 @@ impl Fib {
         let epoch = speaker.epoch;
         let refusal = permit(&speaker.name, &key, &add.content, ports).err();
         self.mark(peer);
-        if !self.entries.contains_key(&key) && self.entries.len() >= self.config.max {
+        if self.entries.len() >= self.config.max && !self.entries.contains_key(&key) {
             if let Some(speaker) = self.speakers.get_mut(&peer) {
                 speaker.turned_away = true;
             }
@@ -33,21 +33,21 @@ impl Fib {
                 let old = core::mem::replace(intent, new);
                 // Tried again, and answered again, even if it is what was refused before.
                 entry.blocked = false;
+                entry.queue(key, &mut self.work);
                 self.refusals.remove(&key);
                 self.count(old, &key, false);
                 self.contents.release(old.content);
                 self.refuse_or_promote(key, peer, refusal);
-                self.queue(key);
             }
             None => {
                 entry.intent = Some(new);
                 entry.blocked = false;
                 // An orphan waits for a control that may have it.
                 entry.adopted &= !new.permitted;
+                entry.queue(key, &mut self.work);
                 if let Some(refusal) = refusal {
                     self.refuse(key, refusal);
                 }
-                self.queue(key);
             }
             Some(owner) => {
                 let taken = owner.permitted;

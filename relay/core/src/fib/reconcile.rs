@@ -1,15 +1,15 @@
 //! The queue: what is wanted is compared with what is installed.
 
 use super::kernel::same;
-use super::{Answer, Fib, Flight, Installed, RETRY, RETRY_CHANGED, RETRY_MAX, Refusal, Work};
+use super::{Answer, Entry, Fib, Flight, Installed, RETRY, RETRY_CHANGED, RETRY_MAX, Refusal, Work};
 use super::{RouteFailure, RouteNexthop, RouteOperation};
 use crate::port::Ports;
 use core::ops::Bound;
 use core::time::Duration;
 use frames::message::{self, Status};
 use frames::route::{RouteContent, RouteKey};
-use l2link::Time;
 use l2link::routes::ContentId;
+use l2link::{PeerId, Time};
 
 /// Operations of one batch: about a millisecond of the kernel's time.
 const BATCH: usize = 256;
@@ -59,7 +59,9 @@ impl Fib {
     fn decide_route(&mut self, key: RouteKey, ports: &Ports) -> Option<RouteOperation> {
         let entry = self.entries.get_mut(&key)?;
         entry.queued = false;
-        match self.decision(&key, ports) {
+        let entry = *entry;
+        let installed = entry.installed != Installed::No;
+        match self.decision(&key, &entry, ports) {
             Decision::Nothing => {
                 self.tidy(key);
                 None
@@ -69,15 +71,12 @@ impl Fib {
                 Some(RouteOperation::Delete { key })
             }
             Decision::Set(id, nexthops) => {
-                let replace = self.entries.get(&key).is_some_and(|entry| entry.installed != Installed::No);
                 let RouteContent { kind, mtu, .. } = self.contents.get(id);
-                self.flight.push(Flight { key, content: Some(id), replaces: replace });
-                Some(RouteOperation::Set { key, replace, kind, mtu, nexthops })
+                self.flight.push(Flight { key, content: Some(id), replaces: installed });
+                Some(RouteOperation::Set { key, replace: installed, kind, mtu, nexthops })
             }
             Decision::Refuse(refusal) => {
-                let entry = self.entries.get_mut(&key)?;
-                entry.blocked = true;
-                let installed = entry.installed != Installed::No;
+                self.entries.get_mut(&key)?.blocked = true;
                 self.refuse(key, refusal);
                 // What is there leads where nobody wants it to.
                 installed.then(|| {
@@ -89,8 +88,7 @@ impl Fib {
     }
 
     /// Compares. A [`Decision::Set`] holds a use of its content.
-    fn decision(&mut self, key: &RouteKey, ports: &Ports) -> Decision {
-        let Some(entry) = self.entries.get(key) else { return Decision::Nothing };
+    fn decision(&mut self, key: &RouteKey, entry: &Entry, ports: &Ports) -> Decision {
         let installed = entry.installed;
         let Some(intent) = entry.intent.filter(|intent| intent.permitted && !entry.blocked) else {
             let stays = installed == Installed::No || (entry.adopted && self.keeps_orphans);
@@ -117,7 +115,9 @@ impl Fib {
             && (there == effective || same(&self.contents.get(there), &self.contents.get(effective)))
         {
             self.contents.release(effective);
-            self.fits(key);
+            if let Some(fitted) = self.entries.get_mut(key).map(Entry::fits) {
+                self.fitted(key, fitted);
+            }
             return Decision::Nothing;
         }
         Decision::Set(effective, nexthops)
@@ -137,8 +137,9 @@ impl Fib {
                 (Some(content), None) => {
                     entry.seen = look;
                     let before = core::mem::replace(&mut entry.installed, Installed::Content(content));
+                    let fitted = entry.fits();
                     self.installed_changed(before, true);
-                    self.fits(&key);
+                    self.fitted(&key, fitted);
                 }
                 (None, None) => {
                     self.taken_out(key);
@@ -203,13 +204,11 @@ impl Fib {
     }
 
     /// A route is installed as it is wanted.
-    fn fits(&mut self, key: &RouteKey) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        if core::mem::take(&mut entry.lost) {
+    fn fitted(&mut self, key: &RouteKey, Fitted { owner, was_lost }: Fitted) {
+        if was_lost {
             self.counts.repaired += 1;
             log::info!(target: "relay::route", "route {key} was lost, and is back");
         }
-        let owner = entry.intent.map(|intent| intent.peer);
         if self.refusals.remove(key).is_some()
             && let Some(owner) = owner
         {
@@ -258,6 +257,19 @@ impl Fib {
         }
         self.retry_at = (!self.refusals.is_empty()).then(|| now + self.retry_pause);
         self.retry_pause = (self.retry_pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// What it means that a route is installed as it is wanted.
+struct Fitted {
+    owner: Option<PeerId>,
+    was_lost: bool,
+}
+
+impl Entry {
+    fn fits(&mut self) -> Fitted {
+        let was_lost = core::mem::take(&mut self.lost);
+        Fitted { owner: self.intent.map(|intent| intent.peer), was_lost }
     }
 }
 
