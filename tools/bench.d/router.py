@@ -19,12 +19,16 @@ PORTS = {"eth1": (LEFT, "192.0.2"), "eth2": (RIGHT, "198.51.100")}  # .1 is the 
 
 
 class Router:
-    """The namespaces and both daemons, always removed. `routes` is whether the control mirrors from the beginning."""
+    """The namespaces and both daemons, always removed.
 
-    def __init__(self, folder, target, routes=True):
+    `routes` is whether the control mirrors from the beginning, `keepalive_ms` how often the daemons speak if nothing happens.
+    """
+
+    def __init__(self, folder, target, routes=True, keepalive_ms=100):
         self.folder = Path(folder)
         self.target = target
         self.routes = routes
+        self.keepalive_ms = keepalive_ms
         self.relay = self.control = None
 
     def __enter__(self):
@@ -74,7 +78,8 @@ class Router:
         return f'name = "relay1"\n{self._link("relay")}{ports}'
 
     def _link(self, daemon):
-        return f'[link]\ninterface = "lan0"\npsk_file = "psk"\n[api]\nsocket = "{self.folder}/{daemon}.sock"\n'
+        link = f'[link]\ninterface = "lan0"\npsk_file = "psk"\nkeepalive_ms = {self.keepalive_ms}\n'
+        return f'{link}[api]\nsocket = "{self.folder}/{daemon}.sock"\n'
 
     def _daemon(self, name, namespace, configuration):
         (self.folder / f"{name}.toml").write_text(configuration)

@@ -14,6 +14,7 @@ PATIENCE = 120  # seconds for any of the steps
 WIDTH = 42
 BURST = 100_000  # changes
 ROUNDS = 20  # at most so many bursts until the kernel has dropped messages to the stopped control
+PATIENT_MS = 10_000  # the control is stopped for some seconds, and is not to be taken for dead meanwhile
 SEED = 1
 NETLINK_ROUTE, IPV4_ROUTE = "0", 1 << 6  # a protocol and a group as /proc/net/netlink shows them
 
@@ -24,7 +25,7 @@ def study(folder, target, quick):
     figures = {}
     print(f"\n{'routes':{WIDTH}}{'ip -batch, s':>14}{'l2link, s':>12}{'ratio':>8}{'pings':>8}{'lost':>7}")
     peer = load_peer(folder, table)
-    with Router(folder, target, routes=False) as router:
+    with Router(folder, target, routes=False, keepalive_ms=PATIENT_MS) as router:
         batch(CONTROL, folder, (f"route add {prefix} {by(number)}" for number, prefix in enumerate(table)))
         begin = time.monotonic()
         with Transit() as transit:
