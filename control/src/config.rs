@@ -66,6 +66,7 @@ struct SymbolSection {
     services: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     gateway: Vec<Spanned<IpAddr>>,
+    weight: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -171,8 +172,19 @@ impl SymbolSection {
             None => Exposure::standard(netns.is_none()),
         };
         let relay = device_name(&self.relay, source)?;
-        let core = SymbolConfig { relay, name: name.unwrap_or_else(|| port.clone()), port, netns, exposure };
+        let name = name.unwrap_or_else(|| port.clone());
+        let core = SymbolConfig { relay, name, port, netns, exposure, weight: self.weight(source)? };
         Ok(SymbolSettings { core, gateways: self.gateways(source)? })
+    }
+
+    fn weight(&self, source: &ConfigSource) -> Result<u16, ConfigError> {
+        let Some(configured) = &self.weight else { return Ok(SymbolConfig::WEIGHT) };
+        let weight = u16::try_from(*configured.get_ref()).ok().filter(|weight| *weight > 0);
+        weight.ok_or_else(|| {
+            let message = format!("weight is {}; 1 to {} are allowed", configured.get_ref(), u16::MAX);
+            let help = format!("leave it out for {}", SymbolConfig::WEIGHT);
+            source.error_at(configured.span(), message).help(help)
+        })
     }
 
     fn gateways(&self, source: &ConfigSource) -> Result<Vec<IpAddr>, ConfigError> {
