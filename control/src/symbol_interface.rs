@@ -45,12 +45,13 @@ impl SymbolInterface {
             .map_err(system("look up the interface"))?
             .map(|link| link.ifindex)
             .ok_or_else(|| SetupError::NoInterface { interface: name.to_owned() })?;
-        kernel_settings::apply(netns, name);
-        // Before it is up, so that no address of the kernel's own making appears: the port's link-local address is
-        // among the attributes.
+        // No address of the kernel's own making may be there when it is up: the port's link-local address is among the
+        // attributes. A program (FRR with addresses for it) may have set it up already, and the kernel made one of the
+        // Ethernet address that the device had at first.
         if let Err(error) = netlink.set_addr_gen_none(ifindex) {
             warn!(target: "control::symbol", "symbol {name}: IPv6 is not available: {error}");
         }
+        kernel_settings::apply(netns, name);
         netlink.set_mac(ifindex, attributes.mac).map_err(system("set the Ethernet address"))?;
         netlink.set_mtu(ifindex, attributes.mtu).map_err(system("set the MTU"))?;
         set_speed(netlink, name, attributes.speed);
