@@ -137,7 +137,12 @@ fn every_form_arrives_is_confirmed_and_goes() {
 
 #[rstest]
 #[case::link_down(&["route add 10.1.0.0/16 via 192.0.2.2"], "link set eth1 down")]
-#[case::address_deleted(&["addr add 10.77.0.1/24 dev eth1", "route add 10.1.0.0/16 via 192.0.2.2 src 10.77.0.1"], "addr del 10.77.0.1/24 dev eth1")]
+#[case::last_address_deleted(&["route add 10.1.0.0/16 via 192.0.2.2"], "addr del 192.0.2.1/24 dev eth1")]
+// Linux tells of this one since 6.6.
+#[case::source_deleted(
+    &["addr add 10.77.0.1/24 dev eth1", "route add 10.1.0.0/16 via 192.0.2.2 src 10.77.0.1"],
+    "addr del 10.77.0.1/24 dev eth1"
+)]
 #[case::nexthop_deleted(
     &["nexthop add id 7 via 192.0.2.2 dev eth1", "route add 10.1.0.0/16 nhid 7"],
     "nexthop del id 7"
