@@ -196,16 +196,28 @@ impl Farm {
         self.lab.folder().join(name_of(server))
     }
 
-    /// Starts an nginx on a server, at port 80, whose page is [`name_of`] the server, and waits for its rules.
+    /// Starts an nginx on a server, at port 80, whose page is [`name_of`] the server, and waits for its rules to be in force.
     ///
     /// # Panics
-    /// When the rules do not come.
+    /// When they do not come.
     #[must_use]
     #[track_caller]
     pub fn nginx(&self, server: usize) -> Nginx {
+        let nginx = self.claim(server);
+        self.await_servers("tcp", 80, &[server], "active");
+        nginx
+    }
+
+    /// The same without waiting for rules: it listens.
+    ///
+    /// # Panics
+    /// When it does not come to listen.
+    #[must_use]
+    #[track_caller]
+    pub fn claim(&self, server: usize) -> Nginx {
         let nginx = Nginx::start(self.programs(server), &self.folder(server), &["80", "[::]:80"]);
         nginx.set_page(&name_of(server));
-        self.await_servers("tcp", 80, &[server], "active");
+        self.programs(server).await_listener("tcp", 80);
         nginx
     }
 
@@ -246,7 +258,11 @@ impl Farm {
     pub fn await_servers(&self, protocol: &str, port: u16, servers: &[usize], state: &str) {
         eventually(SOON, &format!("{protocol}/{port} is {state} on {servers:?}"), || {
             let there = self.servers_with(protocol, port, state)?;
-            if servers.iter().all(|server| there.contains(server)) { Ok(()) } else { Err(format!("{there:?}")) }
+            if servers.iter().all(|server| there.contains(server)) {
+                Ok(())
+            } else {
+                Err(format!("{there:?}"))
+            }
         });
     }
 

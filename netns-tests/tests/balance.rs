@@ -1,74 +1,23 @@
 //! One service on several controls: the relay spreads clients over the servers as they appear and disappear.
 
 use netns_tests::address::*;
-use netns_tests::program::{Nginx, SLOW, Wrk, dnsmasq, named_server, spread};
-use netns_tests::{Download, Farm, Netns, Plan, SOON, eventually, name_of};
+use netns_tests::config::{Control, Relay};
+use netns_tests::program::{Nginx, Wrk, dnsmasq, named_server, spread};
+use netns_tests::{Farm, Plan, SOON, expect_shares, name_of};
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// New flows of a test that counts who gets how many, per server.
+/// New flows of a test that counts who gets how many, for each server.
 const FLOWS: u64 = 100;
-
-/// Each server has about its share of the flows: within six standard deviations of a binomial distribution.
-#[track_caller]
-fn near(counts: &BTreeMap<String, u64>, shares: &[u64]) {
-    let (flows, sum) = (counts.values().sum::<u64>(), shares.iter().sum::<u64>());
-    for (server, share) in shares.iter().enumerate() {
-        let got = counts.get(&name_of(server)).copied().unwrap_or(0);
-        let (flows, p) = (flows as f64, *share as f64 / sum as f64);
-        let (expected, tolerance) = (flows * p, 6.0 * (flows * p * (1.0 - p)).sqrt());
-        let off = (got as f64 - expected).abs();
-        assert!(off <= tolerance, "{} is {expected:.0} ± {tolerance:.0} of {counts:?}", name_of(server));
-    }
-}
-
-fn ask(farm: &Farm, count: u64) -> BTreeMap<String, u64> {
-    spread(&farm.lab.client, &format!("tcp {PORT_V4} 80 {count}"))
-}
-
-/// A download at the pace of `/slow` of so many seconds, from a local port by which it can be told.
-fn slow_download(from: &Netns, local_port: u16, seconds: u64) -> Download {
-    let mut curl = from.command("curl");
-    curl.args(["-sSf", "--local-port", &local_port.to_string(), "-r", &format!("0-{}", SLOW * seconds)]);
-    let download = Download::start(curl.arg(format!("http://{PORT_V4}/slow")));
-    download.await_begin();
-    download
-}
-
-/// The server that has an established connection of this client's port.
-fn owner(farm: &Farm, client_port: u16) -> Option<usize> {
-    (0..farm.count()).find(|server| {
-        let line = format!("ss -Htn state established sport = :80 and dport = :{client_port}");
-        !farm.programs(*server).ok(&line).is_empty()
-    })
-}
-
-/// Downloads of so many seconds, at least one from each server; with its server each.
-fn downloads(farm: &Farm, seconds: u64) -> Vec<(usize, Download)> {
-    let mut all: Vec<(usize, Download)> = Vec::new();
-    for port in 40_000..40_040 {
-        let download = slow_download(&farm.lab.client, port, seconds);
-        let server = owner(farm, port).expect("a server of a download");
-        // One of each is enough.
-        if all.iter().all(|(other, _)| *other != server) {
-            all.push((server, download));
-        }
-        if all.len() == farm.count() {
-            return all;
-        }
-    }
-    panic!("of 40 downloads none came to some server: {:?}", all.iter().map(|(server, _)| server).collect::<Vec<_>>());
-}
 
 #[test]
 fn new_connections_are_spread_evenly() {
     let Some(farm) = Farm::up() else { return };
     let _nginx = farm.nginx_everywhere();
     for address in [PORT_V4, PORT_V6] {
-        near(&spread(&farm.lab.client, &format!("tcp {address} 80 {}", 3 * FLOWS)), &[1, 1, 1]);
+        expect_shares(&spread(&farm.lab.client, &format!("tcp {address} 80 {}", 3 * FLOWS)), &[1, 1, 1]);
     }
 }
 
@@ -79,7 +28,7 @@ fn new_datagram_flows_are_spread_evenly() {
         (0..3).map(|server| named_server(farm.programs(server), 7000, &name_of(server))).collect();
     farm.await_servers("udp", 7000, &[0, 1, 2], "active");
     for address in [PORT_V4, PORT_V6] {
-        near(&spread(&farm.lab.client, &format!("udp {address} 7000 {}", 3 * FLOWS)), &[1, 1, 1]);
+        expect_shares(&spread(&farm.lab.client, &format!("udp {address} 7000 {}", 3 * FLOWS)), &[1, 1, 1]);
     }
 }
 
@@ -105,42 +54,39 @@ fn names_are_resolved_by_several_servers() {
 }
 
 #[test]
-fn iperf_runs_with_a_server_on_every_control() {
+fn iperf_runs_at_full_speed_through_either_server() {
     let Some(farm) = Farm::with(Plan { controls: 2, ..Plan::default() }, |_, _| {}) else { return };
-    let servers: Vec<_> =
-        (0..2).map(|server| farm.programs(server).spawn("iperf3 --server --forceflush")).collect();
-    farm.await_servers("tcp", 5201, &[0, 1], "active");
-    // Its control and data connections must meet at one server: each has an affinity by a port of its own.
-    drop(servers);
-    farm.await_exactly("tcp", 5201, &[], "active");
-    let ports = [5301, 5302];
-    let _servers: Vec<_> = (0..2)
-        .map(|server| farm.programs(server).spawn(&format!("iperf3 --server --forceflush --port {}", ports[server])))
-        .collect();
-    for (server, port) in ports.into_iter().enumerate() {
+    // A test of iperf3 is several connections, which must meet at one server.
+    let _servers = [5301, 5302].map(|port| {
+        let server = usize::from(port - 5301_u16);
+        let iperf3 = farm.programs(server).spawn(&format!("iperf3 --server --forceflush --port {port}"));
         farm.await_servers("tcp", port, &[server], "active");
         let json = farm.lab.client.ok(&format!("iperf3 --client {PORT_V4} --port {port} --time 1 --json"));
         let report: serde_json::Value = serde_json::from_str(&json).unwrap();
-        assert!(report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default() > 50e6, "{json}");
-    }
+        assert!(
+            report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap_or_default() > 50e6,
+            "{json}"
+        );
+        iperf3
+    });
 }
 
 #[test]
 fn weights_share_as_configured_and_at_run_time() {
-    let weights = |_: &mut netns_tests::config::Relay, control: &mut netns_tests::config::Control| {
+    let weights = |_: &mut Relay, control: &mut Control| {
         let weight = if control.name == "control1" { 100 } else { 300 };
         control.symbols[0].more += &format!("\nweight = {weight}");
     };
     let Some(farm) = Farm::with(Plan { controls: 2, ..Plan::default() }, weights) else { return };
     let _nginx = farm.nginx_everywhere();
-    near(&ask(&farm, 3 * FLOWS), &[1, 3]);
+    expect_shares(&farm.ask(3 * FLOWS), &[1, 3]);
     let relay = &farm.lab.relay;
     let _ = relay.l2ctl("peer weight control1 900").expect_success();
-    near(&ask(&farm, 3 * FLOWS), &[3, 1]);
+    expect_shares(&farm.ask(3 * FLOWS), &[3, 1]);
     let _ = relay.l2ctl("peer weight control1 0").expect_success();
-    near(&ask(&farm, FLOWS), &[0, 1]);
+    expect_shares(&farm.ask(FLOWS), &[0, 1]);
     let _ = relay.l2ctl("peer weight control1 300").expect_success();
-    near(&ask(&farm, 3 * FLOWS), &[1, 1]);
+    expect_shares(&farm.ask(3 * FLOWS), &[1, 1]);
 }
 
 #[rstest]
@@ -170,44 +116,39 @@ fn a_weight_that_cannot_be_is_refused_at_run_time(#[case] command: &str, #[case]
 
 #[test]
 fn an_automatic_weight_serves() {
-    let auto = |_: &mut netns_tests::config::Relay, control: &mut netns_tests::config::Control| {
+    let auto = |_: &mut Relay, control: &mut Control| {
         control.symbols[0].more += "\nweight = \"auto\"";
     };
     let Some(farm) = Farm::with(Plan { controls: 2, ..Plan::default() }, auto) else { return };
     let _nginx = farm.nginx_everywhere();
     // Idle servers are alike.
-    near(&ask(&farm, 2 * FLOWS), &[1, 1]);
+    expect_shares(&farm.ask(2 * FLOWS), &[1, 1]);
 }
 
 #[test]
 fn a_new_server_gets_its_share_and_downloads_go_on() {
     let Some(farm) = Farm::up() else { return };
     let _nginx = [farm.nginx(0), farm.nginx(1)];
-    let begun: Vec<_> = (0..6).map(|flow| slow_download(&farm.lab.client, 41_000 + flow, 3)).collect();
+    let downloads = farm.downloads(&[0, 1], &farm.lab.client, PORT_V4, 3);
     let start = Instant::now();
     let _third = farm.nginx(2);
     println!("listener to rule, with nginx's own start: {:?}", start.elapsed());
-    near(&ask(&farm, 3 * FLOWS), &[1, 1, 1]);
-    for download in begun {
-        assert_eq!(download.finish(SOON).bytes, SLOW * 3 + 1);
-    }
+    expect_shares(&farm.ask(3 * FLOWS), &[1, 1, 1]);
+    downloads.finish();
 }
 
 #[test]
 fn a_stopped_server_takes_no_new_flow_and_ends_its_downloads() {
     let Some(farm) = Farm::up() else { return };
     let mut nginx = farm.nginx_everywhere();
-    let downloads = downloads(&farm, 4);
+    let downloads = farm.downloads(&[0, 1, 2], &farm.lab.client, PORT_V4, 4);
     nginx[0].quit();
     farm.await_exactly("tcp", 80, &[1, 2], "active");
-    near(&ask(&farm, 2 * FLOWS), &[0, 1, 1]);
+    expect_shares(&farm.ask(2 * FLOWS), &[0, 1, 1]);
     let draining = farm.lab.relay.show("rules").unwrap();
     let draining = draining.iter().find(|rule| rule["control"] == "control1" && rule["state"] == "draining");
     assert!(draining.is_some(), "the download's flow is not shown: {}", farm.lab.relay.l2ctl("show rules"));
-    for (server, download) in downloads {
-        let bytes = download.finish(SOON).bytes;
-        assert_eq!(bytes, SLOW * 4 + 1, "from {}", name_of(server));
-    }
+    downloads.finish();
     assert!(nginx[0].master.wait(SOON).success());
     farm.lab.relay.await_no_row("rules", &json!({"control": "control1", "protocol": "tcp"}));
 }
@@ -246,10 +187,7 @@ fn all_servers_are_restarted_under_load_without_a_failed_request(#[case] by_weig
         old.quit();
         assert!(old.master.wait(SOON).success());
         let others: Vec<usize> = (0..3).filter(|other| *other != server).collect();
-        eventually(SOON, "its listener's rules are gone", || match farm.servers_with("tcp", 80, "active")? {
-            active if active == others => Ok(()),
-            active => Err(format!("{active:?}")),
-        });
+        farm.await_exactly("tcp", 80, &others, "active");
         nginx[server] = Some(farm.nginx(server));
         weigh(100);
     }

@@ -15,7 +15,7 @@ mod sshd;
 mod wrk;
 
 pub use bird::Bird;
-pub use crowd::{Prober, UdpFlows, named_server, spread};
+pub use crowd::{Prober, Probes, UdpFlows, named_server, spread};
 pub use dhclient::dhclient;
 pub use dnsmasq::{dhcp_server, dnsmasq};
 pub use echo::{echo, echo_server};
