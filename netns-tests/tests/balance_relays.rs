@@ -2,7 +2,7 @@
 
 use netns_tests::address::*;
 use netns_tests::program::spread;
-use netns_tests::{Farm, Plan, SOON, eventually, expect_shares, name_of};
+use netns_tests::{Farm, Plan, SOON, eventually, expect_shares, name_of, words};
 
 /// How the router reaches the service: by both relays, or by one.
 const BOTH: &str = "route replace 198.18.0.80/32 nexthop via 192.0.2.1 nexthop via 203.0.113.1";
@@ -14,6 +14,10 @@ fn farm() -> Option<Farm> {
     let farm = Farm::with(plan, |_, control| control.more = "carrier_hold_ms = 500".into())?;
     farm.lab.client.sysctl("net.ipv4.fib_multipath_hash_policy=1");
     farm.lab.client.ip(&[BOTH]);
+    for server in 0..farm.count() {
+        // As on any machine with two ways out: answers go by the one that is left.
+        farm.programs(server).sysctl("net.ipv4.conf.all.ignore_routes_with_linkdown=1");
+    }
     Some(farm)
 }
 
@@ -39,6 +43,24 @@ fn await_rules(farm: &Farm, relay: &netns_tests::Daemon, servers: &[&str]) {
 }
 
 #[test]
+fn each_symbol_of_a_namespace_has_its_gateway() {
+    let Some(farm) = farm() else { return };
+    for server in 0..farm.count() {
+        let routes =
+            |family: &str| words(&farm.programs(server).ok(&format!("ip {family} route show default")));
+        let (v4, v6) = (routes("-4"), routes("-6"));
+        for (shown, symbol, gateway) in [
+            (&v4, "eth1", CLIENT_V4),
+            (&v4, "eth2", CLIENT2_V4),
+            (&v6, "eth1", CLIENT_V6),
+            (&v6, "eth2", CLIENT2_V6),
+        ] {
+            assert!(shown.contains(&format!("via {gateway} dev {symbol}")), "{gateway} is not in {shown}");
+        }
+    }
+}
+
+#[test]
 fn both_relays_serve_the_address_and_choose_alike() {
     let Some(farm) = farm() else { return };
     let _nginx = farm.nginx_everywhere();
@@ -50,7 +72,7 @@ fn both_relays_serve_the_address_and_choose_alike() {
 
     // The same flow goes to the same server, by whichever relay it comes.
     let ask = |local_port: u16| {
-        let line = format!("curl -sSf --max-time 5 --local-port {local_port} http://{SERVICE_V4}/");
+        let line = format!("curl -0 -sSf --max-time 5 --local-port {local_port} http://{SERVICE_V4}/");
         far.ok(&line)
     };
     let by_both: Vec<String> = (21_000..21_030).map(ask).collect();
