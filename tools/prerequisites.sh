@@ -38,7 +38,7 @@ install_missing() {
         case $package in
             nginx-light) service=nginx ;;
             openssh-server) service=ssh ;;
-            frr | keepalived | lldpd | radvd | ndisc6) service=$package ;;
+            frr | haproxy | keepalived | lldpd | radvd | ndisc6) service=$package ;;
             bird2) service=bird ;;
             *) continue ;;
         esac

@@ -174,12 +174,16 @@ fn nginx_reloads_under_load_without_a_failed_request() {
 fn all_servers_are_restarted_under_load_without_a_failed_request(#[case] by_weight: bool) {
     let Some(farm) = Farm::up() else { return };
     let mut nginx: Vec<Option<Nginx>> = farm.nginx_everywhere().into_iter().map(Some).collect();
+    let refused = farm.lab.client.spawn(&format!("tcpdump -n -l -i eth0 src {PORT_V4} and {REFUSED}"));
+    refused.await_log("listening on", SOON);
     let load = Wrk::start(&farm.lab.client, &format!("http://{PORT_V4}/"), 4);
     for server in 0..3 {
         let weigh = |weight: u16| {
             if by_weight {
                 let line = format!("peer weight control{} {weight}", server + 1);
                 let _ = farm.lab.relay.l2ctl(&line).expect_success();
+                // What was on its way has been accepted.
+                std::thread::sleep(Duration::from_millis(100));
             }
         };
         let mut old = nginx[server].take().expect("a running server");
@@ -191,5 +195,17 @@ fn all_servers_are_restarted_under_load_without_a_failed_request(#[case] by_weig
         nginx[server] = Some(farm.nginx(server));
         weigh(100);
     }
-    load.failed_nothing();
+    let load = load.finish();
+    println!("{load:?}");
+    assert!(!refused.log().contains("Flags [R.]"), "a connection was refused:\n{}", refused.log());
+    if by_weight {
+        assert!(load.requests > 1000 && load.errors.is_empty(), "{load:?}");
+    } else {
+        // Linux resets connections that wait to be accepted when their listener closes, with or without us. One that wants
+        // to lose none of them sets its weight to 0 first.
+        assert!(load.requests > 1000, "{load:?}");
+    }
 }
+
+/// A filter for resets that answer a SYN: they acknowledge (RFC 9293, 3.10.7.1).
+const REFUSED: &str = "tcp[tcpflags]&(tcp-rst|tcp-ack)==(tcp-rst|tcp-ack)";
