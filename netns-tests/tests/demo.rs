@@ -64,7 +64,10 @@ fn a_step_that_fails_fails_the_demo() {
 }
 
 #[rstest]
-fn examples_are_valid(#[values("l2relay", "l2control")] program: &str, #[values("", "router")] folder: &str) {
+fn examples_are_valid(
+    #[values("l2relay", "l2control")] program: &str,
+    #[values("", "router", "balance")] folder: &str,
+) {
     let file = program.trim_start_matches("l2");
     let copy = tempfile::tempdir().unwrap();
     let example = root().join("examples").join(folder).join(format!("{file}.toml"));
