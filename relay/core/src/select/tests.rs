@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{PortConfig, Unmatched};
 use crate::port::PortState;
 use crate::rule::Rule;
-use frames::inet::{Fragment, TcpFlags};
+use frames::inet::{Fragment, Tcp};
 use frames::message::{Group, PortAddress, PortFlags};
 use frames::{Mac, PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
@@ -320,7 +320,7 @@ fn tcp(source: &str, source_port: u16, destination: &str, destination_port: u16)
 }
 
 fn ports(source: u16, destination: u16) -> Transport {
-    Transport::Ports { source, destination, tcp: TcpFlags::empty() }
+    Transport::Ports { source, destination, tcp: Tcp::NONE }
 }
 
 fn ip(protocol: u8, transport: Transport, source: &str, destination: &str) -> PacketView {
