@@ -4,13 +4,13 @@ use crate::api;
 use crate::config::Settings;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
-use crate::namespaces::{Namespace, Wanted};
+use crate::namespaces::Namespace;
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
 use crate::symbols::{Adopted, Place, Symbols};
-use control_core::{Addressing, Config, Control, Failure};
+use control_core::{Config, Control, Failure};
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
@@ -90,7 +90,6 @@ impl Daemon {
             routes: settings.routes.clone(),
             carrier_hold: settings.carrier_hold,
         };
-        let addresses = config.addressing == Addressing::Control;
         let control = Control::new(config, link_config, seed::random()?, now);
         let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
             let (namespace, name) = control.seat_of(id)?;
@@ -101,10 +100,7 @@ impl Daemon {
             symbols: Symbols::new(places.collect(), keeper),
             namespaces: control
                 .namespaces()
-                .map(|(id, name)| {
-                    let wanted = Wanted { routes: control.mirrors_routes(id), addresses };
-                    Namespace::new(id, name, wanted)
-                })
+                .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
                 .collect(),
             batch: new_batch(&control),
             ready: Ready::default(),
@@ -206,7 +202,7 @@ impl Daemon {
             Source::Keeper => self.symbols.keeper.handle_gone(now),
             Source::Closed(namespace) => self.take_closed(namespace, now),
             Source::Groups(namespace) => self.take_group_events(namespace, now),
-            Source::Addresses(namespace) => self.follow_addresses(namespace, now),
+            Source::Interfaces(namespace) => self.follow_interfaces(namespace, now),
             Source::Routes(namespace) => {
                 return if self.follow_routes(namespace, now) { Taken::Some } else { Taken::All };
             }

@@ -26,7 +26,8 @@ const CHECK: Duration = Duration::from_secs(1);
 pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
     name: Option<String>,
-    wanted: Wanted,
+    /// Whether relays are told its routes.
+    routed: bool,
     open: Option<Watched>,
     check_at: Time,
 }
@@ -42,21 +43,13 @@ pub(crate) struct Watched {
     pub(crate) group_events: Option<MembershipEvents>,
     /// The routes, if relays are told of them.
     pub(crate) routes: Option<RouteWatch>,
-    /// Rings when addresses change, if relays are told of them.
-    pub(crate) address_bell: Option<Monitor>,
-}
-
-/// What relays are told of a namespace besides sockets.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    pub(crate) routes: bool,
-    /// The addresses of symbols.
-    pub(crate) addresses: bool,
+    /// Rings when interfaces or addresses change.
+    pub(crate) bell: Monitor,
 }
 
 impl Namespace {
-    pub(crate) fn new(id: NamespaceId, name: Option<&str>, wanted: Wanted) -> Self {
-        Self { id, name: name.map(str::to_owned), wanted, open: None, check_at: Time(0) }
+    pub(crate) fn new(id: NamespaceId, name: Option<&str>, routed: bool) -> Self {
+        Self { id, name: name.map(str::to_owned), routed, open: None, check_at: Time(0) }
     }
 
     /// Its name; none for the daemon's own.
@@ -75,7 +68,7 @@ impl Namespace {
             Some(watched) => watched,
             None => {
                 self.check_at = now + CHECK;
-                Watched::open(self.name.as_deref(), self.id, self.wanted, registry)?
+                Watched::open(self.name.as_deref(), self.id, self.routed, registry)?
             }
         };
         Ok(self.open.insert(watched))
@@ -109,7 +102,7 @@ impl Watched {
     fn open(
         name: Option<&str>,
         id: NamespaceId,
-        wanted: Wanted,
+        routed: bool,
         registry: &Registry,
     ) -> Result<Self, SetupError> {
         let netns = name.map_or_else(NetNs::current, NetNs::named)?;
@@ -119,8 +112,8 @@ impl Watched {
             closed: DestroyEvents::open(&netns)?,
             groups: MembershipTable::open(&netns)?,
             group_events: MembershipEvents::open(&netns)?,
-            routes: wanted.routes.then(|| RouteWatch::open(&netns)).transpose()?,
-            address_bell: wanted.addresses.then(|| Monitor::open(&netns)).transpose()?,
+            routes: routed.then(|| RouteWatch::open(&netns)).transpose()?,
+            bell: Monitor::open(&netns)?,
             netns,
         };
         let register = |descriptor: &dyn AsRawFd, source: Source| {
@@ -136,9 +129,7 @@ impl Watched {
         if let Some(routes) = &watched.routes {
             register(routes, Source::Routes(id))?;
         }
-        if let Some(bell) = &watched.address_bell {
-            register(bell, Source::Addresses(id))?;
-        }
+        register(&watched.bell, Source::Interfaces(id))?;
         Ok(watched)
     }
 

@@ -9,7 +9,7 @@ use frames::Mac;
 use frames::message::PortFlags;
 use l2link_os::keeper::{Kept, Place};
 use l2link_os::{Dad, IfIndex, InterfaceAddress, NetNs, Netlink, SetupError, Tap};
-use log::warn;
+use log::{debug, info, warn};
 use std::io;
 use std::os::fd::AsFd;
 
@@ -22,6 +22,8 @@ pub(crate) struct SymbolInterface {
     /// Name of its namespace; empty for the daemon's own.
     netns: String,
     gateways: Vec<IpAddr>,
+    /// Somebody has set it down.
+    down: bool,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
     attributes: Attributes,
 }
@@ -45,12 +47,13 @@ impl SymbolInterface {
             .map_err(system("look up the interface"))?
             .map(|link| link.ifindex)
             .ok_or_else(|| SetupError::NoInterface { interface: name.to_owned() })?;
-        kernel_settings::apply(netns, name);
-        // Before it is up, so that no address of the kernel's own making appears: the port's link-local address is
-        // among the attributes.
+        // No address of the kernel's own making may be there when it is up: the port's link-local address is among the
+        // attributes. A program (FRR with addresses for it) may have set it up already, and the kernel made one of the
+        // Ethernet address that the device had at first.
         if let Err(error) = netlink.set_addr_gen_none(ifindex) {
             warn!(target: "control::symbol", "symbol {name}: IPv6 is not available: {error}");
         }
+        kernel_settings::apply(netns, name);
         netlink.set_mac(ifindex, attributes.mac).map_err(system("set the Ethernet address"))?;
         netlink.set_mtu(ifindex, attributes.mtu).map_err(system("set the MTU"))?;
         set_speed(netlink, name, attributes.speed);
@@ -61,6 +64,7 @@ impl SymbolInterface {
             name: name.to_owned(),
             netns: netns.name().unwrap_or_default().to_owned(),
             gateways: gateways.to_vec(),
+            down: false,
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
         };
         interface.set_addresses(netlink, &attributes.addresses);
@@ -97,6 +101,7 @@ impl SymbolInterface {
             name: name.to_owned(),
             netns: kept.place.netns,
             gateways: gateways.to_vec(),
+            down: false,
             attributes: Attributes {
                 generation: 0,
                 mac: link.mac.unwrap_or(Mac([0; 6])),
@@ -152,6 +157,38 @@ impl SymbolInterface {
         }
         self.set_addresses(netlink, &attributes.addresses);
         self.attributes = attributes.clone();
+        Ok(())
+    }
+
+    /// Puts back what the kernel has taken if somebody set the interface down and up again, as FRR does for `shutdown` and
+    /// `no shutdown`: the IPv6 addresses, of which a port's link-local one at least would come back by itself, and the
+    /// default routes. `present`: the addresses of the namespace. If only some are missing, somebody has deleted those.
+    pub(crate) fn restore(&mut self, netlink: &mut Netlink, present: &[InterfaceAddress]) -> io::Result<()> {
+        let Some(link) = netlink.link_by_index(self.ifindex)? else { return Ok(()) };
+        let was_down = core::mem::replace(&mut self.down, !link.up);
+        let ifindex = self.ifindex;
+        let own = self.attributes.addresses.iter().filter(|(address, _)| address.is_ipv6());
+        let own =
+            own.map(|(address, prefix)| InterfaceAddress { ifindex, address: *address, prefix: *prefix });
+        let lost: Vec<_> = own.clone().filter(|address| !present.contains(address)).collect();
+        let all_lost = !lost.is_empty() && lost.len() == own.count();
+        if !link.up || !(was_down || all_lost) {
+            return Ok(());
+        }
+        let mut restored = was_down;
+        for address in lost {
+            match netlink.add_address(address, Dad::Off) {
+                Ok(()) => restored = true,
+                // They were refused when they were set: IPv6 is off.
+                Err(error) => {
+                    debug!(target: "control::symbol", "symbol {}: {}: {error}", self.name, address.address);
+                }
+            }
+        }
+        if restored {
+            info!(target: "control::symbol", "symbol {}: was set down and up; its addresses and routes are back", self.name);
+            self.add_default_routes(netlink);
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use frames::SymbolId;
 use frames::message::Group;
 use l2link::Time;
 use l2link_os::keeper::{Kept, Predecessor};
-use l2link_os::{InterfaceAddress, SetupError, Tap};
+use l2link_os::{InterfaceAddress, Netlink, SetupError, Tap};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -270,6 +270,15 @@ impl Symbols {
             |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
         let interfaces = self.interfaces.iter().filter(|(symbol, _)| here(symbol));
         interfaces.map(|(symbol, interface)| (*symbol, interface.foreign_addresses(present))).collect()
+    }
+
+    /// Puts back what the kernel took from the symbols of a namespace that somebody had set down.
+    pub(crate) fn restore(&mut self, namespace: NamespaceId, netlink: &mut Netlink) -> io::Result<()> {
+        let places = &self.places;
+        let here = |symbol: &SymbolId| places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let present = netlink.addresses(None)?;
+        let mut interfaces = self.interfaces.iter_mut().filter(|(symbol, _)| here(symbol));
+        interfaces.try_for_each(|(_, interface)| interface.restore(netlink, &present))
     }
 
     /// Gives each symbol of a namespace the groups of its interface.

@@ -239,7 +239,7 @@ impl Daemon {
 
     fn answer(&mut self, now: Time) {
         for Request { client, json } in std::mem::take(&mut self.requests) {
-            match answer(&json, &self.relay, now) {
+            match answer(&json, &mut self.relay, now) {
                 Asked::Answer(answer) => self.api.answer(client, &answer),
                 Asked::Verify => {
                     self.verifying.push(client);

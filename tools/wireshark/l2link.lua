@@ -62,6 +62,8 @@ local MESSAGES = {
   [0x0055] = "ROUTES_END",
   [0x0056] = "ROUTES_DIGEST_REQUEST",
   [0x0057] = "ROUTES_DIGEST_REPLY",
+  [0x0070] = "FLOWS_REQUEST",
+  [0x0071] = "FLOWS",
 }
 
 local STATUSES = {
@@ -222,6 +224,14 @@ local f = {
   route_prefix = ProtoField.ipv6("l2link.route.prefix", "Prefix"),
   route_mtu = ProtoField.uint32("l2link.route.mtu", "MTU", base.DEC),
   route_kind = ProtoField.uint8("l2link.route.kind", "Kind", base.DEC, ROUTE_KINDS),
+  flows_flags = ProtoField.uint16("l2link.flows.flags", "Flags", base.HEX),
+  flows_last = ProtoField.bool("l2link.flows.last", "Last", 16, nil, 0x1),
+  flows_count = ProtoField.uint16("l2link.flows.count", "Flows", base.DEC),
+  flow = ProtoField.bytes("l2link.flow", "Flow"),
+  flow_local_port = ProtoField.uint16("l2link.flow.local_port", "Local port", base.DEC),
+  flow_remote_port = ProtoField.uint16("l2link.flow.remote_port", "Remote port", base.DEC),
+  flow_local = ProtoField.ipv6("l2link.flow.local", "Local address"),
+  flow_remote = ProtoField.ipv6("l2link.flow.remote", "Remote address"),
   route_count = ProtoField.uint16("l2link.route.count", "Nexthops", base.DEC),
   nexthop = ProtoField.none("l2link.nexthop", "Nexthop"),
   nexthop_flags = ProtoField.uint8("l2link.nexthop.flags", "Flags", base.HEX),
@@ -397,6 +407,14 @@ local function attributes(c, tree)
   c:reserved(tree, 2)
 end
 
+local function flow(c, tree)
+  local item = tree:add(f.flow, c.tvb:range(c.at, math.min(36, c:left())))
+  c:u16(item, f.flow_local_port)
+  c:u16(item, f.flow_remote_port)
+  c:add(item, f.flow_local, 16)
+  c:add(item, f.flow_remote, 16)
+end
+
 local function protocol_address(c, tree)
   local class = c:u8(tree, f.address_class)
   c:u8(tree, f.address_family)
@@ -552,6 +570,23 @@ local MESSAGE_BODIES = {
     slice(c, tree)
     for _ = 1, DIGEST_PARTS do
       digest(c, tree)
+    end
+  end,
+  FLOWS_REQUEST = function(c, tree)
+    c:u32(tree, f.request)
+    c:u32(tree, f.up_tunnel)
+  end,
+  FLOWS = function(c, tree)
+    c:u32(tree, f.request)
+    c:u32(tree, f.up_tunnel)
+    local flags = c:take(2)
+    tree:add(f.flows_flags, flags):add(f.flows_last, flags)
+    local count = c:u16(tree, f.flows_count)
+    for _ = 1, count do
+      if c:left() == 0 then
+        error(TRUNCATED, 0)
+      end
+      flow(c, tree)
     end
   end,
 }

@@ -16,6 +16,7 @@
 //! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
+//! | `reports` | live flows, for relays that share them out anew |
 //! | `memberships` | multicast groups |
 //! | `addresses` | what programs put on symbols, for their ports |
 //! | `looks` | when to look at the sockets again |
@@ -40,6 +41,7 @@ mod parcels;
 mod receive_table;
 mod relay;
 pub mod report;
+mod reports;
 mod return_path;
 pub mod routes;
 mod rule;

@@ -121,7 +121,7 @@ impl Control {
             self.drops.drop(DropReason::NotExposed);
             return Err(DropReason::NotExposed);
         }
-        let Some(flow) = return_path(&view, frame) else { return Ok(()) };
+        let Some(flow) = return_path(&view) else { return Ok(()) };
         let known =
             symbol.rules.flow(&flow).or_else(|| symbol.rules.covering_listener(&flow, false, &self.tables));
         if let Some(tunnel) = known {

@@ -278,7 +278,7 @@ impl RuleRow {
             remote,
             control: control.to_owned(),
             up_tunnel: tunnel.0,
-            state: rule.state.name().to_owned(),
+            state: symbol.rules.state(rule).to_owned(),
             reason,
         }
     }

@@ -121,6 +121,7 @@ pub(crate) struct Looked {
 
 impl Symbol {
     pub(crate) fn new(id: SymbolId, config: SymbolConfig, relay: RelayId, namespace: NamespaceId) -> Self {
+        let rules = SymbolRules::new(id, config.weight);
         Self {
             id,
             config,
@@ -136,7 +137,7 @@ impl Symbol {
             carrier: false,
             hold: None,
             told: (State::Waiting, None),
-            rules: SymbolRules::new(id),
+            rules,
             addresses: SymbolAddresses::default(),
             looked: Looked::default(),
             groups: BTreeSet::new(),

@@ -6,6 +6,9 @@
 //! equal to what `detection` found. *Flows* are added by first packets and by connections, and removed when their
 //! socket is gone. Both live in the [`ReceiveTable`]; here are the indexes of one symbol.
 //!
+//! A listener whose socket is gone *leaves*. One of TCP is told to the relay with weight 0 at once, so that it takes no new flow,
+//! and is there as long as it has connections: it is *draining*.
+//!
 //! A rule is told to the relay as soon as the port is granted, and again in every later session. Messages of rules
 //! travel in one ordered stream, so "add the new one, then delete the old one" leaves no gap on the relay.
 
@@ -26,6 +29,15 @@ pub(crate) const NEIGHBORS: ProtocolAddress = ProtocolAddress::EtherType(0x0806)
 pub(crate) const FLOWS_MAX: usize = 65_536;
 /// How many of the flows that have been idle longest go when the table is full: one pass makes room for many.
 const EVICTED_AT_ONCE: usize = FLOWS_MAX / 16;
+
+/// A symbol's share of new flows if the configuration does not say another.
+pub(crate) const WEIGHT: u16 = 100;
+
+/// Whether a listener that is closed keeps its rule until its last connection is gone. Of others each connection has a rule
+/// of its own then, as the relay does not know which of their packets begin a flow.
+pub(crate) fn drains(listener: &ProtocolAddress) -> bool {
+    matches!(listener, ProtocolAddress::Listener { protocol: 6, .. })
+}
 
 /// What all symbols share: the receive table, and messages on their way into the link.
 #[derive(Debug)]
@@ -65,14 +77,17 @@ pub(crate) struct SymbolRules {
     flows: BTreeMap<FlowKey, UpTunnel>,
     /// Both of the above, for the path of packets.
     index: FxHashMap<ProtocolAddress, UpTunnel>,
-    /// Listeners whose socket is gone, and whose connections have yet to be looked at.
+    /// Listeners whose socket is gone. Their connections have yet to be looked at, or are alive still.
     leaving: BTreeSet<ProtocolAddress>,
+    /// Share of new flows among the controls with the same listener.
+    weight: u16,
     /// Flows that went because the table was full.
     pub(crate) evicted: u64,
 }
 
 impl SymbolRules {
-    pub(crate) fn new(symbol: SymbolId) -> Self {
+    /// `weight` is the share of new flows, from 1.
+    pub(crate) fn new(symbol: SymbolId, weight: u16) -> Self {
         Self {
             symbol,
             grant: None,
@@ -80,6 +95,7 @@ impl SymbolRules {
             flows: BTreeMap::new(),
             index: FxHashMap::default(),
             leaving: BTreeSet::new(),
+            weight,
             evicted: 0,
         }
     }
@@ -120,14 +136,51 @@ impl SymbolRules {
         &self.leaving
     }
 
-    /// The listener's socket is gone: the rule goes after the next look at the connections.
-    pub(crate) fn leave(&mut self, listener: ProtocolAddress) {
-        self.leaving.insert(listener);
+    /// Whether a listener at this port is draining.
+    pub(crate) fn drains_at(&self, protocol: u8, local_port: u16) -> bool {
+        self.leaving.iter().any(|listener| match listener {
+            ProtocolAddress::Listener { protocol: known, port, .. } => {
+                (*known, *port) == (protocol, local_port)
+            }
+            ProtocolAddress::Flow { .. }
+            | ProtocolAddress::IpProtocol { .. }
+            | ProtocolAddress::EtherType(_) => false,
+        })
+    }
+
+    /// The listener's socket is gone: the rule goes when a look at the connections shows none of it. It takes no new flow
+    /// from now on. Returns whether that is news.
+    pub(crate) fn leave(&mut self, listener: ProtocolAddress, tables: &mut Tables) -> bool {
+        let is_news = self.leaving.insert(listener);
+        if is_news && drains(&listener) {
+            self.tell_weight(&listener, tables);
+        }
+        is_news
     }
 
     /// The listener's socket is there (again).
-    pub(crate) fn stay(&mut self, listener: &ProtocolAddress) {
-        self.leaving.remove(listener);
+    pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
+        if self.leaving.remove(listener) && drains(listener) {
+            self.tell_weight(listener, tables);
+        }
+    }
+
+    /// The state of a rule for `show`.
+    pub(crate) fn state(&self, rule: &Rule) -> &'static str {
+        match rule.state {
+            RuleState::Active if self.leaving.contains(&rule.protocol_address) => "draining",
+            RuleState::Pending | RuleState::Active | RuleState::Refused(_) | RuleState::Closing => {
+                rule.state.name()
+            }
+        }
+    }
+
+    fn tell_weight(&self, listener: &ProtocolAddress, tables: &mut Tables) {
+        let Some(tunnel) = self.index.get(listener).copied() else { return };
+        let refused = |rule: &Rule| matches!(rule.state, RuleState::Refused(_));
+        if tables.receive.get(tunnel).is_some_and(|rule| !refused(rule)) {
+            self.tell(tunnel, tables);
+        }
     }
 
     /// Whether connections may have come of a listener.
@@ -253,7 +306,8 @@ impl SymbolRules {
         }
     }
 
-    /// Whether packets of the remote end find their way back; `staying` leaves out listeners about to go.
+    /// Whether packets of the remote end find their way back; `staying` leaves out listeners that do not wait for the end of
+    /// their connections.
     pub(crate) fn covering_listener(
         &self,
         flow: &FlowKey,
@@ -264,7 +318,7 @@ impl SymbolRules {
             let tunnel = *self.index.get(&listener)?;
             let rule = tables.receive.get(tunnel)?;
             let refused = matches!(rule.state, RuleState::Refused(_));
-            let leaves = staying && self.leaving.contains(&listener);
+            let leaves = staying && self.leaving.contains(&listener) && !drains(&listener);
             (!refused && !leaves).then_some(tunnel)
         })
     }
@@ -285,7 +339,13 @@ impl SymbolRules {
             symbol: self.symbol,
             port: grant.port,
             tunnel,
-            weight: 1,
+            weight: match rule.protocol_address {
+                ref address if drains(address) && self.leaving.contains(address) => 0,
+                ProtocolAddress::Listener { .. } => self.weight,
+                ProtocolAddress::Flow { .. }
+                | ProtocolAddress::IpProtocol { .. }
+                | ProtocolAddress::EtherType(_) => 1,
+            },
             protocol_address: rule.protocol_address,
         };
         tables.send(grant.peer, Message::RuleAdd(add));

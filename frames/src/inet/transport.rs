@@ -1,6 +1,7 @@
 //! The port numbers that the common transport protocols begin with.
 
 use crate::{ParseError, tlv};
+use bitflags::bitflags;
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -35,4 +36,37 @@ pub(super) const fn has_ports(protocol: u8) -> bool {
 pub(super) fn ports(payload: &[u8]) -> Result<(u16, u16), ParseError> {
     let (ports, _) = tlv::fixed::<Ports>(payload)?;
     Ok((ports.source.get(), ports.destination.get()))
+}
+
+/// Control bits of TCP (RFC 9293, 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TcpFlags(u8);
+
+bitflags! {
+    impl TcpFlags: u8 {
+        /// No more data from sender.
+        const FIN = 0x01;
+        /// Synchronize sequence numbers.
+        const SYN = 0x02;
+        /// Reset the connection.
+        const RST = 0x04;
+        /// The acknowledgment field is significant.
+        const ACK = 0x10;
+        const _ = !0;
+    }
+}
+
+impl TcpFlags {
+    /// Whether the segment asks for a new connection.
+    #[must_use]
+    pub fn opens(self) -> bool {
+        self.contains(Self::SYN) && !self.intersects(Self::ACK | Self::RST)
+    }
+}
+
+/// The control bits of a TCP header, as far as it is there.
+pub(super) fn tcp_flags(protocol: u8, payload: &[u8]) -> TcpFlags {
+    const FLAGS: usize = 13;
+    let flags = payload.get(FLAGS).filter(|_| protocol == TCP);
+    flags.map_or(TcpFlags::empty(), |flags| TcpFlags::from_bits_retain(*flags))
 }

@@ -68,6 +68,10 @@ message_types! {
     ROUTES_DIGEST_REQUEST = 0x0056, Routes;
     /// Relay to control: the digests of its sixteen parts.
     ROUTES_DIGEST_REPLY = 0x0057, Routes;
+    /// Relay to control: "which flows of this listener are there?" (M10)
+    FLOWS_REQUEST = 0x0070, Rules;
+    /// Control to relay: these.
+    FLOWS = 0x0071, Rules;
 }
 
 impl MessageType {

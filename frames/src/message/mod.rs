@@ -7,11 +7,13 @@
 //! One file per group of messages, each with its wire form, parsing, emitting and one-line text side by side:
 //! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
 //! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`, [`PortAddresses`] and
-//! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`.
+//! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`, [`FlowsRequest`] and [`Flows`] in
+//! `flows.rs`.
 
 mod addressing;
 mod attributes;
 mod extras;
+mod flows;
 mod kind;
 mod membership;
 mod notice;
@@ -23,6 +25,7 @@ mod tunnel;
 
 pub use addressing::{AddressReply, PortAddresses};
 pub use attributes::{PortAddress, PortAttributes, PortFlags};
+pub use flows::{Flows, FlowsRequest, LiveFlow};
 pub use kind::MessageType;
 pub use membership::{Group, Membership};
 pub use notice::Notice;
@@ -151,6 +154,10 @@ pub enum Message<'a> {
     RoutesDigestRequest(RoutesSlice),
     /// `ROUTES_DIGEST_REPLY`
     RoutesDigestReply(RoutesDigestReply),
+    /// `FLOWS_REQUEST`
+    FlowsRequest(FlowsRequest),
+    /// `FLOWS`
+    Flows(Flows<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -182,6 +189,8 @@ impl<'a> Message<'a> {
             Self::RoutesEnd(_) => MessageType::ROUTES_END,
             Self::RoutesDigestRequest(_) => MessageType::ROUTES_DIGEST_REQUEST,
             Self::RoutesDigestReply(_) => MessageType::ROUTES_DIGEST_REPLY,
+            Self::FlowsRequest(_) => MessageType::FLOWS_REQUEST,
+            Self::Flows(_) => MessageType::FLOWS,
         }
     }
 
@@ -204,7 +213,9 @@ impl<'a> Message<'a> {
             | Self::RuleDeleted(_)
             | Self::RulesEnd
             | Self::MembershipAdd(_)
-            | Self::MembershipDelete(_) => Stream::Rules,
+            | Self::MembershipDelete(_)
+            | Self::FlowsRequest(_)
+            | Self::Flows(_) => Stream::Rules,
             Self::RouteAdd(_)
             | Self::RouteDelete(_)
             | Self::RouteReply(_)
@@ -250,6 +261,8 @@ impl<'a> Message<'a> {
             MessageType::ROUTES_END => Self::RoutesEnd(RoutesSlice::parse(body)?),
             MessageType::ROUTES_DIGEST_REQUEST => Self::RoutesDigestRequest(RoutesSlice::parse(body)?),
             MessageType::ROUTES_DIGEST_REPLY => Self::RoutesDigestReply(RoutesDigestReply::parse(body)?),
+            MessageType::FLOWS_REQUEST => Self::FlowsRequest(FlowsRequest::parse(body)?),
+            MessageType::FLOWS => Self::Flows(Flows::parse(body)?),
             MessageType(other) => return Err(ParseError::MessageType(other)),
         })
     }
@@ -299,6 +312,8 @@ impl<'a> Message<'a> {
                 message.emit(writer)
             }
             Self::RoutesDigestReply(message) => message.emit(writer),
+            Self::FlowsRequest(message) => message.emit(writer),
+            Self::Flows(message) => message.emit(writer),
         }
     }
 }
@@ -329,6 +344,8 @@ impl fmt::Display for Message<'_> {
                 write!(f, " {message}")
             }
             Self::RoutesDigestReply(message) => write!(f, " {message}"),
+            Self::FlowsRequest(message) => write!(f, " {message}"),
+            Self::Flows(message) => write!(f, " {message}"),
         }
     }
 }

@@ -7,10 +7,10 @@ use frames::data::{Data, PARCEL_MAX, Parcels, Piece, Tunnel};
 use frames::discovery::{Handshake, Hello, Mode, NAME_MAX, Protection, Role};
 use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use frames::message::{
-    AddressReply, Group, Membership, Message, Notice, PortAddress, PortAddresses, PortAttributes, PortFlags,
-    PortRelease, PortReply, PortRequest, PortUpdate, RouteAdd, RouteDelete, RouteNexthop, RouteReply,
-    RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd, RuleDelete, RuleReply, Status, TEXT_MAX,
-    TunnelReply, TunnelRequest,
+    AddressReply, Flows, FlowsRequest, Group, LiveFlow, Membership, Message, Notice, PortAddress,
+    PortAddresses, PortAttributes, PortFlags, PortRelease, PortReply, PortRequest, PortUpdate, RouteAdd,
+    RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd, RuleDelete,
+    RuleReply, Status, TEXT_MAX, TunnelReply, TunnelRequest,
 };
 use frames::protocol_address::{Family, Local};
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, RoutesDigest, Slice, TableDigest};
@@ -182,7 +182,24 @@ fn link_message() -> impl Strategy<Value = Message<'static>> {
         (port(), port_address(), any::<u16>(), text()).prop_map(|(port, address, status, text)| {
             Message::AddressReply(AddressReply { port, address, status: Status(status), text })
         }),
+        (request(), up_tunnel())
+            .prop_map(|(request, tunnel)| Message::FlowsRequest(FlowsRequest { request, tunnel })),
+        (request(), up_tunnel(), any::<bool>(), live_flows()).prop_map(|(request, tunnel, last, flows)| {
+            Message::Flows(Flows { request, tunnel, last, flows })
+        }),
     ]
+}
+
+fn live_flows() -> impl Strategy<Value = &'static [LiveFlow]> {
+    let few = proptest::collection::vec(live_flow(), 0..20);
+    let most = live_flow().prop_map(|one| vec![one; Flows::MAX]);
+    prop_oneof![9 => few, 1 => most].prop_map(leak)
+}
+
+fn live_flow() -> impl Strategy<Value = LiveFlow> {
+    (ip(), any::<u16>(), ip(), any::<u16>()).prop_map(|(local, local_port, remote, remote_port)| {
+        LiveFlow::new((local, local_port), (remote, remote_port))
+    })
 }
 
 fn route_message() -> impl Strategy<Value = Message<'static>> {

@@ -193,13 +193,15 @@ impl Netlink {
         ethtool::set_speed(self.requests.as_fd(), interface, speed)
     }
 
-    /// Keeps the kernel from giving the interface an IPv6 link-local address of its own making.
+    /// Keeps the kernel from giving the interface an IPv6 link-local address of its own making, and removes what it has
+    /// given it already (known by its mark, since Linux 5.18).
     ///
     /// # Errors
     /// The kernel's.
     pub fn set_addr_gen_none(&mut self, ifindex: IfIndex) -> io::Result<()> {
         let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
-        self.set_attribute(ifindex, LinkAttribute::AfSpecUnspec(vec![mode]))
+        self.set_attribute(ifindex, LinkAttribute::AfSpecUnspec(vec![mode]))?;
+        self.delete_generated_addresses(ifindex)
     }
 
     /// Adds an address with its real prefix length; an address that is there already is no error. IPv4 addresses get

@@ -18,7 +18,8 @@
 //! | `grant` | grants of ports, and down tunnels |
 //! | `transfer` | rules as controls ask for them |
 //! | `symbol` | who was granted what, and the receive table |
-//! | `dispatch` | the dispatch table |
+//! | `dispatch` | the dispatch table, and who of several controls gets a flow |
+//! | `balance` | live flows between link and dispatch table |
 //! | `punt` | packets at a port, on their way up |
 //! | `select` | whom a packet is for |
 //! | `fragment` | fragments follow their first |
@@ -37,6 +38,7 @@ pub mod relay;
 pub mod show;
 
 mod addresses;
+mod balance;
 mod dispatch;
 mod fragment;
 mod grant;
@@ -50,7 +52,8 @@ mod symbol;
 mod transfer;
 
 pub use action::{Action, Capture, Event};
-pub use config::{ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
+pub use balance::UnknownControl;
+pub use config::{Conflicts, ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
 pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen, VerifyRow};
 pub use given::GivenAddress;
 pub use port::PortState;

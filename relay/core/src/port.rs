@@ -268,6 +268,7 @@ mod tests {
             interface: "eth1".into(),
             relay_services: ServiceSet::none(),
             unmatched: Unmatched::Drop,
+            conflicts: crate::config::Conflicts::Share,
             allow: Vec::new(),
         }
     }

@@ -74,7 +74,7 @@ impl Relay {
         let mut selector = Selector {
             link_ethertype: self.config.ethertype,
             ports: &self.ports,
-            dispatch: &self.dispatch,
+            dispatch: &mut self.dispatch,
             memberships: &self.memberships,
             targets: &mut self.targets,
         };

@@ -32,6 +32,8 @@ pub struct Relay {
     pub(crate) memberships: Memberships,
     pub(crate) fib: Fib,
     pub(crate) given: Given,
+    /// Controls with routes or rules, as the shell was asked to remember them.
+    pub(crate) remembered: BTreeSet<String>,
     /// Rules that were refused, until their control asks again, deletes them or goes.
     pub(crate) refusals: BTreeMap<(PeerId, UpTunnel), RuleRow>,
     pub(crate) actions: VecDeque<Action>,
@@ -91,6 +93,7 @@ impl Relay {
     /// earlier life asked for, if that is known.
     #[must_use]
     pub fn new(config: RelayConfig, link: Link, remembered: Option<BTreeSet<String>>) -> Self {
+        let dispatch = Dispatch::new(&config.ports, remembered.clone().unwrap_or_default());
         let fib = Fib::new(config.fib.clone(), config.route_claimants(remembered));
         let given = Given::new(config.fib.hold);
         Self {
@@ -99,10 +102,11 @@ impl Relay {
             link,
             controls: BTreeMap::new(),
             symbols: Symbols::default(),
-            dispatch: Dispatch::default(),
+            dispatch,
             memberships: Memberships::default(),
             fib,
             given,
+            remembered: BTreeSet::new(),
             refusals: BTreeMap::new(),
             actions: VecDeque::new(),
             drops: Counters::default(),
@@ -191,6 +195,8 @@ impl Relay {
         self.answer_routes();
         self.given.handle_timeout(&self.ports, now);
         self.order_addresses();
+        self.dispatch.handle_timeout(now);
+        self.ask_for_flows();
         let orphans = self.fragments.expire(now);
         self.drops.drops(DropReason::OrphanFragment, orphans);
     }
@@ -221,7 +227,7 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Time> {
         let (link, fragments) = (self.link.poll_timeout(), self.fragments.poll_timeout());
         let (fib, given) = (self.fib.poll_timeout(), self.given.poll_timeout());
-        [link, fragments, fib, given].into_iter().flatten().min()
+        [link, fragments, fib, given, self.dispatch.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Most link frames that one parcel can become.

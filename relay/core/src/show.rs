@@ -24,6 +24,8 @@ pub struct PeerRow {
     pub session_age_ms: Option<u64>,
     /// Smoothed round-trip time in µs; null if unknown.
     pub rtt_us: Option<u64>,
+    /// Share of new flows that an operator gave it; null for what it says itself.
+    pub weight: Option<u16>,
 }
 
 /// A row of `show ports`.
@@ -108,7 +110,8 @@ pub struct RuleRow {
     pub control: String,
     /// The up tunnel.
     pub up_tunnel: u32,
-    /// `active`, `refused`, or `closing` if it takes no new flows or is told of as gone.
+    /// `active`, `standby` if another control has its new flows, `draining` if it only keeps those that it has, `refused`,
+    /// or `closing` if it is told of as gone.
     pub state: &'static str,
     /// Why it was refused; null if it was not.
     pub reason: Option<String>,
@@ -127,7 +130,11 @@ impl Relay {
     /// Every peer that was heard.
     #[must_use]
     pub fn show_peers(&self, now: Time) -> Vec<PeerRow> {
-        self.link.peers().iter().map(|peer| PeerRow::new(peer, now)).collect()
+        let row = |peer: &PeerInfo| PeerRow {
+            weight: self.dispatch.given_weight(&peer.name),
+            ..PeerRow::new(peer, now)
+        };
+        self.link.peers().iter().map(row).collect()
     }
 
     /// Every port that is offered.
@@ -192,6 +199,7 @@ impl Relay {
             }
         }
         rows.extend(self.route_counters());
+        rows.extend(self.flow_counters());
         rows.push(counter("addresses-given".to_owned(), self.given.len()));
         rows.push(counter("addresses-repaired".to_owned(), self.given.repaired));
         for reason in DropReason::ALL {
@@ -246,9 +254,8 @@ impl Relay {
     }
 
     pub(crate) fn rule_row(&self, rule: &Rule) -> RuleRow {
-        let state = if rule.weight == 0 { "closing" } else { "active" };
         RuleRow {
-            state,
+            state: self.rule_state(rule),
             ..self.row(rule.peer, self.port_name(rule.port), rule.tunnel, &rule.protocol_address)
         }
     }
@@ -307,6 +314,7 @@ impl PeerRow {
             state: peer.state.to_string(),
             session_age_ms: up.then(|| micros(now - peer.since) / 1_000),
             rtt_us: peer.rtt.map(micros),
+            weight: None,
         }
     }
 }

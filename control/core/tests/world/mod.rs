@@ -14,7 +14,7 @@ use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
 use frames::message::{
     AddressReply, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortReply, PortUpdate,
-    RuleReply, Status, TunnelReply,
+    RuleAdd, RuleReply, Status, TunnelReply,
 };
 use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
@@ -100,6 +100,7 @@ impl World {
             name: "eth1".into(),
             netns: Some("router".into()),
             exposure: Exposure::standard(false),
+            weight: SymbolConfig::WEIGHT,
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
         let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, addressing, routes };
@@ -352,7 +353,14 @@ impl RelayModel {
 
     fn answer(&mut self, peer: PeerId, message: &Message<'_>) {
         let text = match message {
+            Message::RuleAdd(RuleAdd { weight: 0, protocol_address, .. }) => {
+                format!("drain {protocol_address}")
+            }
             Message::RuleAdd(add) => format!("add {}", add.protocol_address),
+            Message::Flows(flows) => {
+                let last = if flows.last { " last" } else { "" };
+                format!("flows {} {}{last}", flows.request, flows.flows.len())
+            }
             Message::RuleDelete(delete) => format!("delete {}", self.rules[&delete.tunnel]),
             other => other.kind().to_string(),
         };

@@ -43,11 +43,13 @@ impl World {
             services: ServiceSet::all(),
             routes: None,
             addressing: true,
+            priority: 0,
         };
         let port = |interface: &str, allow| PortConfig {
             interface: interface.into(),
             relay_services: ServiceSet::none(),
             unmatched: Unmatched::Drop,
+            conflicts: crate::config::Conflicts::Share,
             allow,
         };
         let ports = vec![
