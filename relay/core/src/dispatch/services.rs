@@ -63,6 +63,8 @@ pub(super) struct Services {
     tracks: Tracks,
     /// The newest request to a control for the flows of a rule.
     asked: BTreeMap<(PeerId, UpTunnel), RequestId>,
+    /// The newest request that was answered for a rule.
+    told: BTreeMap<(PeerId, UpTunnel), RequestId>,
     last_request: u32,
     /// Requests on their way out.
     requests: Vec<(PeerId, UpTunnel, RequestId)>,
@@ -235,18 +237,31 @@ impl Services {
         }
         if last {
             let number = service.number;
-            let over = |pin: &Pin| {
-                pin.service == number
-                    && pin.server == server
-                    && pin.request.wrapping_sub(request.0) > i32::MAX as u32
-            };
-            self.pins.retain(|_, pin| !over(pin));
+            self.told.insert((peer, tunnel), request);
+            // A server may have several rules of the service, for both versions of IP or for several addresses. A pin is over
+            // when none of them has told its flow in its newest report.
+            let shares = service.pools.values().flat_map(Pool::shares);
+            let of_server = shares.filter(|share| share.server == server);
+            let rules: BTreeSet<_> =
+                of_server.map(|share| (share.target.peer, share.target.tunnel)).collect();
+            let told: Option<Vec<u32>> =
+                rules.iter().map(|rule| self.told.get(rule).map(|request| request.0)).collect();
+            let ages = told.into_iter().flatten().map(|told| (request.0.wrapping_sub(told), told));
+            if let Some((_, oldest)) = ages.max() {
+                let over = |pin: &Pin| {
+                    pin.service == number
+                        && pin.server == server
+                        && pin.request.wrapping_sub(oldest) > i32::MAX as u32
+                };
+                self.pins.retain(|_, pin| !over(pin));
+            }
             self.answered(key, peer, tunnel);
         }
     }
 
     /// A rule is gone: nobody waits for its flows.
     pub(super) fn forget(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
+        self.told.remove(&(peer, tunnel));
         self.answered(key, peer, tunnel);
     }
 

@@ -211,6 +211,35 @@ fn pins_of_flows_that_are_over_are_swept() {
 }
 
 #[test]
+fn the_report_of_a_servers_other_listener_sweeps_no_pin() {
+    let of = |family| ProtocolAddress::Listener { protocol: 6, local: Local::Any(family), port: 80 };
+    let (mut dispatch, mut live) = (Dispatch::default(), BTreeMap::new());
+    for peer in 1..=3 {
+        dispatch.name(PeerId(peer), &format!("control{peer}"));
+        for (tunnel, family) in [(1, Family::V4), (2, Family::V6)] {
+            let _ = dispatch.add(Rule { weight: 100, ..rule(peer, tunnel, of(family)) });
+        }
+        // All flows are of IPv4: the listeners of IPv6 have none to tell.
+        loop {
+            let requests = dispatch.take_requests();
+            if requests.is_empty() {
+                break;
+            }
+            for asked in requests {
+                let owned = live.iter().filter(|(_, owner)| **owner == asked.0 && asked.1 == UpTunnel(1));
+                let flows: Vec<_> =
+                    owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
+                dispatch.report(asked, &flows, true);
+            }
+        }
+        if peer < 3 {
+            live.extend(open_all(&mut dispatch, peer * 1_000..(peer + 1) * 1_000));
+        }
+    }
+    assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+}
+
+#[test]
 fn a_flow_that_begins_anew_leaves_a_draining_server() {
     let mut dispatch = with(&[1, 2]);
     let live = open_all(&mut dispatch, 0..100);
