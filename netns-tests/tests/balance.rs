@@ -191,8 +191,9 @@ fn all_servers_are_restarted_under_load_without_a_failed_request(#[case] by_weig
         assert!(running.master.wait(SOON).success());
         let others: Vec<usize> = (0..3).filter(|other| *other != server).collect();
         farm.await_exactly("tcp", 80, &others, "active");
-        *running = farm.nginx(server);
+        *running = farm.claim(server);
         weigh(100);
+        farm.await_servers("tcp", 80, &[server], "active");
     }
     let load = load.finish();
     println!("{load:?}");
