@@ -132,9 +132,14 @@ impl Services {
             return Some(share.target);
         }
         if !self.pins.is_empty()
-            && let Some(share) = self.pins.get(&flow).and_then(|pin| pool.share(pin.server))
+            && let Some(pin) = self.pins.get_mut(&flow)
+            && let Some(share) = pool.share(pin.server)
             && (!opens || share.standing == Standing::Active)
         {
+            if opens {
+                // A new flow of the same ends, which a report that is under way does not know.
+                pin.request = self.last_request;
+            }
             return Some(share.target);
         }
         if !opens {
@@ -225,7 +230,9 @@ impl Services {
             let Some(pool) = service.pool(flow.local().0) else { continue };
             let id = FlowId::new(key.port, key.protocol, flow.local(), flow.remote());
             let newer = |pin: &Pin| pin.server != server && pin.request >= request.0;
-            let at_home = pool.choose(id.hash()).is_some_and(|share| share.server == server);
+            // As long as there are two tables, a flow is at home where both say so.
+            let at_home =
+                pool.choose(id.hash()).is_some_and(|share| share.server == server) && !pool.moves(id.hash());
             if at_home && !learning {
                 if self.pins.get(&id).is_some_and(|pin| pin.server == server) {
                     self.pins.remove(&id);

@@ -240,6 +240,24 @@ fn the_report_of_a_servers_other_listener_sweeps_no_pin() {
 }
 
 #[test]
+fn a_flow_opened_between_two_tables_outlives_its_servers_report() {
+    let mut dispatch = with(&[1, 2]);
+    dispatch.name(PeerId(3), "control3");
+    let _ = dispatch.add(Rule { weight: 100, ..rule(3, 1, listener(80)) });
+    let requests = dispatch.take_requests();
+    let live = open_all(&mut dispatch, 0..1_000);
+    // The others have not answered yet: the old table still counts.
+    for reporting in [3, 2, 1].map(PeerId) {
+        for asked in requests.iter().filter(|asked| asked.0 == reporting) {
+            let owned = live.iter().filter(|(_, owner)| **owner == reporting);
+            let flows: Vec<_> = owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
+            dispatch.report(*asked, &flows, true);
+        }
+        assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+    }
+}
+
+#[test]
 fn a_flow_that_begins_anew_leaves_a_draining_server() {
     let mut dispatch = with(&[1, 2]);
     let live = open_all(&mut dispatch, 0..100);
