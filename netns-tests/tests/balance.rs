@@ -138,6 +138,24 @@ fn a_new_server_gets_its_share_and_downloads_go_on() {
 }
 
 #[test]
+fn servers_come_under_load_without_a_failed_request() {
+    let Some(farm) = Farm::up() else { return };
+    let _two = [farm.nginx(0), farm.nginx(1)];
+    let load = Wrk::start(&farm.lab.client, &format!("http://{PORT_V4}/"), 4);
+    for _ in 0..5 {
+        let mut third = farm.nginx(2);
+        let _ = farm.lab.relay.l2ctl("peer weight control3 0").expect_success();
+        // What was on its way has been accepted.
+        std::thread::sleep(Duration::from_millis(100));
+        third.quit();
+        assert!(third.master.wait(SOON).success());
+        farm.lab.relay.await_no_row("rules", &json!({"control": "control3", "protocol": "tcp"}));
+        let _ = farm.lab.relay.l2ctl("peer weight control3 100").expect_success();
+    }
+    load.failed_nothing();
+}
+
+#[test]
 fn a_stopped_server_takes_no_new_flow_and_ends_its_downloads() {
     let Some(farm) = Farm::up() else { return };
     let mut nginx = farm.nginx_everywhere();
