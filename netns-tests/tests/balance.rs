@@ -2,7 +2,7 @@
 
 use netns_tests::address::*;
 use netns_tests::config::{Control, Relay};
-use netns_tests::program::{Nginx, Wrk, dnsmasq, named_server, spread};
+use netns_tests::program::{Wrk, dnsmasq, named_server, spread};
 use netns_tests::{Farm, Plan, SOON, expect_shares, name_of};
 use nix::sys::signal::Signal;
 use rstest::rstest;
@@ -138,6 +138,24 @@ fn a_new_server_gets_its_share_and_downloads_go_on() {
 }
 
 #[test]
+fn servers_come_under_load_without_a_failed_request() {
+    let Some(farm) = Farm::up() else { return };
+    let _two = [farm.nginx(0), farm.nginx(1)];
+    let load = Wrk::start(&farm.lab.client, &format!("http://{PORT_V4}/"), 4);
+    for _ in 0..5 {
+        let mut third = farm.nginx(2);
+        let _ = farm.lab.relay.l2ctl("peer weight control3 0").expect_success();
+        // What was on its way has been accepted.
+        std::thread::sleep(Duration::from_millis(100));
+        third.quit();
+        assert!(third.master.wait(SOON).success());
+        farm.lab.relay.await_no_row("rules", &json!({"control": "control3", "protocol": "tcp"}));
+        let _ = farm.lab.relay.l2ctl("peer weight control3 100").expect_success();
+    }
+    load.failed_nothing();
+}
+
+#[test]
 fn a_stopped_server_takes_no_new_flow_and_ends_its_downloads() {
     let Some(farm) = Farm::up() else { return };
     let mut nginx = farm.nginx_everywhere();
@@ -173,11 +191,11 @@ fn nginx_reloads_under_load_without_a_failed_request() {
 #[case::by_weight_first(true)]
 fn all_servers_are_restarted_under_load_without_a_failed_request(#[case] by_weight: bool) {
     let Some(farm) = Farm::up() else { return };
-    let mut nginx: Vec<Option<Nginx>> = farm.nginx_everywhere().into_iter().map(Some).collect();
+    let mut nginx = farm.nginx_everywhere();
     let refused = farm.lab.client.spawn(&format!("tcpdump -n -l -i eth0 src {PORT_V4} and {REFUSED}"));
     refused.await_log("listening on", SOON);
     let load = Wrk::start(&farm.lab.client, &format!("http://{PORT_V4}/"), 4);
-    for server in 0..3 {
+    for (server, running) in nginx.iter_mut().enumerate() {
         let weigh = |weight: u16| {
             if by_weight {
                 let line = format!("peer weight control{} {weight}", server + 1);
@@ -186,14 +204,14 @@ fn all_servers_are_restarted_under_load_without_a_failed_request(#[case] by_weig
                 std::thread::sleep(Duration::from_millis(100));
             }
         };
-        let mut old = nginx[server].take().expect("a running server");
         weigh(0);
-        old.quit();
-        assert!(old.master.wait(SOON).success());
+        running.quit();
+        assert!(running.master.wait(SOON).success());
         let others: Vec<usize> = (0..3).filter(|other| *other != server).collect();
         farm.await_exactly("tcp", 80, &others, "active");
-        nginx[server] = Some(farm.nginx(server));
+        *running = farm.claim(server);
         weigh(100);
+        farm.await_servers("tcp", 80, &[server], "active");
     }
     let load = load.finish();
     println!("{load:?}");

@@ -297,7 +297,7 @@ stop() {
     case $name in
         control1 | control4) signal=QUIT; shown "$name" "nginx -s quit" ;;
         control2) signal=USR1; shown "$name" "kill -USR1 haproxy     # finish, then end" ;;
-        control3) signal=INT; shown "$name" "kill -INT python3" ;;
+        control3) signal=TERM; shown "$name" "kill python3" ;;
     esac
     kill -$signal "${servers[$name]}"
     await "the server on $name to end" ended_process "${servers[$name]}"
@@ -308,7 +308,7 @@ weight() {
     run relay l2ctl --socket $DIR/relay.sock peer weight "$1" "$2"
 }
 
-# Controls with a rule in force for listeners. Arguments: protocol, port
+# Controls with a rule for a port, also those that get no new flow. Arguments: protocol, port
 count_rules() {
     l2ctl --socket $DIR/relay.sock show rules --json | python3 -c "$RULES" "$1" "$2"
 }
@@ -329,7 +329,7 @@ RULES='
 import json, sys
 protocol, port = sys.argv[1], int(sys.argv[2])
 print(len({rule["control"] for rule in json.load(sys.stdin)
-           if (rule["protocol"], rule["port_number"], rule["state"], rule["remote"]) == (protocol, port, "active", None)}))
+           if (rule["protocol"], rule["port_number"]) == (protocol, port) and rule["state"] in ("active", "draining")}))
 '
 
 # ---------------------------------------------------------------------------------------------------------------------------

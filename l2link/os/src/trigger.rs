@@ -236,10 +236,10 @@ fn lock(instance: &Path) -> io::Result<Option<Flock<File>>> {
 
 fn remove(instance: &Path) {
     match fs::remove_dir(instance) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn!("{} cannot be removed: {error}", instance.display());
-        }
-        _ => {}
+        // Another daemon removes it at this moment.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {}
+        Err(error) => log::warn!("{} cannot be removed: {error}", instance.display()),
+        Ok(()) => {}
     }
 }
 

@@ -170,7 +170,15 @@ fn flows_stay_when_a_server_comes_before_and_after_the_reports() {
     answer(&mut dispatch, &live);
     assert!(stays(&mut dispatch, &live), "by the new table, and by pins");
     let pinned = dispatch.pinned();
+    assert!((500..900).contains(&pinned), "a third of all 2,000, not {pinned}");
+    // Those that are where the new table wants them need no pin any more.
+    dispatch.handle_timeout(Time(0));
+    let at = dispatch.poll_timeout().unwrap();
+    dispatch.handle_timeout(at);
+    answer(&mut dispatch, &live);
+    let pinned = dispatch.pinned();
     assert!((250..450).contains(&pinned), "a third of the older 1,000, not {pinned}");
+    assert!(stays(&mut dispatch, &live), "by the new table, and by fewer pins");
 }
 
 #[test]
@@ -217,6 +225,53 @@ fn pins_of_flows_that_are_over_are_swept() {
     answer(&mut dispatch, &live);
     assert!(dispatch.pinned() <= 10);
     assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+}
+
+#[test]
+fn the_report_of_a_servers_other_listener_sweeps_no_pin() {
+    let of = |family| ProtocolAddress::Listener { protocol: 6, local: Local::Any(family), port: 80 };
+    let (mut dispatch, mut live) = (Dispatch::default(), BTreeMap::new());
+    for peer in 1..=3 {
+        dispatch.name(PeerId(peer), &format!("control{peer}"));
+        for (tunnel, family) in [(1, Family::V4), (2, Family::V6)] {
+            let _ = dispatch.add(Rule { weight: 100, ..rule(peer, tunnel, of(family)) });
+        }
+        // All flows are of IPv4: the listeners of IPv6 have none to tell.
+        loop {
+            let requests = dispatch.take_requests();
+            if requests.is_empty() {
+                break;
+            }
+            for asked in requests {
+                let owned = live.iter().filter(|(_, owner)| **owner == asked.0 && asked.1 == UpTunnel(1));
+                let flows: Vec<_> =
+                    owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
+                dispatch.report(asked, &flows, true);
+            }
+        }
+        if peer < 3 {
+            live.extend(open_all(&mut dispatch, peer * 1_000..(peer + 1) * 1_000));
+        }
+    }
+    assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+}
+
+#[test]
+fn a_flow_opened_between_two_tables_outlives_its_servers_report() {
+    let mut dispatch = with(&[1, 2]);
+    dispatch.name(PeerId(3), "control3");
+    let _ = dispatch.add(Rule { weight: 100, ..rule(3, 1, listener(80)) });
+    let requests = dispatch.take_requests();
+    let live = open_all(&mut dispatch, 0..1_000);
+    // The others have not answered yet: the old table still counts.
+    for reporting in [3, 2, 1].map(PeerId) {
+        for asked in requests.iter().filter(|asked| asked.0 == reporting) {
+            let owned = live.iter().filter(|(_, owner)| **owner == reporting);
+            let flows: Vec<_> = owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
+            dispatch.report(*asked, &flows, true);
+        }
+        assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+    }
 }
 
 #[test]
