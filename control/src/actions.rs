@@ -1,11 +1,10 @@
 //! What the core asks of the daemon, and what it wants to know.
 
 use crate::daemon::Daemon;
-use crate::namespaces::Watched;
+use crate::namespaces::{Namespace, Watched};
 use control_core::seen::RouteFamilies;
 use control_core::{Action, NamespaceId, VerifyRow};
 use l2link::Time;
-use l2link_os::Monitor;
 use l2link_os::api::{failure, success};
 use log::error;
 use std::io;
@@ -99,11 +98,17 @@ impl Daemon {
         }
     }
 
-    /// Addresses of a namespace may have changed.
+    /// Interfaces, addresses or routing rules of a namespace may have changed.
     pub(crate) fn follow_addresses(&mut self, namespace: NamespaceId, now: Time) {
-        let rung = |watched: &mut Watched| watched.address_bell.as_mut().map_or(Ok(false), Monitor::drain);
+        let rung = |watched: &mut Watched| watched.bell.drain();
         // A bell that cannot be heard counts as rung.
-        if self.look(namespace, rung, now).unwrap_or(true) {
+        if !self.look(namespace, rung, now).unwrap_or(true) {
+            return;
+        }
+        let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
+        let Some(watched) = place.and_then(Namespace::watched) else { return };
+        self.symbols.restore_ways_back(namespace, watched);
+        if watched.tells_addresses {
             self.list_addresses(namespace, now);
         }
     }

@@ -10,7 +10,7 @@ use l2link::Time;
 use l2link_os::sockets::{
     DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Socket, SocketState, SocketTable,
 };
-use l2link_os::{Monitor, NetNs, Netlink, SetupError, clock};
+use l2link_os::{Monitor, NetNs, Netlink, ReturnTables, SetupError, clock};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::collections::BTreeMap;
@@ -42,8 +42,12 @@ pub(crate) struct Watched {
     pub(crate) group_events: Option<MembershipEvents>,
     /// The routes, if relays are told of them.
     pub(crate) routes: Option<RouteWatch>,
-    /// Rings when addresses change, if relays are told of them.
-    pub(crate) address_bell: Option<Monitor>,
+    /// Rings when interfaces, addresses or routing rules change.
+    pub(crate) bell: Monitor,
+    /// Whether relays are told of addresses.
+    pub(crate) tells_addresses: bool,
+    /// By what answers leave.
+    pub(crate) return_tables: ReturnTables,
 }
 
 /// What relays are told of a namespace besides sockets.
@@ -120,7 +124,11 @@ impl Watched {
             groups: MembershipTable::open(&netns)?,
             group_events: MembershipEvents::open(&netns)?,
             routes: wanted.routes.then(|| RouteWatch::open(&netns)).transpose()?,
-            address_bell: wanted.addresses.then(|| Monitor::open(&netns)).transpose()?,
+            bell: Monitor::open(&netns)?
+                .with_rules()
+                .map_err(|error| SetupError::system("watch the routing rules", error))?,
+            tells_addresses: wanted.addresses,
+            return_tables: ReturnTables::open(&netns)?,
             netns,
         };
         let register = |descriptor: &dyn AsRawFd, source: Source| {
@@ -136,9 +144,7 @@ impl Watched {
         if let Some(routes) = &watched.routes {
             register(routes, Source::Routes(id))?;
         }
-        if let Some(bell) = &watched.address_bell {
-            register(bell, Source::Addresses(id))?;
-        }
+        register(&watched.bell, Source::Addresses(id))?;
         Ok(watched)
     }
 
