@@ -9,7 +9,7 @@
 use crate::namespaces::{Namespace, Watched};
 use control_core::WayBack;
 use frames::SymbolId;
-use l2link_os::{IfIndex, NetNs, ReturnPath, ReturnRoute, ReturnTables, SetupError};
+use l2link_os::{IfIndex, LastResort, NetNs, ReturnPath, ReturnRoute, ReturnTables, SetupError};
 use log::warn;
 use std::collections::BTreeMap;
 
@@ -40,6 +40,9 @@ impl WaysBack {
     ) {
         let refused = self.ways.remove(&symbol).map(|before| before.refused).unwrap_or_default();
         let mut installed = Installed { ifindex, path: path(way_back), refused };
+        // An interface that was just made has no carrier; when it has, the bell rings.
+        let link = watched.netlink.link_by_index(ifindex);
+        installed.note_carrier(link.is_ok_and(|link| link.is_some_and(|link| link.carrier)));
         installed.install(name, &mut watched.return_tables);
         self.ways.insert(symbol, installed);
     }
@@ -48,9 +51,10 @@ impl WaysBack {
     pub(crate) fn restore(&mut self, symbol: SymbolId, name: &str, watched: &mut Watched) {
         let Some(installed) = self.ways.get_mut(&symbol) else { return };
         // One that is down, or gone, can have no routes. What cannot be told is tried.
-        let link = watched.netlink.link_by_index(installed.ifindex);
-        if link.is_ok_and(|link| link.is_none_or(|link| !link.up)) {
-            return;
+        match watched.netlink.link_by_index(installed.ifindex) {
+            Ok(Some(link)) if link.up => installed.note_carrier(link.carrier),
+            Ok(_) => return,
+            Err(_) => {}
         }
         installed.install(name, &mut watched.return_tables);
     }
@@ -72,6 +76,12 @@ impl WaysBack {
 }
 
 impl Installed {
+    fn note_carrier(&mut self, carrier: bool) {
+        if let Some(last_resort) = &mut self.path.last_resort {
+            *last_resort = if carrier { LastResort::Carrier } else { LastResort::NoCarrier };
+        }
+    }
+
     fn install(&mut self, name: &str, tables: &mut ReturnTables) {
         let refused = tables
             .install(self.ifindex, &self.path)
@@ -99,5 +109,5 @@ fn path(WayBack { sources, routes, last_resort }: WayBack) -> ReturnPath {
         .into_iter()
         .map(|way| ReturnRoute { destination: way.destination, gateways: way.gateways })
         .collect();
-    ReturnPath { sources, routes, last_resort }
+    ReturnPath { sources, routes, last_resort: last_resort.then_some(LastResort::NoCarrier) }
 }

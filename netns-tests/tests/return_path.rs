@@ -92,26 +92,7 @@ fn answers_do_not_follow_the_machines_default_route(#[case] told: Told) {
 /// One client address at two ports: its place says nothing of the way, only the server's address does.
 #[test]
 fn each_of_two_symbols_answers_its_own_clients() {
-    let layout = Layout { far: true, second_port: true, router: true, ..Layout::default() };
-    let Some(mut lab) = Lab::build(layout) else { return };
-    let relay = Relay { ports: vec![Port::new("eth1"), Port::new("eth2")], ..Relay::default() };
-    lab.relay.configure(&relay.to_string());
-    let netns = Some(lab.programs().name().to_owned());
-    let symbol = |port| Symbol { netns: netns.clone(), ..Symbol::new(port) };
-    let control = Control { symbols: ["eth1", "eth2"].map(symbol).into(), ..Control::default() };
-    lab.control.configure(&control.to_string());
-    lab.relay_ns.ip(&[
-        &format!("route add default via {CLIENT_V4}"),
-        &format!("route add default via {CLIENT_V6}"),
-        &format!("route add default via {CLIENT2_V4} metric 2000"),
-        &format!("route add default via {CLIENT2_V6} metric 2000"),
-    ]);
-    let client2 = lab.client2.as_ref().expect("a second client");
-    client2.ip(&[&format!("addr add {FAR_V4}/32 dev lo"), &format!("addr add {FAR_V6}/128 dev lo nodad")]);
-    lab.relay.start();
-    lab.control.start();
-    lab.await_symbols();
-
+    let Some(lab) = two_ports_with_routers() else { return };
     let nginx = Nginx::start(lab.programs(), lab.folder(), &LISTEN);
     let (far, client2) = (lab.far.as_ref().expect("a far client"), lab.client2.as_ref().expect("a client"));
     for (client, ports) in [(far, [PORT_V4, PORT_V6]), (client2, [PORT2_V4, PORT2_V6])] {
@@ -153,6 +134,26 @@ fn a_namespace_of_its_own_goes_out_by_the_relays_default_route() {
     lab.programs().ip(&[&format!("route add default via {PORT_V4}9")]);
     let way = lab.programs().ok(&format!("ip route get {FAR_V4}"));
     assert!(way.contains(&format!("via {PORT_V4}9")), "{way}");
+}
+
+/// A service address that is no port's may be answered by any symbol.
+#[test]
+fn a_symbol_that_loses_its_carrier_is_no_last_resort_for_another() {
+    let Some(lab) = two_ports_with_routers() else { return };
+    lab.programs().ip(&["addr add 198.18.0.1/32 dev lo", "addr add 2001:db8:77::1/128 dev lo nodad"]);
+    let way = |expected: &str| {
+        for (from, far) in [("198.18.0.1", FAR_V4), ("2001:db8:77::1", FAR_V6)] {
+            eventually(SOON, &format!("{from} goes by {expected}"), || {
+                let way = lab.programs().run(&format!("ip route get {far} from {from}")).into_result()?;
+                if way.contains(&format!("dev {expected} ")) { Ok(()) } else { Err(way) }
+            });
+        }
+    };
+    lab.client.ip(&["link set eth0 down"]);
+    way("eth2");
+    lab.client.ip(&["link set eth0 up"]);
+    lab.client2.as_ref().expect("a second client").ip(&["link set eth0 down"]);
+    way("eth1");
 }
 
 #[test]
@@ -326,6 +327,31 @@ fn what_a_crash_without_a_keeper_leaves_is_swept() {
     lab.control.terminate();
     assert_eq!(installed(&lab), "");
     assert!(lab.programs().ok("ip rule").contains("lookup 77"), "it is somebody else's");
+}
+
+/// Symbols of two ports in one namespace of their own, each with a router, behind both of which is the far client's
+/// address. The relay prefers the first.
+fn two_ports_with_routers() -> Option<Lab> {
+    let layout = Layout { far: true, second_port: true, router: true, ..Layout::default() };
+    let mut lab = Lab::build(layout)?;
+    let relay = Relay { ports: vec![Port::new("eth1"), Port::new("eth2")], ..Relay::default() };
+    lab.relay.configure(&relay.to_string());
+    let netns = Some(lab.programs().name().to_owned());
+    let symbol = |port| Symbol { netns: netns.clone(), ..Symbol::new(port) };
+    let control = Control { symbols: ["eth1", "eth2"].map(symbol).into(), ..Control::default() };
+    lab.control.configure(&control.to_string());
+    lab.relay_ns.ip(&[
+        &format!("route add default via {CLIENT_V4}"),
+        &format!("route add default via {CLIENT_V6}"),
+        &format!("route add default via {CLIENT2_V4} metric 2000"),
+        &format!("route add default via {CLIENT2_V6} metric 2000"),
+    ]);
+    let client2 = lab.client2.as_ref().expect("a second client");
+    client2.ip(&[&format!("addr add {FAR_V4}/32 dev lo"), &format!("addr add {FAR_V6}/128 dev lo nodad")]);
+    lab.relay.start();
+    lab.control.start();
+    lab.await_symbols();
+    Some(lab)
 }
 
 /// A machine of another default route, and a relay that knows the router of its port.

@@ -17,7 +17,7 @@
 //!
 //! Nobody has to configure anything, and what the relay's routes become, those of the symbol become. In a namespace of its
 //! own the symbol is a *last resort* besides: programs that have not chosen an address yet go out by the relay's default
-//! route, unless the namespace has a default route itself. The namespace of the daemon is the machine's: there nothing but
+//! route, unless the namespace has a default route itself; of several symbols by one that has a carrier. The namespace of the daemon is the machine's: there nothing but
 //! answers goes by the symbol unless a `gateway` is configured, whose default routes stand in the machine's main table as
 //! well.
 //!

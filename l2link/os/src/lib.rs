@@ -47,7 +47,7 @@ pub use netns::NetNs;
 pub use nft::{Discard, PortDiscard, Spared};
 pub use port_socket::PortSocket;
 pub use raw_socket::LinkSocket;
-pub use return_tables::{ReturnPath, ReturnRoute, ReturnTables};
+pub use return_tables::{LastResort, ReturnPath, ReturnRoute, ReturnTables};
 pub use saved_sysctls::SavedSysctls;
 pub use state_file::StateFile;
 pub use sysctl::Sysctls;

@@ -13,6 +13,7 @@
 //! | 10803 | from an address of the interface | its table | the interface's default route |
 //! | 32766 | all | `main` | everything else, as without these rules; the kernel's own rule |
 //! | 33108 | of the host's own programs | the table, if it is a *last resort* | the interface's default route |
+//! | 33109 | of the host's own programs | the table, if its interface has no carrier | the same, where no other interface is better |
 //!
 //! The interface's own subnets come before `main`, as another interface of the host may lie in the same. The last resort is
 //! for hosts without another way out: packets whose source is not chosen yet find the interface by it, those of clients
@@ -41,7 +42,7 @@ pub struct ReturnPath {
     /// Ways out of the interface, one for each destination, those without a gateway first.
     pub routes: Vec<ReturnRoute>,
     /// Whether packets for which there is no other way leave by it, too.
-    pub last_resort: bool,
+    pub last_resort: Option<LastResort>,
 }
 
 /// A way out of the interface.
@@ -52,6 +53,15 @@ pub struct ReturnRoute {
     /// The routers that share its packets, each with whether it is reachable whatever the interface's addresses; none if
     /// the destinations are neighbours.
     pub gateways: Vec<(IpAddr, bool)>,
+}
+
+/// Which of several interfaces is the last resort: of those that have a carrier, if any has, the one that was first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastResort {
+    /// It has one.
+    Carrier,
+    /// It has none.
+    NoCarrier,
 }
 
 /// The return paths of a namespace.
@@ -71,6 +81,7 @@ const OTHER_NETWORKS: u32 = 10_802;
 const WAY_OUT: u32 = 10_803;
 /// Behind the kernel's `main` (32766) and `default` (32767).
 const LAST_RESORT: u32 = 33_108;
+const LAST_RESORT_DARK: u32 = 33_109;
 /// One for all routes, so that a route is found again by it: IPv6 knows no zero.
 const METRIC: u32 = 1_024;
 /// Routes of one step of a list: more than a table has.
@@ -221,11 +232,14 @@ fn rules(ifindex: IfIndex, path: &ReturnPath) -> Vec<PolicyRule> {
         rules.push(rule(OTHER_NETWORKS, RouteKey::MAIN, true));
         rules.push(rule(WAY_OUT, number, false));
     }
-    if path.last_resort {
-        for (packets, ipv4) in [(Packets::LocalIpv4, true), (Packets::LocalIpv6, false)] {
-            if path.routes.iter().any(|route| route.destination.address().is_ipv4() == ipv4) {
-                rules.push(PolicyRule { priority: LAST_RESORT, packets, table: number, but_defaults: false });
-            }
+    let last_resort = path.last_resort.map(|last_resort| match last_resort {
+        LastResort::Carrier => LAST_RESORT,
+        LastResort::NoCarrier => LAST_RESORT_DARK,
+    });
+    for (packets, ipv4) in [(Packets::LocalIpv4, true), (Packets::LocalIpv6, false)] {
+        let leads_out = path.routes.iter().any(|route| route.destination.address().is_ipv4() == ipv4);
+        if let Some(priority) = last_resort.filter(|_| leads_out) {
+            rules.push(PolicyRule { priority, packets, table: number, but_defaults: false });
         }
     }
     rules

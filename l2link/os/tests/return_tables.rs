@@ -3,7 +3,7 @@
 mod lab;
 
 use frames::route::Prefix;
-use l2link_os::{IfIndex, NetNs, Netlink, ReturnPath, ReturnRoute, ReturnTables, return_tables};
+use l2link_os::{IfIndex, LastResort, NetNs, Netlink, ReturnPath, ReturnRoute, ReturnTables, return_tables};
 use lab::{cable, ip, namespace};
 
 const FAR: [&str; 2] = ["203.0.113.9", "2001:db8:9::9"];
@@ -49,7 +49,7 @@ fn other_networks_of_the_host_stay_reachable() {
 #[test]
 fn the_last_resort_is_no_way_for_who_has_another() {
     let Some(Host { netns, symbol, mut tables, _others }) = host() else { return };
-    let path = ReturnPath { last_resort: true, ..path() };
+    let path = ReturnPath { last_resort: Some(LastResort::Carrier), ..path() };
     assert_eq!(tables.install(symbol, &path).unwrap(), Vec::<String>::new());
     for far in FAR {
         assert_eq!(way(&netns, far, None), "eth0");
@@ -59,6 +59,32 @@ fn the_last_resort_is_no_way_for_who_has_another() {
     for far in FAR {
         assert_eq!(way(&netns, far, None), "sym0");
     }
+}
+
+#[test]
+fn the_last_resort_is_the_one_with_a_carrier() {
+    let Some(Host { netns, symbol, mut tables, _others }) = host() else { return };
+    let other = second(&netns);
+    ip(&netns, "route del default");
+    let mut install = |first, second| {
+        let path = ReturnPath { last_resort: Some(first), ..path() };
+        assert_eq!(tables.install(symbol, &path).unwrap(), Vec::<String>::new());
+        let others = ReturnPath {
+            routes: vec![route("198.51.100.0/24", None), route("0.0.0.0/0", Some("198.51.100.2"))],
+            last_resort: Some(second),
+            ..ReturnPath::default()
+        };
+        assert_eq!(tables.install(other, &others).unwrap(), Vec::<String>::new());
+        way(&netns, FAR[0], None)
+    };
+    assert_eq!(install(LastResort::Carrier, LastResort::Carrier), "sym0", "the first");
+    assert_eq!(install(LastResort::NoCarrier, LastResort::Carrier), "sym1");
+    assert_eq!(install(LastResort::Carrier, LastResort::NoCarrier), "sym0");
+    assert_eq!(
+        install(LastResort::NoCarrier, LastResort::NoCarrier),
+        "sym1",
+        "none is better than the other"
+    );
 }
 
 #[test]
@@ -93,15 +119,11 @@ fn what_the_kernel_refuses_does_not_take_the_rest_along() {
 #[test]
 fn two_interfaces_have_tables_of_their_own() {
     let Some(Host { netns, symbol, mut tables, _others }) = host() else { return };
-    ip(&netns, "link add sym1 type veth peer name end1");
-    ip(&netns, "link set sym1 up");
-    ip(&netns, "link set end1 up");
-    ip(&netns, "addr add 198.51.100.1/24 dev sym1");
-    let other = Netlink::open(&netns).unwrap().link_by_name("sym1").unwrap().unwrap().ifindex;
+    let other = second(&netns);
     let others = ReturnPath {
         sources: vec!["198.51.100.1".parse().unwrap(), "192.0.2.1".parse().unwrap()],
         routes: vec![route("198.51.100.0/24", None), route("0.0.0.0/0", Some("198.51.100.2"))],
-        last_resort: false,
+        last_resort: None,
     };
     assert_eq!(tables.install(symbol, &path()).unwrap(), Vec::<String>::new());
     assert_eq!(tables.install(other, &others).unwrap(), Vec::<String>::new());
@@ -120,7 +142,7 @@ fn a_removed_path_leaves_nothing_and_touches_nobody_elses() {
     ip(&netns, "rule add from 192.0.2.1 lookup 77 priority 20000");
     ip(&netns, &format!("route add 10.77.0.0/16 via 192.0.2.2 table {}", return_tables::table(symbol)));
     let before = state(&netns);
-    let path = ReturnPath { last_resort: true, ..path() };
+    let path = ReturnPath { last_resort: Some(LastResort::Carrier), ..path() };
     assert_eq!(tables.install(symbol, &path).unwrap(), Vec::<String>::new());
     assert_ne!(state(&netns), before);
     tables.remove(symbol).unwrap();
@@ -131,7 +153,7 @@ fn a_removed_path_leaves_nothing_and_touches_nobody_elses() {
 fn the_rules_of_an_interface_that_is_gone_are_swept() {
     let Some(Host { netns, symbol, mut tables, _others }) = host() else { return };
     ip(&netns, "rule add from 192.0.2.1 lookup 77 priority 20000");
-    let path = ReturnPath { last_resort: true, ..path() };
+    let path = ReturnPath { last_resort: Some(LastResort::Carrier), ..path() };
     assert_eq!(tables.install(symbol, &path).unwrap(), Vec::<String>::new());
     let installed = state(&netns);
     tables.sweep().unwrap();
@@ -177,6 +199,15 @@ fn host() -> Option<Host> {
     Some(Host { netns, symbol, tables, _others: [router, client] })
 }
 
+/// One more interface.
+fn second(netns: &NetNs) -> IfIndex {
+    ip(netns, "link add sym1 type veth peer name end1");
+    ip(netns, "link set sym1 up");
+    ip(netns, "link set end1 up");
+    ip(netns, "addr add 198.51.100.1/24 dev sym1");
+    Netlink::open(netns).unwrap().link_by_name("sym1").unwrap().unwrap().ifindex
+}
+
 fn path() -> ReturnPath {
     ReturnPath {
         sources: ["192.0.2.1", "2001:db8:1::1"].map(|source| source.parse().unwrap()).into(),
@@ -186,7 +217,7 @@ fn path() -> ReturnPath {
             route("0.0.0.0/0", Some("192.0.2.2")),
             route("::/0", Some("fe80::2")),
         ],
-        last_resort: false,
+        last_resort: None,
     }
 }
 
