@@ -227,6 +227,22 @@ fn routing_daemons_know_the_ways_themselves() {
     assert!(told.iter().all(|route| route["prefix"] == "198.18.0.0/15"), "{told:?}");
 }
 
+/// Its routes have the same mark, but stand in other tables.
+#[test]
+fn a_relay_on_the_machine_of_a_control_leaves_symbols_tables_alone() {
+    let Some(mut lab) = Lab::build(Layout::default()) else { return };
+    let (own, symbols) = ("10.8.0.0/16", "10.9.9.0/24");
+    let add = |prefix: &str, table: &str| {
+        lab.relay_ns.ip(&[&format!("route add {prefix} via {CLIENT_V4} table {table} proto 108")]);
+    };
+    add(own, "main");
+    add(symbols, "1080000099");
+    lab.start();
+    lab.relay.terminate();
+    let left = lab.relay_ns.ok("ip -o route show table all proto 108");
+    assert!(left.contains(symbols) && !left.contains(own), "{left}");
+}
+
 #[test]
 fn an_interface_that_was_down_has_its_ways_back_again() {
     let Some(mut lab) = Lab::build(Layout::default()) else { return };
