@@ -258,6 +258,7 @@ impl Tables {
             mtu: 1500,
             speed: 0,
             flags: PortFlags::UP | PortFlags::CARRIER,
+            routes: Vec::new(),
             addresses: vec![
                 PortAddress::new(address("192.0.2.1"), 24),
                 PortAddress::new(address("192.0.2.2"), 24),
