@@ -1,6 +1,6 @@
 //! `control.toml`.
 
-use control_core::{Addressing, Exposure, RoutesConfig, SymbolConfig};
+use control_core::{Addressing, Exposure, RoutesConfig, SymbolConfig, Weight};
 use core::net::IpAddr;
 use core::time::Duration;
 use frames::discovery::Role;
@@ -66,7 +66,7 @@ struct SymbolSection {
     services: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     gateway: Vec<Spanned<IpAddr>>,
-    weight: Option<Spanned<i64>>,
+    weight: Option<Spanned<WeightWord>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -75,6 +75,14 @@ enum Kind {
     Interface,
     Address,
     Files,
+}
+
+/// `weight`
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum WeightWord {
+    Number(i64),
+    Word(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,14 +185,19 @@ impl SymbolSection {
         Ok(SymbolSettings { core, gateways: self.gateways(source)? })
     }
 
-    fn weight(&self, source: &ConfigSource) -> Result<u16, ConfigError> {
-        let Some(configured) = &self.weight else { return Ok(SymbolConfig::WEIGHT) };
-        let weight = u16::try_from(*configured.get_ref()).ok().filter(|weight| *weight > 0);
-        weight.ok_or_else(|| {
-            let message = format!("weight is {}; 1 to {} are allowed", configured.get_ref(), u16::MAX);
-            let help = format!("leave it out for {}", SymbolConfig::WEIGHT);
-            source.error_at(configured.span(), message).help(help)
-        })
+    fn weight(&self, source: &ConfigSource) -> Result<Weight, ConfigError> {
+        let Some(configured) = &self.weight else { return Ok(Weight::default()) };
+        let shown = match configured.get_ref() {
+            WeightWord::Number(number) => match u16::try_from(*number) {
+                Ok(weight @ 1..) => return Ok(Weight::Fixed(weight)),
+                _ => number.to_string(),
+            },
+            WeightWord::Word(word) if word == "auto" => return Ok(Weight::Auto),
+            WeightWord::Word(word) => format!("{word:?}"),
+        };
+        let message = format!("weight is {shown}; 1 to {} are allowed, and \"auto\"", u16::MAX);
+        let help = format!("leave it out for {}", Weight::USUAL);
+        Err(source.error_at(configured.span(), message).help(help))
     }
 
     fn gateways(&self, source: &ConfigSource) -> Result<Vec<IpAddr>, ConfigError> {

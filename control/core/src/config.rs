@@ -2,6 +2,7 @@
 
 use crate::Exposure;
 use crate::routes::RoutesConfig;
+use crate::weight::Weight;
 use core::time::Duration;
 
 /// The control's part of the configuration.
@@ -43,11 +44,6 @@ pub struct SymbolConfig {
     pub netns: Option<String>,
     /// Which programs the outside world may reach through it.
     pub exposure: Exposure,
-    /// Share of new flows among the controls that serve the same, from 1.
-    pub weight: u16,
-}
-
-impl SymbolConfig {
-    /// The weight of a symbol that the file does not give one.
-    pub const WEIGHT: u16 = crate::symbol_rules::WEIGHT;
+    /// Share of new flows among the controls that serve the same.
+    pub weight: Weight,
 }

@@ -16,6 +16,7 @@
 //! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
+//! | `weight` | shares of new flows |
 //! | `reports` | live flows, for relays that share them out anew |
 //! | `memberships` | multicast groups |
 //! | `addresses` | what programs put on symbols, for their ports |
@@ -53,6 +54,7 @@ pub mod show;
 mod symbol;
 mod symbol_rules;
 pub mod way_back;
+mod weight;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
@@ -63,3 +65,4 @@ pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
 pub use routes::{RoutesConfig, VerifyRow};
 pub use way_back::{Ground, WayBack};
+pub use weight::Weight;

@@ -9,7 +9,8 @@ use crate::flows::{Looked, follow};
 use crate::rule::RuleState;
 use crate::seen::{Connection, IfIndex, OpenSocket};
 use crate::symbol::Seat;
-use crate::symbol_rules::{Grant, NEIGHBORS, SymbolRules, Tables, WEIGHT};
+use crate::symbol_rules::{Grant, NEIGHBORS, SymbolRules, Tables};
+use crate::weight::Weight;
 use core::net::IpAddr;
 use frames::message::{Message, Status};
 use frames::protocol_address::{Family, Local};
@@ -93,7 +94,7 @@ proptest! {
 impl World {
     fn new() -> Self {
         Self {
-            rules: SymbolRules::new(SymbolId(1), WEIGHT),
+            rules: SymbolRules::new(SymbolId(1), Weight::USUAL),
             tables: Tables::new(40),
             relay: Relay::default(),
             sockets: Vec::new(),

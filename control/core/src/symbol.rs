@@ -121,7 +121,7 @@ pub(crate) struct Looked {
 
 impl Symbol {
     pub(crate) fn new(id: SymbolId, config: SymbolConfig, relay: RelayId, namespace: NamespaceId) -> Self {
-        let rules = SymbolRules::new(id, config.weight);
+        let rules = SymbolRules::new(id, config.weight.first());
         Self {
             id,
             config,

@@ -100,7 +100,7 @@ impl World {
             name: "eth1".into(),
             netns: Some("router".into()),
             exposure: Exposure::standard(false),
-            weight: SymbolConfig::WEIGHT,
+            weight: control_core::Weight::default(),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
         let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, addressing, routes };
@@ -238,7 +238,7 @@ impl World {
                 Action::SetCarrier { up, .. } => self.actions.push(format!("carrier {up}")),
                 Action::RemoveSymbol { .. } => self.actions.push("remove".into()),
                 Action::DumpSockets { namespace } => {
-                    let seen = OpenSockets { sockets: self.sockets.clone(), took };
+                    let seen = OpenSockets { sockets: self.sockets.clone(), queues: Vec::new(), took };
                     self.control.handle_sockets(namespace, &seen, self.now);
                 }
                 Action::DumpConnections { namespace } => {
