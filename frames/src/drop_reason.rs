@@ -113,8 +113,6 @@ drop_reasons! {
     NoDownTunnel = "no-down-tunnel",
     /// A packet left through a symbol from a service that the symbol does not expose.
     NotExposed = "not-exposed",
-    /// The kernel behind a symbol refuses a connection to a listener that has just closed.
-    ListenerGone = "listener-gone",
     /// The symbol's interface refused a packet.
     SymbolTxError = "symbol-tx-error",
 }

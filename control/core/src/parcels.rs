@@ -3,8 +3,7 @@
 use crate::Control;
 use crate::receive_table::ReceiveTable;
 use crate::relay::Relay;
-use crate::return_path::{refusal, return_path};
-use crate::rule::{Rule, RuleState};
+use crate::return_path::return_path;
 use crate::symbol::Symbol;
 use frames::data::OffloadHeader;
 use frames::inet::{Layer3, Transport, classify};
@@ -115,27 +114,12 @@ impl Control {
         let Some(frame) = parcel.get(size_of::<OffloadHeader>()..) else { return Ok(()) };
         let Ok(view) = classify(frame) else { return Ok(()) };
         let symbol = &mut self.symbols[index];
-        let id = symbol.id;
         if let Layer3::Ip(ip) = view.layer3
             && let Transport::Ports { source, .. } = ip.transport
             && !symbol.config.exposure.sends(ip.protocol, source)
         {
             self.drops.drop(DropReason::NotExposed);
             return Err(DropReason::NotExposed);
-        }
-        if let Some(flow) = refusal(&view, frame) {
-            // What was under way to a rule that is being deleted has come here as well.
-            let closing = |rule: &Rule| {
-                rule.symbol == id
-                    && matches!(rule.state, RuleState::Closing)
-                    && flow.listeners().contains(&rule.protocol_address)
-            };
-            if symbol.rules.covering_listener(&flow, false, &self.tables).is_some()
-                || self.tables.receive.iter().any(|(_, rule)| closing(rule))
-            {
-                self.drops.drop(DropReason::ListenerGone);
-                return Err(DropReason::ListenerGone);
-            }
         }
         let Some(flow) = return_path(&view) else { return Ok(()) };
         let known =

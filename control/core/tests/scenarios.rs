@@ -125,18 +125,6 @@ fn a_packet_of_a_listener_needs_no_rule_of_its_own() {
 }
 
 #[test]
-fn a_listener_that_has_just_closed_refuses_nobody() {
-    let mut world = World::up();
-    world.sockets = vec![listener(6, 80)];
-    world.hint();
-    world.relay.heard.clear();
-    assert_eq!(world.send(&tcp(80, 40_000, RST | ACK)), SymbolVerdict::Drop(DropReason::ListenerGone));
-    assert_eq!(world.counter("drop.listener-gone"), 1);
-    assert_eq!(world.send(&tcp(81, 40_000, RST | ACK)), SymbolVerdict::Sent, "where nobody listens");
-    assert_eq!(world.relay.heard, ["parcel"]);
-}
-
-#[test]
 fn an_unconnected_datagram_socket_gets_a_listener_rule_in_place_of_the_flow() {
     let mut world = World::up();
     world.sockets = vec![listener(17, 5000)];
