@@ -98,16 +98,17 @@ impl Daemon {
         }
     }
 
-    /// Interfaces or addresses of a namespace may have changed.
+    /// Interfaces, addresses or routing rules of a namespace may have changed.
     pub(crate) fn follow_interfaces(&mut self, namespace: NamespaceId, now: Time) {
         // A bell that cannot be heard counts as rung.
         if self.look(namespace, |watched| watched.bell.drain(), now).unwrap_or(true) {
             let symbols = &mut self.symbols;
             let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
-            if let Some(watched) = place.and_then(Namespace::watched)
-                && let Err(error) = symbols.restore(namespace, &mut watched.netlink)
-            {
-                self.looks.warn(now, format_args!("looking at the symbols of {namespace}: {error}"));
+            if let Some(watched) = place.and_then(Namespace::watched) {
+                if let Err(error) = symbols.restore(namespace, &mut watched.netlink) {
+                    self.looks.warn(now, format_args!("looking at the symbols of {namespace}: {error}"));
+                }
+                symbols.restore_ways_back(namespace, watched);
             }
             self.list_addresses(namespace, now);
         }

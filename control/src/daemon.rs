@@ -10,7 +10,8 @@ use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
 use crate::symbols::{Adopted, Place, Symbols};
-use control_core::{Config, Control, Failure};
+use crate::way_back;
+use control_core::{Config, Control, Failure, Ground};
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
@@ -93,7 +94,13 @@ impl Daemon {
         let control = Control::new(config, link_config, seed::random()?, now);
         let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
             let (namespace, name) = control.seat_of(id)?;
-            Some((id, Place { namespace, name: name.to_owned(), gateways: symbol.gateways.clone() }))
+            let ground = match &symbol.core.netns {
+                _ if control.mirrors_routes(namespace) => Ground::Daemons,
+                Some(_) => Ground::Symbols,
+                None => Ground::Machine,
+            };
+            let gateways = symbol.gateways.clone();
+            Some((id, Place { namespace, name: name.to_owned(), gateways, ground }))
         });
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {
@@ -318,6 +325,7 @@ impl Daemon {
             self.control.handle_symbol_adopted(symbol, ifindex, carrier, now);
         }
         self.symbols.start_keeper(predecessor, registry, now);
+        way_back::sweep(&self.namespaces);
         self.act(now);
     }
 }

@@ -10,7 +10,7 @@ use l2link::Time;
 use l2link_os::sockets::{
     DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Socket, SocketState, SocketTable,
 };
-use l2link_os::{Monitor, NetNs, Netlink, SetupError, clock};
+use l2link_os::{Monitor, NetNs, Netlink, ReturnTables, SetupError, clock};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::collections::BTreeMap;
@@ -43,8 +43,10 @@ pub(crate) struct Watched {
     pub(crate) group_events: Option<MembershipEvents>,
     /// The routes, if relays are told of them.
     pub(crate) routes: Option<RouteWatch>,
-    /// Rings when interfaces or addresses change.
+    /// Rings when interfaces, addresses or routing rules change.
     pub(crate) bell: Monitor,
+    /// By what answers leave.
+    pub(crate) return_tables: ReturnTables,
 }
 
 impl Namespace {
@@ -113,7 +115,10 @@ impl Watched {
             groups: MembershipTable::open(&netns)?,
             group_events: MembershipEvents::open(&netns)?,
             routes: routed.then(|| RouteWatch::open(&netns)).transpose()?,
-            bell: Monitor::open(&netns)?,
+            bell: Monitor::open(&netns)?
+                .with_rules()
+                .map_err(|error| SetupError::system("watch the routing rules", error))?,
+            return_tables: ReturnTables::open(&netns)?,
             netns,
         };
         let register = |descriptor: &dyn AsRawFd, source: Source| {

@@ -110,6 +110,7 @@ impl SymbolInterface {
                 flags: PortFlags::empty(),
                 addresses: note.addresses,
                 given: Vec::new(),
+                routes: Vec::new(),
             },
         };
         interface.add_default_routes(netlink);

@@ -4,8 +4,9 @@ use crate::keeper::{Device, SymbolKeeper};
 use crate::namespaces::{Namespace, Watched};
 use crate::source::Source;
 use crate::symbol_interface::SymbolInterface;
+use crate::way_back::WaysBack;
 use control_core::seen::{IfIndex, SymbolGroups};
-use control_core::{Attributes, Failure, NamespaceId};
+use control_core::{Attributes, Failure, Ground, NamespaceId, WayBack};
 use core::net::IpAddr;
 use frames::SymbolId;
 use frames::message::Group;
@@ -25,6 +26,8 @@ pub(crate) struct Place {
     pub(crate) namespace: NamespaceId,
     pub(crate) name: String,
     pub(crate) gateways: Vec<IpAddr>,
+    /// Whose the namespace's main routing table is.
+    pub(crate) ground: Ground,
 }
 
 /// An interface of an earlier daemon that is a symbol's again.
@@ -41,12 +44,13 @@ pub(crate) struct Adopted {
 pub(crate) struct Symbols {
     places: BTreeMap<SymbolId, Place>,
     interfaces: BTreeMap<SymbolId, SymbolInterface>,
+    ways_back: WaysBack,
     pub(crate) keeper: SymbolKeeper,
 }
 
 impl Symbols {
     pub(crate) fn new(places: BTreeMap<SymbolId, Place>, keeper: SymbolKeeper) -> Self {
-        Self { places, interfaces: BTreeMap::new(), keeper }
+        Self { places, interfaces: BTreeMap::new(), ways_back: WaysBack::default(), keeper }
     }
 
     /// Takes over the interfaces of the symbols that an earlier daemon left. What else it left goes when its keeper is
@@ -138,6 +142,8 @@ impl Symbols {
         watch(symbol, &interface, registry)
             .map_err(|error| failure(SetupError::system(format!("watch symbol {}", place.name), error)))?;
         self.keeper.hold(&interface.device(), now);
+        let way_back = WayBack::new(attributes, &place.gateways, place.ground);
+        self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
         let ifindex = IfIndex(interface.ifindex.0);
         self.interfaces.insert(symbol, interface);
         Ok(ifindex)
@@ -163,6 +169,8 @@ impl Symbols {
         if note != before {
             self.keeper.note(&kept, &note, now);
         }
+        let way_back = WayBack::new(attributes, &place.gateways, place.ground);
+        self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
         updated.map_err(|error| {
             Failure::Refused(format!("interface {}: cannot be changed like its port: {error}", place.name))
         })
@@ -210,7 +218,7 @@ impl Symbols {
     fn remove_from(
         &mut self,
         symbol: SymbolId,
-        watched: Option<&mut Watched>,
+        mut watched: Option<&mut Watched>,
         registry: &Registry,
         now: Time,
     ) {
@@ -221,6 +229,8 @@ impl Symbols {
             warn!(target: "control::symbol", "symbol {}: {error}", self.name(symbol));
         }
         self.keeper.forget(&interface.device().place, now);
+        let name = self.places.get(&symbol).map_or("?", |place| &place.name);
+        self.ways_back.remove(symbol, name, interface.ifindex, watched.as_deref_mut());
         if let Some(watched) = watched {
             interface.remove(&watched.netns, &mut watched.netlink);
         }
@@ -240,6 +250,13 @@ impl Symbols {
             self.remove_from(*symbol, None, registry, now);
         }
         gone
+    }
+
+    /// Puts routes and rules for answers in again that the kernel may have dropped.
+    pub(crate) fn restore_ways_back(&mut self, namespace: NamespaceId, watched: &mut Watched) {
+        for (symbol, place) in self.places.iter().filter(|(_, place)| place.namespace == namespace) {
+            self.ways_back.restore(*symbol, &place.name, watched);
+        }
     }
 
     /// A symbol's device, if it is there.

@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::forwarding::Forwarding;
 use crate::interfaces::Interfaces;
+use crate::own_routes::OwnRoutes;
 use crate::ports::Ports;
 use crate::quiet::Quiet;
 use crate::remembered::Remembered;
@@ -46,6 +47,8 @@ pub(crate) struct Daemon {
     verifying: Vec<ClientId>,
     /// The kernel's routes.
     routes: Routes,
+    /// Those of them that controls are told, as they are none of theirs.
+    own_routes: OwnRoutes,
     /// The settings of a router; put back when this is dropped.
     forwarding: Forwarding,
     /// The controls that have routes.
@@ -98,7 +101,8 @@ impl Daemon {
         let name = settings.relay.name.clone();
         let mut relay = Relay::new(settings.relay, Link::new(config, seed::random()?, now), names);
         wire.size_batch(&relay);
-        if ports.follow(&links, &addresses, &mut relay, registry, now) {
+        let own_routes = OwnRoutes::new(&netns, now);
+        if ports.follow(&links, &addresses, own_routes.known(), &mut relay, registry, now) {
             interfaces.look_again(now);
         }
         log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
@@ -113,6 +117,7 @@ impl Daemon {
             quiet,
             verifying: Vec::new(),
             routes,
+            own_routes,
             forwarding,
             remembered,
             ready: BTreeSet::new(),
@@ -181,6 +186,7 @@ impl Daemon {
             if self.relay.routes_waiting() {
                 self.relay.change_routes();
             }
+            self.follow_own_routes(now);
         }
     }
 
@@ -257,8 +263,9 @@ impl Daemon {
         if !self.ready.is_empty() || self.relay.routes_waiting() || self.routes.is_looking() {
             return Some(Duration::ZERO);
         }
-        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout()].into_iter().flatten().min();
-        next.map(|next| next - now)
+        let own_routes = self.own_routes.poll_timeout(now);
+        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout(), own_routes];
+        next.into_iter().flatten().min().map(|next| next - now)
     }
 
     fn note(&mut self, events: &Events) {
@@ -295,7 +302,7 @@ impl Daemon {
         let registry = self.poll.registry();
         let link = links.iter().find(|info| info.name == self.wire.interface());
         let again = self.wire.follow(link, &mut self.relay, registry, now)
-            | self.ports.follow(&links, &addresses, &mut self.relay, registry, now);
+            | self.ports.follow(&links, &addresses, self.own_routes.known(), &mut self.relay, registry, now);
         if again {
             self.interfaces.look_again(now);
         }
@@ -303,6 +310,18 @@ impl Daemon {
         self.ready.insert(Source::Link);
         self.ready.extend((0..self.ports.len()).map(Source::Port));
         self.act(now);
+    }
+
+    /// What controls are told of ports goes with the relay's own routes.
+    fn follow_own_routes(&mut self, now: Time) {
+        if self.routes.take_others_changed() {
+            self.own_routes.handle_changed(now);
+        }
+        if is_due(self.own_routes.poll_timeout(now), now)
+            && self.own_routes.step(self.routes.ipv6_changes(), now)
+        {
+            self.interfaces.look_now(now);
+        }
     }
 
     /// Reads frames of the link. Returns whether there may be more.

@@ -7,6 +7,7 @@ mod daemon;
 mod failure;
 mod forwarding;
 mod interfaces;
+mod own_routes;
 mod ports;
 mod quiet;
 mod remembered;

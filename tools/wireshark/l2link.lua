@@ -89,6 +89,7 @@ local TLVS = {
   [0x0002] = "ADDRESSES",
   [0x0003] = "TEXT",
   [0x0004] = "ROUTES_DIGEST",
+  [0x0008] = "PORT_ROUTES",
 }
 
 local ROLES = { [1] = "relay", [2] = "control" }
@@ -194,6 +195,12 @@ local f = {
   down_tunnel = ProtoField.uint32("l2link.down_tunnel", "Down tunnel", base.DEC),
   status = ProtoField.uint16("l2link.status", "Status", base.DEC, STATUSES),
   weight = ProtoField.uint16("l2link.weight", "Weight", base.DEC),
+
+  port_route_destination = ProtoField.ipv6("l2link.port_route.destination", "Destination"),
+  port_route_gateway = ProtoField.ipv6("l2link.port_route.gateway", "Gateway"),
+  port_route_length = ProtoField.uint8("l2link.port_route.prefix_length", "Prefix length", base.DEC),
+  port_route_flags = ProtoField.uint8("l2link.port_route.flags", "Flags", base.HEX),
+  port_route_onlink = ProtoField.bool("l2link.port_route.onlink", "On link", 8, nil, 0x1),
 
   attributes_generation = ProtoField.uint32("l2link.attributes.generation", "Generation", base.DEC),
   attributes_flags = ProtoField.uint32("l2link.attributes.flags", "Flags", base.HEX),
@@ -356,6 +363,15 @@ local function addresses(c, tree)
   end
 end
 
+local function port_route(c, tree)
+  c:add(tree, f.port_route_destination, 16)
+  c:add(tree, f.port_route_gateway, 16)
+  c:u8(tree, f.port_route_length)
+  local flags = c:take(1)
+  tree:add(f.port_route_flags, flags):add(f.port_route_onlink, flags)
+  c:reserved(tree, 2)
+end
+
 local function digest(c, tree)
   c:u32(tree, f.digest_count)
   c:add(tree, f.digest_sum, 8)
@@ -372,6 +388,11 @@ local TLV_VALUES = {
   [0x0004] = function(c, tree)
     c:u32(tree, f.request)
     digest(c, tree)
+  end,
+  [0x0008] = function(c, tree)
+    while c:left() > 0 do
+      port_route(c, tree)
+    end
   end,
 }
 

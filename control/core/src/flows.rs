@@ -172,7 +172,7 @@ pub(crate) struct Looked<'a> {
 /// Brings a symbol's flow rules in line with the connections, then lets leaving listeners go that have none.
 pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, tables: &mut Tables) {
     let mut present = FxHashSet::default();
-    let mut draining = BTreeSet::new();
+    let (mut draining, mut ending) = (BTreeSet::new(), BTreeSet::new());
     for connection in looked.connections {
         let Ok(flow) = FlowKey::try_from(&connection.flow) else { continue };
         present.insert(flow);
@@ -180,8 +180,9 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
             && let Some(rule) = tables.receive.get_mut(tunnel)
         {
             rule.socket_seen = true;
-            if !connection.time_wait && rules.leaving().contains(&rule.protocol_address) {
-                draining.extend(is_ours(rules, looked, &flow).then_some(rule.protocol_address));
+            if rules.leaving().contains(&rule.protocol_address) && is_ours(rules, looked, &flow) {
+                let of = if connection.time_wait { &mut ending } else { &mut draining };
+                of.insert(rule.protocol_address);
             }
         }
         if !connection.time_wait && is_ours(rules, looked, &flow) && rules.flow(&flow).is_none() {
@@ -201,10 +202,10 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
             gone.push(flow.rule());
         }
     }
-    let leaving: Vec<_> = rules.leaving().difference(&draining).copied().collect();
-    for address in gone.into_iter().chain(leaving) {
+    for address in gone {
         rules.remove(&address, now, tables);
     }
+    rules.let_go(&draining, &ending, now, tables);
 }
 
 /// Whether a connection's packets come through this symbol: its local address is the port's, or it was accepted through

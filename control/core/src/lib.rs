@@ -20,6 +20,7 @@
 //! | `memberships` | multicast groups |
 //! | `addresses` | what programs put on symbols, for their ports |
 //! | `looks` | when to look at the sockets again |
+//! | [`way_back`] | by which ways the answers to a symbol's clients leave |
 //! | `routes` | the kernel's routes, and what relays were told of them |
 #![forbid(unsafe_code)]
 
@@ -51,6 +52,7 @@ pub mod seen;
 pub mod show;
 mod symbol;
 mod symbol_rules;
+pub mod way_back;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
@@ -60,3 +62,4 @@ pub use exposure::Exposure;
 pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
 pub use routes::{RoutesConfig, VerifyRow};
+pub use way_back::{Ground, WayBack};

@@ -17,10 +17,19 @@
 //! | multicast, broadcast | nothing: answers from anyone are for a listener rule, which a look finds |
 
 use crate::flow::FlowKey;
-use frames::inet::{EchoKind, Layer3, PacketView, TcpFlags, Transport};
+use frames::inet::{EchoKind, Layer3, PacketView, Transport};
 
 /// The flow that has to be covered by a rule for the answers to a packet, if any.
 pub(crate) fn return_path(view: &PacketView) -> Option<FlowKey> {
+    let Layer3::Ip(ip) = view.layer3 else { return None };
+    match ip.transport {
+        Transport::Ports { tcp, .. } if tcp.resets() => None,
+        _ => conversation(view),
+    }
+}
+
+/// The flow that a packet is of, if it is one that has answers.
+pub(crate) fn conversation(view: &PacketView) -> Option<FlowKey> {
     let Layer3::Ip(ip) = view.layer3 else { return None };
     let unicast = !view.destination.is_multicast() && !ip.destination.is_multicast();
     let flow = |local_port, remote_port| FlowKey {
@@ -32,7 +41,6 @@ pub(crate) fn return_path(view: &PacketView) -> Option<FlowKey> {
     };
     match ip.transport {
         Transport::Ports { .. } if ip.source.is_unspecified() || !unicast => None,
-        Transport::Ports { tcp, .. } if tcp.contains(TcpFlags::RST) => None,
         Transport::Ports { source, destination, .. } => Some(flow(source, destination)),
         Transport::Echo { kind: EchoKind::Request, id } if unicast => Some(flow(id, 0)),
         Transport::Echo { .. }

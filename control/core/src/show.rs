@@ -37,6 +37,8 @@ pub struct PortRow {
     /// `up`, `no-carrier`, `down` or `absent`.
     pub state: String,
     pub addresses: Vec<String>,
+    /// The relay's own routes by it; none if there are none.
+    pub ways_out: Option<Vec<String>>,
 }
 
 /// A symbol.
@@ -194,6 +196,7 @@ impl PortRow {
             mtu: attributes.mtu,
             state: attributes.state().to_owned(),
             addresses: attributes.address_texts(),
+            ways_out: attributes.way_out_texts(),
         })
     }
 }

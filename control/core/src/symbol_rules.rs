@@ -14,7 +14,8 @@
 
 use crate::flow::FlowKey;
 use crate::receive_table::ReceiveTable;
-use crate::rule::{Rule, RuleState, Told};
+use crate::rule::{Resets, Rule, RuleState, Told};
+use core::time::Duration;
 use frames::message::{Message, RuleAdd, RuleDelete};
 use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, Time};
@@ -38,6 +39,9 @@ pub(crate) const WEIGHT: u16 = 100;
 pub(crate) fn drains(listener: &ProtocolAddress) -> bool {
     matches!(listener, ProtocolAddress::Listener { protocol: 6, .. })
 }
+
+/// How long a listener stays for the last packets of connections in `TIME_WAIT`: until the second look.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What all symbols share: the receive table, and messages on their way into the link.
 #[derive(Debug)]
@@ -79,6 +83,8 @@ pub(crate) struct SymbolRules {
     index: FxHashMap<ProtocolAddress, UpTunnel>,
     /// Listeners whose socket is gone. Their connections have yet to be looked at, or are alive still.
     leaving: BTreeSet<ProtocolAddress>,
+    /// Since when leaving listeners have had no connection but what is in `TIME_WAIT`.
+    quiet: BTreeMap<ProtocolAddress, Time>,
     /// Share of new flows among the controls with the same listener.
     weight: u16,
     /// Flows that went because the table was full.
@@ -95,6 +101,7 @@ impl SymbolRules {
             flows: BTreeMap::new(),
             index: FxHashMap::default(),
             leaving: BTreeSet::new(),
+            quiet: BTreeMap::new(),
             weight,
             evicted: 0,
         }
@@ -152,17 +159,57 @@ impl SymbolRules {
     /// from now on. Returns whether that is news.
     pub(crate) fn leave(&mut self, listener: ProtocolAddress, tables: &mut Tables) -> bool {
         let is_news = self.leaving.insert(listener);
+        if let Some(rule) = self.index.get(&listener).and_then(|tunnel| tables.receive.get_mut(*tunnel)) {
+            rule.resets = Resets::None;
+        }
         if is_news && drains(&listener) {
             self.tell_weight(&listener, tables);
         }
         is_news
     }
 
+    /// Lets leaving listeners go that have no connection; `ending` have some that are in `TIME_WAIT`, whose last packets may
+    /// be under way.
+    pub(crate) fn let_go(
+        &mut self,
+        draining: &BTreeSet<ProtocolAddress>,
+        ending: &BTreeSet<ProtocolAddress>,
+        now: Time,
+        tables: &mut Tables,
+    ) {
+        self.quiet.retain(|listener, _| !draining.contains(listener));
+        let idle: Vec<_> = self.leaving.difference(draining).copied().collect();
+        for listener in idle {
+            let since = *self.quiet.entry(listener).or_insert(now);
+            if !ending.contains(&listener) || now - since >= LINGER {
+                self.remove(&listener, now, tables);
+            }
+        }
+    }
+
     /// The listener's socket is there (again).
     pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
+        if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel))
+            && rule.resets == Resets::Withheld
+        {
+            rule.resets = Resets::Meant;
+        }
         if self.leaving.remove(listener) && drains(listener) {
             self.tell_weight(listener, tables);
         }
+    }
+
+    /// Whether a refusal of this flow is to be withheld: a listener was seen where nobody listens. It is looked for then.
+    pub(crate) fn withholds(&self, flow: &FlowKey, tables: &mut Tables) -> bool {
+        let listener = self.covering_listener(flow, false, tables).filter(|_| self.flow(flow).is_none());
+        let rule = listener.and_then(|tunnel| tables.receive.get_mut(tunnel));
+        rule.is_some_and(|rule| {
+            let meant = rule.resets == Resets::Meant;
+            if !meant {
+                rule.resets = Resets::Withheld;
+            }
+            !meant
+        })
     }
 
     /// The state of a rule for `show`.
@@ -216,6 +263,7 @@ impl SymbolRules {
                 request: RequestId(0),
                 socket_seen: false,
                 passing: false,
+                resets: Resets::None,
                 last_used: now,
                 packets: 0,
                 bytes: 0,
@@ -236,6 +284,7 @@ impl SymbolRules {
     pub(crate) fn remove(&mut self, address: &ProtocolAddress, now: Time, tables: &mut Tables) {
         let Some(tunnel) = self.index.remove(address) else { return };
         self.leaving.remove(address);
+        self.quiet.remove(address);
         match FlowKey::try_from(address) {
             Ok(flow) => self.flows.remove(&flow),
             Err(()) => self.listeners.remove(address),

@@ -13,4 +13,4 @@ mod transport;
 pub use classify::{
     ArpOperation, EchoKind, Fragment, FragmentKey, IcmpInner, Ip, Layer3, PacketView, Transport, classify,
 };
-pub use transport::TcpFlags;
+pub use transport::{Tcp, TcpFlags};

@@ -5,7 +5,7 @@
 //! itself and never ends the session.
 //!
 //! One file per group of messages, each with its wire form, parsing, emitting and one-line text side by side:
-//! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
+//! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`PortRoute`] in `port_route.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
 //! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`, [`PortAddresses`] and
 //! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`, [`FlowsRequest`] and [`Flows`] in
 //! `flows.rs`.
@@ -18,6 +18,7 @@ mod kind;
 mod membership;
 mod notice;
 mod port;
+mod port_route;
 mod route;
 mod rule;
 mod status;
@@ -30,6 +31,7 @@ pub use kind::MessageType;
 pub use membership::{Group, Membership};
 pub use notice::Notice;
 pub use port::{PortRelease, PortReply, PortRequest, PortUpdate};
+pub use port_route::PortRoute;
 pub use route::{
     RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice,
 };

@@ -8,9 +8,9 @@ use frames::discovery::{Handshake, Hello, Mode, NAME_MAX, Protection, Role};
 use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use frames::message::{
     AddressReply, Flows, FlowsRequest, Group, LiveFlow, Membership, Message, Notice, PortAddress,
-    PortAddresses, PortAttributes, PortFlags, PortRelease, PortReply, PortRequest, PortUpdate, RouteAdd,
-    RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd, RuleDelete,
-    RuleReply, Status, TEXT_MAX, TunnelReply, TunnelRequest,
+    PortAddresses, PortAttributes, PortFlags, PortRelease, PortReply, PortRequest, PortRoute, PortUpdate,
+    RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd,
+    RuleDelete, RuleReply, Status, TEXT_MAX, TunnelReply, TunnelRequest,
 };
 use frames::protocol_address::{Family, Local};
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, RoutesDigest, Slice, TableDigest};
@@ -284,8 +284,9 @@ fn port_reply() -> impl Strategy<Value = Message<'static>> {
 }
 
 fn attributes() -> impl Strategy<Value = PortAttributes<'static>> {
-    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>(), mac(), name(), port_addresses()).prop_map(
-        |(generation, flags, mtu, speed, mac, name, addresses)| PortAttributes {
+    let lists = (port_addresses(), port_routes());
+    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>(), mac(), name(), lists).prop_map(
+        |(generation, flags, mtu, speed, mac, name, (addresses, routes))| PortAttributes {
             generation,
             flags: PortFlags::from_bits_retain(flags),
             mtu,
@@ -293,8 +294,21 @@ fn attributes() -> impl Strategy<Value = PortAttributes<'static>> {
             mac,
             name,
             addresses,
+            routes,
         },
     )
+}
+
+fn port_routes() -> impl Strategy<Value = &'static [PortRoute]> {
+    let prefix = ip().prop_flat_map(|address| {
+        let address = address.to_canonical();
+        let longest = if address.is_ipv4() { 32_u8 } else { 128 };
+        (0..=longest).prop_map(move |length| Prefix::new(address, length).expect("not beyond the longest"))
+    });
+    let route = (prefix, proptest::option::of(ip()), any::<bool>());
+    let gateway = |gateway: Option<IpAddr>| gateway.filter(|gateway| !gateway.is_unspecified());
+    let route = route.prop_map(move |(to, via, onlink)| PortRoute::new(to, gateway(via), onlink));
+    proptest::collection::vec(route, 0..5).prop_map(leak)
 }
 
 fn port_addresses() -> impl Strategy<Value = &'static [PortAddress]> {

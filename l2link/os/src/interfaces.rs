@@ -3,6 +3,7 @@
 mod carrier;
 mod extra_macs;
 mod given;
+pub(crate) mod policy_rules;
 
 use crate::rtnetlink::Requests;
 use crate::{NetNs, SetupError, ethtool};

@@ -12,6 +12,7 @@
 //! | [`given`] | addresses that controls give to ports |
 //! | [`action`] | what the shell is asked to do, and what monitors are told |
 //! | [`port`] | the ports with their attributes |
+//! | [`ways_out`] | the relay's own routes by its ports |
 //! | [`show`] | the rows of `l2ctl show` |
 //! | [`police`] | limits of the rate of punts |
 //! | `session` | the controls' sessions, and what they say |
@@ -36,6 +37,7 @@ pub mod police;
 pub mod port;
 pub mod relay;
 pub mod show;
+pub mod ways_out;
 
 mod addresses;
 mod balance;
@@ -58,3 +60,4 @@ pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, 
 pub use given::GivenAddress;
 pub use port::PortState;
 pub use relay::{LinkVerdict, PortVerdict, Relay};
+pub use ways_out::{WayOut, WaysOut};

@@ -51,6 +51,8 @@ pub struct PortRow {
     pub given_addresses: Option<Vec<String>>,
     /// Addresses that controls want it to have in vain, each with its control and the reason; null if there are none.
     pub refused_addresses: Option<Vec<String>>,
+    /// The relay's own routes by it, which controls are told; null if there are none.
+    pub ways_out: Option<Vec<String>>,
 }
 
 /// A row of `show symbols`.
@@ -220,7 +222,10 @@ impl Relay {
         let text = |item: &PortAddress| format!("{}/{}", item.address(), item.prefix_length());
         let given = port.state.addresses.iter().filter(|item| item.is_given());
         let given: Vec<String> = given.map(text).collect();
+        let ways_out = port.state.routes.iter().map(ToString::to_string);
+        let ways_out: Vec<String> = ways_out.collect();
         PortRow {
+            ways_out: (!ways_out.is_empty()).then_some(ways_out),
             name: port.name().to_owned(),
             id: port.id.0,
             ifindex: port.state.ifindex,

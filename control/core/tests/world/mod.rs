@@ -303,7 +303,16 @@ impl RelayModel {
 
     pub(crate) fn attributes<'a>(&self, generation: u32, addresses: &'a [PortAddress]) -> PortAttributes<'a> {
         let mac = Mac([2, 0, 0, 0, 0, 9]);
-        PortAttributes { generation, flags: self.flags, mtu: 1500, speed: 0, mac, name: "eth1", addresses }
+        PortAttributes {
+            generation,
+            flags: self.flags,
+            mtu: 1500,
+            speed: 0,
+            mac,
+            name: "eth1",
+            addresses,
+            routes: &[],
+        }
     }
 
     pub(crate) fn send(&mut self, message: &Message<'_>) {

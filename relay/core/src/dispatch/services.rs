@@ -56,15 +56,13 @@ pub(super) struct ServiceKey {
 #[derive(Debug, Default)]
 pub(super) struct Services {
     services: FxHashMap<ServiceKey, Service>,
-    by_number: BTreeMap<u32, ServiceKey>,
-    next_number: u32,
+    /// The controls of servers.
+    owners: BTreeMap<ServerId, PeerId>,
     tables: Tables,
     pins: FxHashMap<FlowId, Pin>,
     tracks: Tracks,
     /// The newest request to a control for the flows of a rule.
     asked: BTreeMap<(PeerId, UpTunnel), RequestId>,
-    /// The newest request that was answered for a rule.
-    told: BTreeMap<(PeerId, UpTunnel), RequestId>,
     last_request: u32,
     /// Requests on their way out.
     requests: Vec<(PeerId, UpTunnel, RequestId)>,
@@ -86,9 +84,6 @@ struct Learning {
 
 #[derive(Debug, Default)]
 struct Service {
-    number: u32,
-    /// A flow of it was pinned.
-    pinned: bool,
     /// By the address in its 128-bit form; any is the unspecified address of its version.
     pools: BTreeMap<u128, Pool>,
 }
@@ -97,8 +92,8 @@ struct Service {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pin {
     server: ServerId,
-    /// [`Service::number`]
-    service: u32,
+    /// Of the rule whose reports sweep it.
+    tunnel: UpTunnel,
     /// The newest request when it was told or opened.
     request: u32,
 }
@@ -119,8 +114,7 @@ impl Services {
     /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
     pub(super) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
         let key = ServiceKey { port, protocol, local_port: ends.local.1 };
-        let service = self.services.get_mut(&key)?;
-        let pool = service.pool(ends.local.0)?;
+        let pool = self.services.get(&key)?.pool(ends.local.0)?;
         let flow = FlowId::new(port, protocol, ends.local, ends.remote);
         if protocol != TCP {
             let known = self.tracks.follow(&flow).and_then(|server| pool.share(server));
@@ -148,9 +142,8 @@ impl Services {
         let Share { server, target, .. } = *pool.choose(flow.hash())?;
         self.pins.remove(&flow);
         if self.pins.len() < PINS_MAX && (self.learning.is_some() || pool.moves(flow.hash())) {
-            let pin = Pin { server, service: service.number, request: self.last_request };
+            let pin = Pin { server, tunnel: target.tunnel, request: self.last_request };
             self.pins.insert(flow, pin);
-            service.pinned = true;
         }
         Some(target)
     }
@@ -167,19 +160,16 @@ impl Services {
             self.close(key, local);
             return;
         }
-        let service = self.services.entry(key).or_insert_with(|| {
-            self.next_number = self.next_number.wrapping_add(1);
-            self.by_number.insert(self.next_number, key);
-            Service { number: self.next_number, ..Service::default() }
-        });
+        self.owners.extend(candidates.iter().map(|candidate| (candidate.server, candidate.target.peer)));
+        let service = self.services.entry(key).or_default();
         if !service.pools.contains_key(&local) {
             let any = service.pools.get(&any_like(local)).map(|pool| pool.chooser().clone());
             let pool = service.pools.entry(local).or_default();
             any.into_iter().for_each(|chooser| pool.inherit(chooser));
         }
         let Some(pool) = service.pools.get_mut(&local) else { return };
-        let (known, before): (Vec<_>, _) =
-            (pool.shares().iter().map(|share| share.server).collect(), pool.chooser().clone());
+        let known: Vec<Target> = pool.shares().iter().map(|share| share.target).collect();
+        let before = pool.chooser().clone();
         let changed = pool.update(candidates, conflicts, &mut self.tables);
         if key.protocol != TCP {
             return;
@@ -195,7 +185,7 @@ impl Services {
         }
         let is_new = |share: &&Share| {
             let telling = is_shared || self.learning.is_some() || share.standing == Standing::Draining;
-            telling && !known.contains(&share.server)
+            telling && !known.contains(&share.target)
         };
         asked.extend(pool.shares().iter().filter(is_new).map(rules));
         asked.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
@@ -223,52 +213,35 @@ impl Services {
         if self.asked.get(&(peer, tunnel)) != Some(&request) {
             return;
         }
-        let Some(service) = self.services.get_mut(&key) else { return };
+        let Some(service) = self.services.get(&key) else { return };
         self.reported += flows.len();
         let learning = self.learning.is_some();
         for flow in flows.iter().filter(|flow| flow.local().1 == key.local_port) {
             let Some(pool) = service.pool(flow.local().0) else { continue };
             let id = FlowId::new(key.port, key.protocol, flow.local(), flow.remote());
-            let newer = |pin: &Pin| pin.server != server && pin.request >= request.0;
+            let pin = self.pins.get(&id);
             // As long as there are two tables, a flow is at home where both say so.
             let at_home =
                 pool.choose(id.hash()).is_some_and(|share| share.server == server) && !pool.moves(id.hash());
             if at_home && !learning {
-                if self.pins.get(&id).is_some_and(|pin| pin.server == server) {
+                if pin.is_some_and(|pin| pin.server == server) {
                     self.pins.remove(&id);
                 }
-            } else if self.pins.len() < PINS_MAX && !self.pins.get(&id).is_some_and(newer) {
-                self.pins.insert(id, Pin { server, service: service.number, request: request.0 });
-                service.pinned = true;
+            } else if self.pins.len() < PINS_MAX
+                && pin.is_none_or(|pin| pin.server == server || is_before(pin.request, request))
+            {
+                self.pins.insert(id, Pin { server, tunnel, request: request.0 });
             }
         }
         if last {
-            let number = service.number;
-            self.told.insert((peer, tunnel), request);
-            // A server may have several rules of the service, for both versions of IP or for several addresses. A pin is over
-            // when none of them has told its flow in its newest report.
-            let shares = service.pools.values().flat_map(Pool::shares);
-            let of_server = shares.filter(|share| share.server == server);
-            let rules: BTreeSet<_> =
-                of_server.map(|share| (share.target.peer, share.target.tunnel)).collect();
-            let told: Option<Vec<u32>> =
-                rules.iter().map(|rule| self.told.get(rule).map(|request| request.0)).collect();
-            let ages = told.into_iter().flatten().map(|told| (request.0.wrapping_sub(told), told));
-            if let Some((_, oldest)) = ages.max() {
-                let over = |pin: &Pin| {
-                    pin.service == number
-                        && pin.server == server
-                        && pin.request.wrapping_sub(oldest) > i32::MAX as u32
-                };
-                self.pins.retain(|_, pin| !over(pin));
-            }
+            let is_rules = |pin: &Pin| (pin.server, pin.tunnel) == (server, tunnel);
+            self.pins.retain(|_, pin| !is_rules(pin) || !is_before(pin.request, request));
             self.answered(key, peer, tunnel);
         }
     }
 
     /// A rule is gone: nobody waits for its flows.
     pub(super) fn forget(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
-        self.told.remove(&(peer, tunnel));
         self.answered(key, peer, tunnel);
     }
 
@@ -342,11 +315,14 @@ impl Services {
 
     /// Asks everybody whose flows may be pinned.
     fn ask_all(&mut self) {
-        let numbers: BTreeSet<u32> = self.pins.values().map(|pin| pin.service).collect();
-        let keys = numbers.iter().filter_map(|number| self.by_number.get(number));
-        let services = keys.filter_map(|key| self.services.get(key));
-        let shares = services.flat_map(|service| service.pools.values()).flat_map(Pool::shares);
-        let rules: BTreeSet<_> = shares.map(|share| (share.target.peer, share.target.tunnel)).collect();
+        let pools = self.services.values().flat_map(|service| service.pools.values());
+        let shares = pools.flat_map(Pool::shares);
+        let in_force: BTreeSet<_> = shares.map(|share| (share.server, share.target.tunnel)).collect();
+        // Whoever had the rules of the others has told the flows by its new ones.
+        self.pins.retain(|_, pin| in_force.contains(&(pin.server, pin.tunnel)));
+        let pinned: BTreeSet<_> = self.pins.values().map(|pin| (pin.server, pin.tunnel)).collect();
+        let owner = |(server, tunnel)| Some((*self.owners.get(&server)?, tunnel));
+        let rules: Vec<_> = pinned.into_iter().filter_map(owner).collect();
         rules.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
     }
 
@@ -386,12 +362,7 @@ impl Services {
         let Some(service) = self.services.get_mut(&key) else { return };
         service.pools.remove(&local);
         if service.pools.is_empty() {
-            let (number, pinned) = (service.number, service.pinned);
             self.services.remove(&key);
-            self.by_number.remove(&number);
-            if pinned {
-                self.pins.retain(|_, pin| pin.service != number);
-            }
         }
         self.settle(key);
     }
@@ -411,6 +382,11 @@ impl Service {
     fn until(&self) -> Option<Time> {
         self.pools.values().filter_map(|pool| pool.turnover.as_ref()?.until).min()
     }
+}
+
+/// Whether a request was made before another.
+fn is_before(request: u32, other: RequestId) -> bool {
+    request.wrapping_sub(other.0) > u32::MAX / 2
 }
 
 fn wide(address: IpAddr) -> u128 {

@@ -119,7 +119,8 @@ fn answer(dispatch: &mut Dispatch, live: &BTreeMap<u32, PeerId>) {
             return;
         }
         for asked in requests {
-            let owned = live.iter().filter(|(_, owner)| **owner == asked.0);
+            let live = live.iter().filter(|_| asked.1 == UpTunnel(1));
+            let owned = live.filter(|(_, owner)| **owner == asked.0);
             let flows: Vec<_> = owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
             let (first, second) = flows.split_at(flows.len() / 2);
             dispatch.report(asked, first, false);
@@ -128,11 +129,19 @@ fn answer(dispatch: &mut Dispatch, live: &BTreeMap<u32, PeerId>) {
     }
 }
 
+fn web(peer: u32) -> Rule {
+    let v4 = ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::V4), port: 80 };
+    Rule { weight: 100, ..rule(peer, 1, v4) }
+}
+
+/// Servers with a rule for each version of IP, as many programs have.
 fn with(servers: &[u32]) -> Dispatch {
     let mut dispatch = Dispatch::default();
     for peer in servers {
         dispatch.name(PeerId(*peer), &format!("control{peer}"));
-        let _ = dispatch.add(Rule { weight: 100, ..rule(*peer, 1, listener(80)) });
+        let _ = dispatch.add(web(*peer));
+        let v6 = ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::V6), port: 80 };
+        let _ = dispatch.add(Rule { weight: 100, ..rule(*peer, 1_000, v6) });
     }
     answer(&mut dispatch, &BTreeMap::new());
     dispatch
@@ -147,7 +156,7 @@ fn flows_stay_when_a_server_comes_before_and_after_the_reports() {
     let mut dispatch = with(&[1, 2]);
     let mut live = open_all(&mut dispatch, 0..1_000);
     dispatch.name(PeerId(3), "control3");
-    let _ = dispatch.add(Rule { weight: 100, ..rule(3, 1, listener(80)) });
+    let _ = dispatch.add(Rule { weight: 100, ..web(3) });
     let stays = |dispatch: &mut Dispatch, live: &BTreeMap<u32, PeerId>| {
         live.iter().all(|(n, peer)| followed(dispatch, *n).unwrap().peer == *peer)
     };
@@ -177,7 +186,7 @@ fn a_draining_server_keeps_its_flows_and_gets_no_other() {
     for others in [&[][..], &[2]] {
         let mut dispatch = with(&[&[1], others].concat());
         let live = open_all(&mut dispatch, 0..1_000);
-        let _ = dispatch.add(Rule { weight: 0, ..rule(1, 1, listener(80)) });
+        let _ = dispatch.add(Rule { weight: 0, ..web(1) });
         for _ in 0..2 {
             assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
             assert!(
@@ -206,7 +215,7 @@ fn a_dead_servers_flows_are_shared_out_at_once() {
 fn pins_of_flows_that_are_over_are_swept() {
     let mut dispatch = with(&[1]);
     let mut live = open_all(&mut dispatch, 0..1_000);
-    let _ = dispatch.add(Rule { weight: 100, ..rule(2, 1, listener(80)) });
+    let _ = dispatch.add(Rule { weight: 100, ..web(2) });
     answer(&mut dispatch, &live);
     assert!(dispatch.pinned() > 400);
     live.retain(|n, _| *n < 10);
@@ -269,7 +278,7 @@ fn a_flow_opened_between_two_tables_outlives_its_servers_report() {
 fn a_flow_that_begins_anew_leaves_a_draining_server() {
     let mut dispatch = with(&[1, 2]);
     let live = open_all(&mut dispatch, 0..100);
-    let _ = dispatch.add(Rule { weight: 0, ..rule(1, 1, listener(80)) });
+    let _ = dispatch.add(Rule { weight: 0, ..web(1) });
     answer(&mut dispatch, &live);
     let (n, _) = live.iter().find(|(_, peer)| **peer == PeerId(1)).unwrap();
     assert_eq!(followed(&mut dispatch, *n).unwrap().peer, PeerId(1));
@@ -284,7 +293,7 @@ fn a_relay_that_begins_anew_learns_who_has_which_flow() {
     let mut dispatch = Dispatch::new(&[], BTreeSet::from(names));
     for peer in [1, 2] {
         dispatch.name(PeerId(peer), &format!("control{peer}"));
-        let _ = dispatch.add(Rule { weight: 100, ..rule(peer, 1, listener(80)) });
+        let _ = dispatch.add(Rule { weight: 100, ..web(peer) });
         answer(&mut dispatch, &live);
         let right = |dispatch: &mut Dispatch| {
             live.iter().all(|(n, peer)| followed(dispatch, *n).is_none_or(|target| target.peer == *peer))

@@ -141,6 +141,7 @@ impl World {
             speed: 0,
             flags: flags | PortFlags::PRESENT,
             addresses: Vec::new(),
+            routes: Vec::new(),
         };
         self.ports.set_state(PortId(id), Some(state));
         self.fib.interfaces_changed(self.now);
@@ -178,6 +179,7 @@ fn ports() -> Ports {
             speed: 0,
             flags: PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER,
             addresses: Vec::new(),
+            routes: Vec::new(),
         };
         ports.set_state(PortId(id), Some(state));
     }

@@ -94,6 +94,7 @@ impl World {
                 speed: 0,
                 flags: PortFlags::UP | PortFlags::CARRIER,
                 addresses,
+                routes: Vec::new(),
             };
             changed |= self.ports.set_state(*port, (!self.absent.contains(port)).then_some(state));
         }

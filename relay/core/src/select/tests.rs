@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{PortConfig, Unmatched};
 use crate::port::PortState;
 use crate::rule::Rule;
-use frames::inet::{Fragment, TcpFlags};
+use frames::inet::{Fragment, Tcp};
 use frames::message::{Group, PortAddress, PortFlags};
 use frames::{Mac, PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
@@ -258,6 +258,7 @@ impl Tables {
             mtu: 1500,
             speed: 0,
             flags: PortFlags::UP | PortFlags::CARRIER,
+            routes: Vec::new(),
             addresses: vec![
                 PortAddress::new(address("192.0.2.1"), 24),
                 PortAddress::new(address("192.0.2.2"), 24),
@@ -320,7 +321,7 @@ fn tcp(source: &str, source_port: u16, destination: &str, destination_port: u16)
 }
 
 fn ports(source: u16, destination: u16) -> Transport {
-    Transport::Ports { source, destination, tcp: TcpFlags::empty() }
+    Transport::Ports { source, destination, tcp: Tcp::NONE }
 }
 
 fn ip(protocol: u8, transport: Transport, source: &str, destination: &str) -> PacketView {

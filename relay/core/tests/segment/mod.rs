@@ -335,6 +335,7 @@ pub(crate) fn port_state() -> PortState {
         mtu: 1500,
         speed: 0,
         flags: PortFlags::UP | PortFlags::CARRIER,
+        routes: Vec::new(),
         addresses: vec![
             PortAddress::new("192.0.2.1".parse().unwrap(), 24),
             PortAddress::new("2001:db8::1".parse().unwrap(), 64),
