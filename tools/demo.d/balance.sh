@@ -308,7 +308,7 @@ weight() {
     run relay l2ctl --socket $DIR/relay.sock peer weight "$1" "$2"
 }
 
-# Controls with a rule for a port, also those that get no new flow. Arguments: protocol, port
+# Controls with a rule for a port's listeners, also those that get no new flow. Arguments: protocol, port
 count_rules() {
     l2ctl --socket $DIR/relay.sock show rules --json | python3 -c "$RULES" "$1" "$2"
 }
@@ -329,7 +329,8 @@ RULES='
 import json, sys
 protocol, port = sys.argv[1], int(sys.argv[2])
 print(len({rule["control"] for rule in json.load(sys.stdin)
-           if (rule["protocol"], rule["port_number"]) == (protocol, port) and rule["state"] in ("active", "draining")}))
+           if (rule["protocol"], rule["port_number"], rule["remote"]) == (protocol, port, None)
+           and rule["state"] in ("active", "draining")}))
 '
 
 # ---------------------------------------------------------------------------------------------------------------------------
