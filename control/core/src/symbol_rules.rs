@@ -201,6 +201,11 @@ impl SymbolRules {
         }
     }
 
+    /// When the connections are to be looked at again because of a listener that stays for last packets only.
+    pub(crate) fn lingers_until(&self) -> Option<Time> {
+        self.quiet.values().min().map(|since| *since + LINGER)
+    }
+
     /// The listener's socket is there (again).
     pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
         if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel))
