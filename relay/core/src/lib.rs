@@ -41,6 +41,8 @@ pub mod ways_out;
 
 mod addresses;
 mod balance;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod dispatch;
 mod fragment;
 mod grant;

@@ -55,7 +55,9 @@ pub(super) struct ServiceKey {
 
 #[derive(Debug, Default)]
 pub(super) struct Services {
-    services: FxHashMap<ServiceKey, Service>,
+    pools: FxHashMap<PoolKey, Pool>,
+    /// The addresses of the pools of each service, in their 128-bit form.
+    locals: BTreeMap<ServiceKey, BTreeSet<u128>>,
     /// The controls of servers.
     owners: BTreeMap<ServerId, PeerId>,
     tables: Tables,
@@ -82,11 +84,8 @@ struct Learning {
     until: Option<Time>,
 }
 
-#[derive(Debug, Default)]
-struct Service {
-    /// By the address in its 128-bit form; any is the unspecified address of its version.
-    pools: BTreeMap<u128, Pool>,
-}
+/// A pool: of a service, and the address in its 128-bit form; any is the unspecified address of its version.
+type PoolKey = (ServiceKey, u128);
 
 /// A flow that stays with its server, whatever the table says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +113,7 @@ impl Services {
     /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
     pub(super) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
         let key = ServiceKey { port, protocol, local_port: ends.local.1 };
-        let pool = self.services.get(&key)?.pool(ends.local.0)?;
+        let pool = pool_of(&self.pools, key, ends.local.0)?;
         let flow = FlowId::new(port, protocol, ends.local, ends.remote);
         if protocol != TCP {
             let known = self.tracks.follow(&flow).and_then(|server| pool.share(server));
@@ -161,13 +160,13 @@ impl Services {
             return;
         }
         self.owners.extend(candidates.iter().map(|candidate| (candidate.server, candidate.target.peer)));
-        let service = self.services.entry(key).or_default();
-        if !service.pools.contains_key(&local) {
-            let any = service.pools.get(&any_like(local)).map(|pool| pool.chooser().clone());
-            let pool = service.pools.entry(local).or_default();
+        if !self.pools.contains_key(&(key, local)) {
+            let any = self.pools.get(&(key, any_like(local))).map(|pool| pool.chooser().clone());
+            let pool = self.pools.entry((key, local)).or_default();
             any.into_iter().for_each(|chooser| pool.inherit(chooser));
+            self.locals.entry(key).or_default().insert(local);
         }
-        let Some(pool) = service.pools.get_mut(&local) else { return };
+        let Some(pool) = self.pools.get_mut(&(key, local)) else { return };
         let known: Vec<Target> = pool.shares().iter().map(|share| share.target).collect();
         let before = pool.chooser().clone();
         let changed = pool.update(candidates, conflicts, &mut self.tables);
@@ -193,13 +192,13 @@ impl Services {
 
     /// The named addresses of a service, of the version of `any`.
     pub(super) fn named(&self, key: &ServiceKey, any: u128) -> Vec<u128> {
-        let pools = self.services.get(key).into_iter().flat_map(|service| service.pools.keys().copied());
-        pools.filter(|local| *local != any && any_like(*local) == any).collect()
+        let locals = self.locals.get(key).into_iter().flatten().copied();
+        locals.filter(|local| *local != any && any_like(*local) == any).collect()
     }
 
     /// The standing of a server's rule at an address.
     pub(super) fn standing(&self, key: &ServiceKey, local: u128, server: ServerId) -> Option<Standing> {
-        Some(self.services.get(key)?.pools.get(&local)?.share(server)?.standing)
+        Some(self.pools.get(&(*key, local))?.share(server)?.standing)
     }
 
     /// A control tells flows of a rule that listens at `key` for `server`.
@@ -213,11 +212,10 @@ impl Services {
         if self.asked.get(&(peer, tunnel)) != Some(&request) {
             return;
         }
-        let Some(service) = self.services.get(&key) else { return };
         self.reported += flows.len();
         let learning = self.learning.is_some();
         for flow in flows.iter().filter(|flow| flow.local().1 == key.local_port) {
-            let Some(pool) = service.pool(flow.local().0) else { continue };
+            let Some(pool) = pool_of(&self.pools, key, flow.local().0) else { continue };
             let id = FlowId::new(key.port, key.protocol, flow.local(), flow.remote());
             let pin = self.pins.get(&id);
             // As long as there are two tables, a flow is at home where both say so.
@@ -268,7 +266,7 @@ impl Services {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let learning = self.learning.as_ref().and_then(|learning| learning.until);
-        let turning = self.turning.iter().filter_map(|key| self.services.get(key)?.until()).min();
+        let turning = self.turning.iter().flat_map(|key| self.turnovers(key)).filter_map(|of| of.until).min();
         [learning, turning, self.sweep_at, self.tracks.poll_timeout()].into_iter().flatten().min()
     }
 
@@ -283,8 +281,8 @@ impl Services {
             self.end_learning();
         }
         for key in self.turning.clone() {
-            let Some(service) = self.services.get_mut(&key) else { continue };
-            for pool in service.pools.values_mut() {
+            for local in self.locals.get(&key).into_iter().flatten() {
+                let Some(pool) = self.pools.get_mut(&(key, *local)) else { continue };
                 let Some(turnover) = &mut pool.turnover else { continue };
                 if *turnover.until.get_or_insert(now + PATIENCE) <= now {
                     pool.turnover = None;
@@ -315,8 +313,7 @@ impl Services {
 
     /// Asks everybody whose flows may be pinned.
     fn ask_all(&mut self) {
-        let pools = self.services.values().flat_map(|service| service.pools.values());
-        let shares = pools.flat_map(Pool::shares);
+        let shares = self.pools.values().flat_map(Pool::shares);
         let in_force: BTreeSet<_> = shares.map(|share| (share.server, share.target.tunnel)).collect();
         // Whoever had the rules of the others has told the flows by its new ones.
         self.pins.retain(|_, pin| in_force.contains(&(pin.server, pin.tunnel)));
@@ -328,8 +325,8 @@ impl Services {
 
     fn answered(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
         self.asked.remove(&(peer, tunnel));
-        let pools = self.services.get_mut(&key).into_iter().flat_map(|service| service.pools.values_mut());
-        for pool in pools {
+        for local in self.locals.get(&key).into_iter().flatten() {
+            let Some(pool) = self.pools.get_mut(&(key, *local)) else { continue };
             if let Some(turnover) = &mut pool.turnover {
                 turnover.waiting.remove(&(peer, tunnel));
                 if turnover.waiting.is_empty() {
@@ -343,10 +340,14 @@ impl Services {
 
     /// Notes whether a service still has an old table.
     fn settle(&mut self, key: ServiceKey) {
-        let turning = self.services.get(&key).is_some_and(|service| service.is_turning());
-        if !turning {
+        if self.turning.contains(&key) && self.turnovers(&key).next().is_none() {
             self.turning.remove(&key);
         }
+    }
+
+    fn turnovers(&self, key: &ServiceKey) -> impl Iterator<Item = &Turnover> {
+        let locals = self.locals.get(key).into_iter().flatten();
+        locals.filter_map(|local| self.pools.get(&(*key, *local))?.turnover.as_deref())
     }
 
     fn end_learning(&mut self) {
@@ -359,29 +360,21 @@ impl Services {
     }
 
     fn close(&mut self, key: ServiceKey, local: u128) {
-        let Some(service) = self.services.get_mut(&key) else { return };
-        service.pools.remove(&local);
-        if service.pools.is_empty() {
-            self.services.remove(&key);
+        self.pools.remove(&(key, local));
+        if let Some(locals) = self.locals.get_mut(&key) {
+            locals.remove(&local);
+            if locals.is_empty() {
+                self.locals.remove(&key);
+            }
         }
         self.settle(key);
     }
 }
 
-impl Service {
-    /// The pool that an address is served by.
-    fn pool(&self, local: IpAddr) -> Option<&Pool> {
-        let local = wide(local);
-        self.pools.get(&local).or_else(|| self.pools.get(&any_like(local)))
-    }
-
-    fn is_turning(&self) -> bool {
-        self.pools.values().any(|pool| pool.turnover.is_some())
-    }
-
-    fn until(&self) -> Option<Time> {
-        self.pools.values().filter_map(|pool| pool.turnover.as_ref()?.until).min()
-    }
+/// The pool that an address is served by.
+fn pool_of(pools: &FxHashMap<PoolKey, Pool>, key: ServiceKey, local: IpAddr) -> Option<&Pool> {
+    let local = wide(local);
+    pools.get(&(key, local)).or_else(|| pools.get(&(key, any_like(local))))
 }
 
 /// Whether a request was made before another.
