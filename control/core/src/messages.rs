@@ -132,7 +132,10 @@ impl Control {
             | Message::RouteDelete(_)
             | Message::RoutesBegin(_)
             | Message::RoutesEnd(_)
-            | Message::RoutesDigestRequest(_) => self.drops.drop(DropReason::BadMessage),
+            | Message::RoutesDigestRequest(_)
+            | Message::TranslationRequest(_)
+            | Message::TranslationReply(_)
+            | Message::TranslatedRuleAdd(_) => self.drops.drop(DropReason::BadMessage),
             Message::AddressReply(reply) => self.handle_address_reply(peer, &reply),
             Message::RouteReply(_) | Message::RoutesDone(_) | Message::RoutesDigestReply(_) => {
                 let Some(relay) = self.relay_of(peer) else { return };

@@ -7,7 +7,8 @@
 //! One file per group of messages, each with its wire form, parsing, emitting and one-line text side by side:
 //! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
 //! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`, [`PortAddresses`] and
-//! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`.
+//! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`, [`TranslationRequest`] to
+//! [`TranslatedRuleAdd`] in `translation.rs`.
 
 mod addressing;
 mod attributes;
@@ -19,6 +20,7 @@ mod port;
 mod route;
 mod rule;
 mod status;
+mod translation;
 mod tunnel;
 
 pub use addressing::{AddressReply, PortAddresses};
@@ -33,6 +35,7 @@ pub use route::{
 pub(crate) use route::{RouteKeyWire, TableDigestWire};
 pub use rule::{RuleAdd, RuleDelete, RuleReply};
 pub use status::Status;
+pub use translation::{TranslatedRuleAdd, Translation, TranslationReply, TranslationRequest};
 pub use tunnel::{TunnelReply, TunnelRequest};
 
 use crate::session::Stream;
@@ -151,6 +154,12 @@ pub enum Message<'a> {
     RoutesDigestRequest(RoutesSlice),
     /// `ROUTES_DIGEST_REPLY`
     RoutesDigestReply(RoutesDigestReply),
+    /// `TRANSLATION_REQUEST`
+    TranslationRequest(TranslationRequest),
+    /// `TRANSLATION_REPLY`
+    TranslationReply(TranslationReply<'a>),
+    /// `TRANSLATED_RULE_ADD`
+    TranslatedRuleAdd(TranslatedRuleAdd),
 }
 
 impl<'a> Message<'a> {
@@ -182,6 +191,9 @@ impl<'a> Message<'a> {
             Self::RoutesEnd(_) => MessageType::ROUTES_END,
             Self::RoutesDigestRequest(_) => MessageType::ROUTES_DIGEST_REQUEST,
             Self::RoutesDigestReply(_) => MessageType::ROUTES_DIGEST_REPLY,
+            Self::TranslationRequest(_) => MessageType::TRANSLATION_REQUEST,
+            Self::TranslationReply(_) => MessageType::TRANSLATION_REPLY,
+            Self::TranslatedRuleAdd(_) => MessageType::TRANSLATED_RULE_ADD,
         }
     }
 
@@ -204,7 +216,10 @@ impl<'a> Message<'a> {
             | Self::RuleDeleted(_)
             | Self::RulesEnd
             | Self::MembershipAdd(_)
-            | Self::MembershipDelete(_) => Stream::Rules,
+            | Self::MembershipDelete(_)
+            | Self::TranslationRequest(_)
+            | Self::TranslationReply(_)
+            | Self::TranslatedRuleAdd(_) => Stream::Rules,
             Self::RouteAdd(_)
             | Self::RouteDelete(_)
             | Self::RouteReply(_)
@@ -250,6 +265,9 @@ impl<'a> Message<'a> {
             MessageType::ROUTES_END => Self::RoutesEnd(RoutesSlice::parse(body)?),
             MessageType::ROUTES_DIGEST_REQUEST => Self::RoutesDigestRequest(RoutesSlice::parse(body)?),
             MessageType::ROUTES_DIGEST_REPLY => Self::RoutesDigestReply(RoutesDigestReply::parse(body)?),
+            MessageType::TRANSLATION_REQUEST => Self::TranslationRequest(TranslationRequest::parse(body)?),
+            MessageType::TRANSLATION_REPLY => Self::TranslationReply(TranslationReply::parse(body)?),
+            MessageType::TRANSLATED_RULE_ADD => Self::TranslatedRuleAdd(TranslatedRuleAdd::parse(body)?),
             MessageType(other) => return Err(ParseError::MessageType(other)),
         })
     }
@@ -299,6 +317,9 @@ impl<'a> Message<'a> {
                 message.emit(writer)
             }
             Self::RoutesDigestReply(message) => message.emit(writer),
+            Self::TranslationRequest(message) => message.emit(writer),
+            Self::TranslationReply(message) => message.emit(writer),
+            Self::TranslatedRuleAdd(message) => message.emit(writer),
         }
     }
 }
@@ -329,6 +350,9 @@ impl fmt::Display for Message<'_> {
                 write!(f, " {message}")
             }
             Self::RoutesDigestReply(message) => write!(f, " {message}"),
+            Self::TranslationRequest(message) => write!(f, " {message}"),
+            Self::TranslationReply(message) => write!(f, " {message}"),
+            Self::TranslatedRuleAdd(message) => write!(f, " {message}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use frames::message::{
     AddressReply, Group, Membership, Message, Notice, PortAddress, PortAddresses, PortAttributes, PortFlags,
     PortRelease, PortReply, PortRequest, PortUpdate, RouteAdd, RouteDelete, RouteNexthop, RouteReply,
     RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd, RuleDelete, RuleReply, Status, TEXT_MAX,
-    TunnelReply, TunnelRequest,
+    TranslatedRuleAdd, Translation, TranslationReply, TranslationRequest, TunnelReply, TunnelRequest,
 };
 use frames::protocol_address::{Family, Local};
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, RoutesDigest, Slice, TableDigest};
@@ -138,7 +138,7 @@ fn piece() -> impl Strategy<Value = Piece<'static>> {
 
 /// Any message that a correct sender may send.
 pub(crate) fn message() -> impl Strategy<Value = Message<'static>> {
-    prop_oneof![link_message(), route_message()]
+    prop_oneof![link_message(), route_message(), translation_message()]
 }
 
 fn link_message() -> impl Strategy<Value = Message<'static>> {
@@ -183,6 +183,26 @@ fn link_message() -> impl Strategy<Value = Message<'static>> {
             Message::AddressReply(AddressReply { port, address, status: Status(status), text })
         }),
     ]
+}
+
+fn translation_message() -> impl Strategy<Value = Message<'static>> {
+    prop_oneof![
+        (request(), symbol(), port(), translation()).prop_map(|(request, symbol, port, translation)| {
+            Message::TranslationRequest(TranslationRequest { request, symbol, port, translation })
+        }),
+        (request(), symbol(), any::<u16>(), text()).prop_map(|(request, symbol, status, text)| {
+            Message::TranslationReply(TranslationReply { request, symbol, status: Status(status), text })
+        }),
+        (rule(), translation()).prop_map(|(rule, translation)| Message::TranslatedRuleAdd(
+            TranslatedRuleAdd { rule, translation }
+        )),
+    ]
+}
+
+/// Two addresses of one version.
+fn translation() -> impl Strategy<Value = Translation> {
+    prop_oneof![(ip4(), ip4()), (ip6(), ip6())]
+        .prop_map(|(virtual_address, control_address)| Translation { virtual_address, control_address })
 }
 
 fn route_message() -> impl Strategy<Value = Message<'static>> {
@@ -293,9 +313,18 @@ fn port_address() -> impl Strategy<Value = PortAddress> {
 }
 
 fn rule_add() -> impl Strategy<Value = Message<'static>> {
+    rule().prop_map(Message::RuleAdd)
+}
+
+fn rule() -> impl Strategy<Value = RuleAdd> {
     (request(), symbol(), port(), up_tunnel(), any::<u16>(), protocol_address()).prop_map(
-        |(request, symbol, port, tunnel, weight, protocol_address)| {
-            Message::RuleAdd(RuleAdd { request, symbol, port, tunnel, weight, protocol_address })
+        |(request, symbol, port, tunnel, weight, protocol_address)| RuleAdd {
+            request,
+            symbol,
+            port,
+            tunnel,
+            weight,
+            protocol_address,
         },
     )
 }

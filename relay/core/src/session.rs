@@ -130,7 +130,10 @@ impl Relay {
             | Message::AddressReply(_)
             | Message::RouteReply(_)
             | Message::RoutesDone(_)
-            | Message::RoutesDigestReply(_) => self.drop(DropReason::BadMessage),
+            | Message::RoutesDigestReply(_)
+            | Message::TranslationRequest(_)
+            | Message::TranslationReply(_)
+            | Message::TranslatedRuleAdd(_) => self.drop(DropReason::BadMessage),
             Message::PortAddresses(addresses) => self.port_addresses(peer, &addresses),
             Message::RouteAdd(add) => self.fib.add(peer, &add, &self.ports),
             Message::RouteDelete(delete) => self.fib.delete(peer, delete.key, delete.request.0),
