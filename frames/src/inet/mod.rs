@@ -1,15 +1,23 @@
 //! The outside world's packets as classification sees them: one pass over the headers of an Ethernet frame gives
-//! everything that the relay's dispatch table and the control's send path ask for.
+//! everything that the relay's dispatch table and the control's send path ask for. [`translate`] changes an address,
+//! [`Segments`] cuts super-packets, [`Fragments`] and [`too_big`] are for packets that do not fit their way.
 
 mod arp;
+mod checksum;
 mod classify;
 mod datagram;
 mod display;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod path;
+mod segments;
+mod translate;
 mod transport;
 
 pub use classify::{
     ArpOperation, EchoKind, Fragment, FragmentKey, IcmpInner, Ip, Layer3, PacketView, Transport, classify,
 };
+pub use path::{Fragments, too_big};
+pub use segments::Segments;
+pub use translate::{End, NotTranslatable, addresses, translate};
