@@ -3,6 +3,7 @@
 mod carrier;
 mod extra_macs;
 mod given;
+mod source_route;
 
 use crate::rtnetlink::Requests;
 use crate::{NetNs, SetupError, ethtool};

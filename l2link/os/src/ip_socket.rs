@@ -1,0 +1,93 @@
+//! [`IpSocket`]: whole IP packets, sent as the machine's own.
+//!
+//! # Theory of operation
+//!
+//! A raw socket whose packets bring their header (`IP_HDRINCL`, raw(7)) gives them to the kernel as if a local program had
+//! made them: its routes, policy rules, neighbors and output filters decide, and the time to live stays. Packets written
+//! to a TUN device would be *forwarded*: forwarding would have to be on, filters for transit would apply, and a local
+//! source address counts as a forgery (`accept_local`, `rp_filter`). A socket leaves nothing behind.
+//!
+//! The socket is bound to the source address, so that policy rules see it when the route is looked up. Its protocol number
+//! is 255, of which it receives nothing. What such a socket does not do: cut super-packets, complete checksums, or cut
+//! packets that are larger than the interface (`EMSGSIZE`); that is the caller's.
+
+use crate::IfIndex;
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
+
+/// Sends packets from one address.
+#[derive(Debug)]
+pub struct IpSocket {
+    socket: Socket,
+    source: IpAddr,
+    /// Of destinations that mean an interface's network only.
+    scope: IfIndex,
+}
+
+impl IpSocket {
+    /// Opens a socket for packets from `source`, which must be an address of this machine. Link-local destinations of
+    /// IPv6 are on the network of the interface `scope`.
+    ///
+    /// # Errors
+    /// The kernel's, `EADDRNOTAVAIL` for an address that is not there.
+    pub fn open(source: IpAddr, scope: IfIndex) -> io::Result<Self> {
+        let domain = if source.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let kind = Type::RAW.nonblocking().cloexec();
+        let socket = Socket::new(domain, kind, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
+            let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        }
+        Ok(Self { socket, source, scope })
+    }
+
+    /// Sends a whole packet to `destination`, which its header has too. Never waits.
+    ///
+    /// # Errors
+    /// The kernel's: `EMSGSIZE` if it is larger than the interface by which it would leave, `EAGAIN` or `ENOBUFS` if there
+    /// is no room.
+    pub fn send(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
+        self.socket.send_to(packet, &SockAddr::from(self.scoped(destination, 0))).map(|_| ())
+    }
+
+    /// The MTU of the way to `destination` as the kernel knows it.
+    ///
+    /// # Errors
+    /// The kernel's, `ENETUNREACH` if there is no way.
+    pub fn mtu_towards(&self, destination: IpAddr) -> io::Result<u32> {
+        let socket = UdpSocket::bind(SocketAddr::new(self.source, 0))?;
+        // Nothing is sent by it. Discard (RFC 863), as a port has to be said.
+        socket.connect(self.scoped(destination, 9))?;
+        let (level, option) = match destination {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+        };
+        let mut mtu: libc::c_int = 0;
+        let mut len = INT_LEN;
+        // SAFETY: `mtu` has `len` bytes, which live until the call returns, and any bytes are an integer.
+        let result = unsafe {
+            libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut mtu).cast(), &raw mut len)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        u32::try_from(mtu).map_err(io::Error::other)
+    }
+
+    fn scoped(&self, destination: IpAddr, port: u16) -> SocketAddr {
+        match destination {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                SocketAddrV6::new(v6, port, 0, self.scope.0).into()
+            }
+            other => SocketAddr::new(other, port),
+        }
+    }
+}
+
+/// As of the relay's other sockets: what some 100 super-packets need.
+const SEND_BUFFER: usize = 8 << 20;
+#[expect(clippy::cast_possible_truncation, reason = "the size of an integer")]
+const INT_LEN: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
