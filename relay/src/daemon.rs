@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::forwarding::Forwarding;
 use crate::interfaces::Interfaces;
+use crate::outlets::Outlets;
 use crate::ports::Ports;
 use crate::quiet::Quiet;
 use crate::remembered::Remembered;
@@ -35,6 +36,7 @@ pub(crate) struct Daemon {
     relay: Relay,
     wire: Wire,
     ports: Ports,
+    outlets: Outlets,
     interfaces: Interfaces,
     signals: Signals,
     api: ApiServer,
@@ -106,6 +108,7 @@ impl Daemon {
             relay,
             wire,
             ports,
+            outlets: Outlets::default(),
             interfaces,
             signals,
             api,
@@ -206,6 +209,7 @@ impl Daemon {
                     let deleted = self.interfaces.delete(&address);
                     self.address_changed(&address, deleted, now);
                 }
+                Action::ForgetSource(source) => self.outlets.forget(source),
                 Action::Tell(told) if self.api.monitored() => self.api.broadcast(&event(&told, now)),
                 Action::Tell(_) => {}
             }
@@ -319,6 +323,18 @@ impl Daemon {
                         LinkVerdict::Transmit { port, parcel } => {
                             if !self.ports.queue(port, parcel) {
                                 self.relay.handle_drops(DropReason::PortDown, 1);
+                            }
+                        }
+                        LinkVerdict::Route { outlet, parcel } => {
+                            let scope = self.ports.ifindex(outlet.port);
+                            let routed = self.outlets.send(&outlet, parcel, scope, now);
+                            self.relay.handle_drops(DropReason::PortTxFull, routed.full);
+                            self.relay.handle_drops(DropReason::PortTxError, routed.errors);
+                            if let Some((packet, mtu)) = routed.too_big {
+                                self.wire.make_room(&mut self.relay);
+                                let batch = &mut self.wire.batch;
+                                let told = self.relay.handle_too_big(&outlet, packet, mtu, now, batch);
+                                log::trace!(target: "relay::link", "larger than MTU {mtu}: {told:?}");
                             }
                         }
                         LinkVerdict::Consumed => {}

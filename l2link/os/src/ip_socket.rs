@@ -27,6 +27,17 @@ pub struct IpSocket {
     scope: IfIndex,
 }
 
+/// Why a packet was not sent.
+#[derive(Debug)]
+pub enum NotSent {
+    /// It is larger than the interface by which it would leave.
+    TooLarge,
+    /// There is no room for it now.
+    Full,
+    /// The kernel has no way for it, or a filter forbids it.
+    Refused(io::Error),
+}
+
 impl IpSocket {
     /// Opens a socket for packets from `source`, which must be an address of this machine. Link-local destinations of
     /// IPv6 are on the network of the interface `scope`.
@@ -47,10 +58,16 @@ impl IpSocket {
     /// Sends a whole packet to `destination`, which its header has too. Never waits.
     ///
     /// # Errors
-    /// The kernel's: `EMSGSIZE` if it is larger than the interface by which it would leave, `EAGAIN` or `ENOBUFS` if there
-    /// is no room.
-    pub fn send(&self, packet: &[u8], destination: IpAddr) -> io::Result<()> {
-        self.socket.send_to(packet, &SockAddr::from(self.scoped(destination, 0))).map(|_| ())
+    /// [`NotSent`].
+    pub fn send(&self, packet: &[u8], destination: IpAddr) -> Result<(), NotSent> {
+        match self.socket.send_to(packet, &SockAddr::from(self.scoped(destination, 0))) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(match error.raw_os_error() {
+                Some(libc::EMSGSIZE) => NotSent::TooLarge,
+                Some(libc::EAGAIN | libc::ENOBUFS) => NotSent::Full,
+                _ => NotSent::Refused(error),
+            }),
+        }
     }
 
     /// The MTU of the way to `destination` as the kernel knows it.

@@ -40,7 +40,7 @@ pub use capture_filter::CaptureFilter;
 pub use discard_watch::DiscardWatch;
 pub use error::SetupError;
 pub use interfaces::{Dad, IfIndex, InterfaceAddress, LinkInfo, Netlink};
-pub use ip_socket::IpSocket;
+pub use ip_socket::{IpSocket, NotSent};
 pub use mmsg::Sent;
 pub use monitor::Monitor;
 pub use netns::NetNs;

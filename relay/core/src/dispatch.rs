@@ -310,5 +310,6 @@ const fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+mod narrow;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@
 //! | `select` | whom a packet is for |
 //! | `fragment` | fragments follow their first |
 //! | `routes` | routes between link, table and shell |
+//! | [`translation`] | address symbols: translation instead of tunnels |
 //! | `addresses` | given addresses between link, table and shell |
 //! | `membership` | groups that programs joined |
 #![forbid(unsafe_code)]
@@ -48,6 +49,7 @@ mod select;
 mod session;
 mod symbol;
 mod transfer;
+pub mod translation;
 
 pub use action::{Action, Capture, Event};
 pub use config::{ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
@@ -55,3 +57,4 @@ pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, 
 pub use given::GivenAddress;
 pub use port::PortState;
 pub use relay::{LinkVerdict, PortVerdict, Relay};
+pub use translation::Outlet;

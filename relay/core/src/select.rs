@@ -23,11 +23,12 @@
 //! error goes the way of the packet that it is about, looked up in reverse: what that packet was from is local here.
 
 use crate::config::ETHERTYPE_ARP;
-use crate::dispatch::{Dispatch, FlowHash, Targets};
+use crate::dispatch::{Dispatch, FlowHash, Target, Targets};
 use crate::membership::Memberships;
 use crate::police::PuntClass;
 use crate::port::{Port, Ports};
 use crate::rule::{Key, any_like};
+use crate::translation::Translations;
 use core::net::IpAddr;
 use frames::inet::{ArpOperation, EchoKind, IcmpInner, Ip, Layer3, PacketView, Transport};
 use frames::protocol_address::{Family, Local};
@@ -39,6 +40,7 @@ pub(crate) struct Selector<'a> {
     pub(crate) ports: &'a Ports,
     pub(crate) dispatch: &'a Dispatch,
     pub(crate) memberships: &'a Memberships,
+    pub(crate) translations: &'a Translations,
     pub(crate) targets: &'a mut Targets,
 }
 
@@ -79,6 +81,7 @@ impl Selector<'_> {
                 let class = self.socket(port, ip)?;
                 self.copies(&Key::ip_protocol(port.id, ip.protocol, ip.destination));
                 self.copies(&Key::ip_protocol(port.id, ip.protocol, any_like(ip.destination)));
+                self.narrow(ip.destination);
                 class
             }
             Layer3::Other => {
@@ -151,12 +154,14 @@ impl Selector<'_> {
     /// The one control of a flow.
     fn unicast(&mut self, port: &Port, protocol: u8, local: (IpAddr, u16), remote: (IpAddr, u16)) {
         let flow = FlowHash::new(protocol, local, remote);
+        let takes = |target: &Target| self.translations.takes(target, local.0);
         let found = self
             .dispatch
             .choose(&Key::flow(port.id, protocol, local, remote), flow)
             .or_else(|| self.dispatch.choose(&Key::listener(port.id, protocol, local.0, local.1), flow))
             .or_else(|| {
-                self.dispatch.choose(&Key::listener(port.id, protocol, any_like(local.0), local.1), flow)
+                let any = Key::listener(port.id, protocol, any_like(local.0), local.1);
+                self.dispatch.choose_of(&any, flow, takes)
             });
         if let Some(target) = found {
             self.targets.push(target);
@@ -179,6 +184,13 @@ impl Selector<'_> {
     fn neighbors(&mut self, port: &Port) -> PuntClass {
         self.copies(&Key::ethertype(port.id, ETHERTYPE_ARP));
         PuntClass::Neighbor
+    }
+
+    /// Leaves out address symbols that have another virtual address.
+    fn narrow(&mut self, destination: IpAddr) {
+        if !self.translations.is_empty() {
+            self.targets.retain(|target| self.translations.takes(target, destination));
+        }
     }
 
     fn copies(&mut self, key: &Key) {

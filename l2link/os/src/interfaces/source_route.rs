@@ -81,9 +81,7 @@ impl Netlink {
             all.header.family = family;
             let answers = match self.requests.dump(&RouteNetlinkMessage::GetRule(all)) {
                 // A kernel without IPv6, or without policy routing, has no such rules.
-                Err(error)
-                    if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) =>
-                {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
                     continue;
                 }
                 answers => answers?,

@@ -236,6 +236,7 @@ struct Tables {
     ports: Ports,
     dispatch: Dispatch,
     memberships: Memberships,
+    translations: Translations,
     targets: Targets,
 }
 
@@ -269,6 +270,7 @@ impl Tables {
             ports,
             dispatch: Dispatch::default(),
             memberships: Memberships::default(),
+            translations: Translations::default(),
             targets: Targets::default(),
         }
     }
@@ -295,6 +297,7 @@ impl Tables {
             ports: &self.ports,
             dispatch: &self.dispatch,
             memberships: &self.memberships,
+            translations: &self.translations,
             targets: &mut self.targets,
         };
         if selector.is_for_port(port, &view) {
