@@ -4,11 +4,12 @@ use crate::api;
 use crate::config::Settings;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
-use crate::namespaces::{Namespace, Wanted};
+use crate::namespaces::{Namespace, Wanted, Watched};
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
+use crate::symbol_interface::Ways;
 use crate::symbols::{Adopted, Place, Symbols};
 use control_core::{Addressing, Config, Control, Failure};
 use core::time::Duration;
@@ -94,7 +95,12 @@ impl Daemon {
         let control = Control::new(config, link_config, seed::random()?, now);
         let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
             let (namespace, name) = control.seat_of(id)?;
-            Some((id, Place { namespace, name: name.to_owned(), gateways: symbol.gateways.clone() }))
+            let ways = Ways {
+                gateways: symbol.gateways.clone(),
+                virtual_address: symbol.core.translation.map(|translation| translation.virtual_address),
+                default_route: symbol.default_route,
+            };
+            Some((id, Place { namespace, name: name.to_owned(), ways }))
         });
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {
@@ -305,6 +311,7 @@ impl Daemon {
         // Those that could not be changed, and count as none, are there as well.
         self.symbols.remove_all(&mut self.namespaces, self.poll.registry(), now);
         self.symbols.keeper.dismiss();
+        self.namespaces.iter_mut().filter_map(Namespace::watched).for_each(Watched::sweep);
     }
 
     /// Leaves the ports and the interfaces to a successor. To the relay it is as if the daemon had been killed.
@@ -322,6 +329,7 @@ impl Daemon {
             self.control.handle_symbol_adopted(symbol, ifindex, carrier, now);
         }
         self.symbols.start_keeper(predecessor, registry, now);
+        self.namespaces.iter_mut().filter_map(Namespace::watched).for_each(Watched::sweep);
         self.act(now);
     }
 }

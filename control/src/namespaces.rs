@@ -11,6 +11,7 @@ use l2link_os::sockets::{
     DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Socket, SocketState, SocketTable,
 };
 use l2link_os::{Monitor, NetNs, Netlink, SetupError, clock};
+use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::collections::BTreeMap;
@@ -113,8 +114,10 @@ impl Watched {
         registry: &Registry,
     ) -> Result<Self, SetupError> {
         let netns = name.map_or_else(NetNs::current, NetNs::named)?;
+        let mut netlink = Netlink::open(&netns)?;
+        sweep(&mut netlink);
         let watched = Self {
-            netlink: Netlink::open(&netns)?,
+            netlink,
             sockets: SocketTable::open(&netns)?,
             closed: DestroyEvents::open(&netns)?,
             groups: MembershipTable::open(&netns)?,
@@ -140,6 +143,12 @@ impl Watched {
             register(bell, Source::Addresses(id))?;
         }
         Ok(watched)
+    }
+
+    /// Removes rules for packets from addresses whose interface is gone: the kernel keeps those of a daemon that was
+    /// killed.
+    pub(crate) fn sweep(&mut self) {
+        sweep(&mut self.netlink);
     }
 
     /// All open sockets.
@@ -197,6 +206,16 @@ impl Watched {
             remote: socket.remote.map(|remote| (remote.ip(), remote.port())),
         });
         Ok((sockets.collect(), overrun))
+    }
+}
+
+fn sweep(netlink: &mut Netlink) {
+    match netlink.sweep_source_rules() {
+        Ok(0) => {}
+        Ok(count) => info!(target: "control::symbol", "{count} routing rules of an earlier life are removed"),
+        Err(error) => {
+            warn!(target: "control::symbol", "looking for routing rules of an earlier life: {error}")
+        }
     }
 }
 

@@ -21,9 +21,20 @@ pub(crate) struct SymbolInterface {
     name: String,
     /// Name of its namespace; empty for the daemon's own.
     netns: String,
-    gateways: Vec<IpAddr>,
+    ways: Ways,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
     attributes: Attributes,
+}
+
+/// Where packets go by a symbol's interface.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ways {
+    /// Routers of an interface symbol, each for all that has no other route.
+    pub(crate) gateways: Vec<IpAddr>,
+    /// The address of an address symbol. What is sent from it leaves by the interface, and nobody there answers ARP.
+    pub(crate) virtual_address: Option<IpAddr>,
+    /// Whether by an address symbol all leaves that has no other route.
+    pub(crate) default_route: bool,
 }
 
 impl SymbolInterface {
@@ -32,7 +43,7 @@ impl SymbolInterface {
         netns: &NetNs,
         netlink: &mut Netlink,
         name: &str,
-        gateways: &[IpAddr],
+        ways: &Ways,
         attributes: &Attributes,
     ) -> Result<Self, SetupError> {
         let tap = Tap::create(netns, name)?;
@@ -54,13 +65,16 @@ impl SymbolInterface {
         netlink.set_mac(ifindex, attributes.mac).map_err(system("set the Ethernet address"))?;
         netlink.set_mtu(ifindex, attributes.mtu).map_err(system("set the MTU"))?;
         set_speed(netlink, name, attributes.speed);
+        if ways.virtual_address.is_some() {
+            netlink.set_no_arp(ifindex).map_err(system("switch off ARP"))?;
+        }
         netlink.set_up(ifindex, true).map_err(system("set up the interface"))?;
         let mut interface = Self {
             tap,
             ifindex,
             name: name.to_owned(),
             netns: netns.name().unwrap_or_default().to_owned(),
-            gateways: gateways.to_vec(),
+            ways: ways.clone(),
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
         };
         interface.set_addresses(netlink, &attributes.addresses);
@@ -73,7 +87,7 @@ impl SymbolInterface {
         netns: &NetNs,
         netlink: &mut Netlink,
         name: &str,
-        gateways: &[IpAddr],
+        ways: &Ways,
         kept: Kept,
     ) -> Result<(Self, bool), SetupError> {
         let system = |source| SetupError::system(format!("take over symbol {name}"), source);
@@ -88,7 +102,7 @@ impl SymbolInterface {
         let present = netlink.addresses(Some(link.ifindex)).map_err(system)?;
         let mut note = Note::parse(&kept.note);
         note.addresses.retain(|own| present.iter().any(|found| (found.address, found.prefix) == *own));
-        for former in note.gateways.iter().filter(|former| !gateways.contains(former)) {
+        for former in note.gateways.iter().filter(|former| !ways.gateways.contains(former)) {
             netlink.delete_default_route(link.ifindex, *former).map_err(system)?;
         }
         let interface = Self {
@@ -96,7 +110,7 @@ impl SymbolInterface {
             ifindex: link.ifindex,
             name: name.to_owned(),
             netns: kept.place.netns,
-            gateways: gateways.to_vec(),
+            ways: ways.clone(),
             attributes: Attributes {
                 generation: 0,
                 mac: link.mac.unwrap_or(Mac([0; 6])),
@@ -107,7 +121,7 @@ impl SymbolInterface {
                 given: Vec::new(),
             },
         };
-        interface.add_default_routes(netlink);
+        interface.add_routes(netlink);
         Ok((interface, link.carrier))
     }
 
@@ -122,13 +136,19 @@ impl SymbolInterface {
     pub(crate) fn device(&self) -> Device<'_> {
         let place = Place { netns: self.netns.clone(), interface: self.name.clone() };
         let note =
-            Note { addresses: self.attributes.addresses.clone(), gateways: self.gateways.clone() }.to_bytes();
+            Note { addresses: self.attributes.addresses.clone(), gateways: self.ways.gateways.clone() }
+                .to_bytes();
         Device { place, note, descriptor: self.tap.as_fd() }
     }
 
     /// Removes the interface at once, whoever else holds its device.
     pub(crate) fn remove(self, netns: &NetNs, netlink: &mut Netlink) {
         // One that was renamed or moved is left to the closing of its device: its number may be another one's here.
+        if let Some(source) = self.ways.virtual_address
+            && let Err(error) = netlink.unroute_source(self.ifindex, source)
+        {
+            warn!(target: "control::symbol", "symbol {}: removing its routes: {error}", self.name);
+        }
         let removed = match self.tap.stands_as(netns, &self.name) {
             Ok(true) => netlink.delete_link(self.ifindex),
             Ok(false) => Ok(()),
@@ -177,13 +197,22 @@ impl SymbolInterface {
         }
         if changed {
             // The kernel drops routes with the address that made their gateway reachable.
-            self.add_default_routes(netlink);
+            self.add_routes(netlink);
         }
         self.attributes.addresses = addresses.to_vec();
     }
 
-    fn add_default_routes(&self, netlink: &mut Netlink) {
-        for gateway in &self.gateways {
+    fn add_routes(&self, netlink: &mut Netlink) {
+        if let Some(source) = self.ways.virtual_address {
+            let routed = netlink.route_source(self.ifindex, source).and_then(|()| {
+                if self.ways.default_route { netlink.route_all(self.ifindex, source) } else { Ok(()) }
+            });
+            if let Err(error) = routed {
+                let name = &self.name;
+                warn!(target: "control::symbol", "symbol {name}: route what is sent from {source}: {error}");
+            }
+        }
+        for gateway in &self.ways.gateways {
             if let Err(error) = netlink.add_default_route(self.ifindex, *gateway) {
                 let name = &self.name;
                 warn!(target: "control::symbol", "symbol {name}: add a default route by way of {gateway}: {error}");

@@ -3,7 +3,7 @@
 use crate::keeper::{Device, SymbolKeeper};
 use crate::namespaces::{Namespace, Watched};
 use crate::source::Source;
-use crate::symbol_interface::SymbolInterface;
+use crate::symbol_interface::{SymbolInterface, Ways};
 use control_core::seen::{IfIndex, SymbolGroups};
 use control_core::{Attributes, Failure, NamespaceId};
 use core::net::IpAddr;
@@ -24,7 +24,7 @@ use std::os::fd::AsRawFd;
 pub(crate) struct Place {
     pub(crate) namespace: NamespaceId,
     pub(crate) name: String,
-    pub(crate) gateways: Vec<IpAddr>,
+    pub(crate) ways: Ways,
 }
 
 /// An interface of an earlier daemon that is a symbol's again.
@@ -90,7 +90,7 @@ impl Symbols {
     ) -> Result<Adopted, SetupError> {
         let Watched { netns, netlink, .. } = namespace.enter(registry, now)?;
         let (mut interface, carrier) =
-            SymbolInterface::adopt(netns, netlink, &place.name, &place.gateways, kept)?;
+            SymbolInterface::adopt(netns, netlink, &place.name, &place.ways, kept)?;
         let failed = |error| SetupError::system(format!("read symbol {}", place.name), error);
         let stale = interface.tap.discard().map_err(failed)?;
         watch(symbol, &interface, registry).map_err(failed)?;
@@ -133,7 +133,7 @@ impl Symbols {
         };
         let watched = namespace.enter(registry, now).map_err(failure)?;
         let (netns, netlink) = (&watched.netns, &mut watched.netlink);
-        let interface = SymbolInterface::create(netns, netlink, &place.name, &place.gateways, attributes);
+        let interface = SymbolInterface::create(netns, netlink, &place.name, &place.ways, attributes);
         let interface = interface.map_err(failure)?;
         watch(symbol, &interface, registry)
             .map_err(|error| failure(SetupError::system(format!("watch symbol {}", place.name), error)))?;

@@ -3,6 +3,7 @@
 use crate::Exposure;
 use crate::routes::RoutesConfig;
 use core::time::Duration;
+use frames::message::Translation;
 
 /// The control's part of the configuration.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub enum Addressing {
     Control,
 }
 
-/// One symbol of kind `interface`.
+/// One symbol.
 #[derive(Debug, Clone)]
 pub struct SymbolConfig {
     /// Name of the relay.
@@ -43,4 +44,7 @@ pub struct SymbolConfig {
     pub netns: Option<String>,
     /// Which programs the outside world may reach through it.
     pub exposure: Exposure,
+    /// Of a symbol of kind `address`, the address that it stands for and the control's own; `None` for one of kind
+    /// `interface`.
+    pub translation: Option<Translation>,
 }

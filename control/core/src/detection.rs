@@ -19,6 +19,7 @@ use crate::looks::Found;
 use crate::seen::{OpenSocket, OpenSockets};
 use crate::symbol::{Interface, Seat, Symbol};
 use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
+use crate::translation::can_reach;
 use crate::{Control, NamespaceId};
 use frames::ProtocolAddress;
 use frames::protocol_address::Local;
@@ -81,7 +82,12 @@ impl Control {
         let neighbors =
             self.symbols.iter().filter(|other| other.namespace == symbol.namespace && other.id != symbol.id);
         let others = neighbors.flat_map(Symbol::addresses).collect();
-        Some(Seat { interface, own: symbol.addresses().collect(), others })
+        let virtual_address = symbol.config.translation.map(|translation| translation.virtual_address);
+        let own = match virtual_address {
+            Some(address) => vec![address],
+            None => symbol.addresses().collect(),
+        };
+        Some(Seat { interface, own, others, virtual_address })
     }
 
     /// Whether a symbol's interface stands in the namespace.
@@ -100,9 +106,11 @@ pub(crate) fn desired(seat: &Seat, exposure: &Exposure, sockets: &[OpenSocket]) 
             ProtocolAddress::Flow { local, .. } => Local::Address(local),
             ProtocolAddress::EtherType(_) => Local::Any(frames::protocol_address::Family::Both),
         };
-        seat.reaches(local, socket.interface) && exposure.listens(&socket.address)
+        let fits = seat.virtual_address.is_none_or(|address| can_reach(address, &socket.address));
+        fits && seat.reaches(local, socket.interface) && exposure.listens(&socket.address)
     });
-    reached.map(|socket| socket.address).chain([NEIGHBORS]).collect()
+    let neighbors = seat.virtual_address.is_none().then_some(NEIGHBORS);
+    reached.map(|socket| socket.address).chain(neighbors).collect()
 }
 
 /// Makes the listener rules equal to `desired`, but for listeners that leave. `known` says that the connections have been
@@ -225,7 +233,7 @@ mod tests {
 
     #[test]
     fn twins_are_one_rule_until_the_last_is_gone() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1)), Tables::new(0));
+        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None), Tables::new(0));
         let twin = OpenSocket { address: raw(89), interface: None };
         for (sockets, there) in [(vec![twin, twin], true), (vec![twin], true), (vec![], false)] {
             let desired = desired(&seat(), &Exposure::standard(false), &sockets);
@@ -236,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_comes_back_stays() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1)), Tables::new(0));
+        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None), Tables::new(0));
         let http = tcp(Local::Any(Family::Both));
         let with = BTreeSet::from([http, NEIGHBORS]);
         reconcile(&mut rules, &with, true, Time(0), &mut tables);
@@ -251,7 +259,7 @@ mod tests {
     fn a_listener_to_which_nobody_spoke_goes_at_once() {
         let http = tcp(Local::Any(Family::Both));
         for (known, leaves) in [(true, false), (false, true)] {
-            let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1)), Tables::new(0));
+            let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None), Tables::new(0));
             reconcile(&mut rules, &BTreeSet::from([http, NEIGHBORS]), known, Time(0), &mut tables);
             reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), known, Time(0), &mut tables);
             assert_eq!((rules.contains(&http), rules.leaving().contains(&http)), (leaves, leaves));
@@ -260,7 +268,8 @@ mod tests {
 
     fn seat() -> Seat {
         let own = ["192.0.2.1", "2001:db8::1", "fe80::1"].map(|ip| ip.parse().unwrap()).to_vec();
-        Seat { interface: HERE, own, others: vec!["192.0.2.129".parse().unwrap()] }
+        let others = vec!["192.0.2.129".parse().unwrap()];
+        Seat { interface: HERE, own, others, virtual_address: None }
     }
 
     fn at(address: &str) -> Local {

@@ -16,6 +16,7 @@
 //! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
+//! | `translation` | address symbols: translation instead of tunnels |
 //! | `memberships` | multicast groups |
 //! | `addresses` | what programs put on symbols, for their ports |
 //! | `looks` | when to look at the sockets again |
@@ -49,12 +50,15 @@ pub mod seen;
 pub mod show;
 mod symbol;
 mod symbol_rules;
+mod translation;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
 pub use config::{Addressing, Config, SymbolConfig};
 pub use control::Control;
 pub use exposure::Exposure;
+pub use frames::message::Translation;
 pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
 pub use routes::{RoutesConfig, VerifyRow};
+pub use translation::default_control_address;
