@@ -5,7 +5,7 @@ mod golden;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use frames::Mac;
 use frames::data::OffloadHeader;
-use frames::inet::{End, Fragments, Segments, addresses, too_big, translate};
+use frames::inet::{End, Fragments, Obstacle, Segments, addresses, error_about, translate};
 use proptest::prelude::*;
 
 /// Bytes of a parcel before the IP packet.
@@ -92,9 +92,10 @@ proptest! {
 
     /// The error about a packet is a right one that goes back to its sender.
     #[test]
-    fn errors_about_large_packets(packet in packet(), mtu in 576..9000_u32) {
+    fn errors_about_packets(packet in packet(), mtu in proptest::option::of(576..9000_u32)) {
         let mut buffer = [0; 2000];
-        let length = too_big(&packet, mtu, Mac([2, 0, 0, 0, 0, 1]), &mut buffer).unwrap();
+        let obstacle = mtu.map_or(Obstacle::NoRoute, Obstacle::TooBig);
+        let length = error_about(&packet, obstacle, Mac([2, 0, 0, 0, 0, 1]), &mut buffer).unwrap();
         let error = &buffer[BEFORE..length];
         check(error);
         let (source, destination) = ends(&packet);
@@ -125,7 +126,7 @@ proptest! {
                 }
             }
         }
-        let _ = too_big(&bytes, 1280, Mac([0; 6]), &mut [0; 2000]);
+        let _ = error_about(&bytes, Obstacle::TooBig(1280), Mac([0; 6]), &mut [0; 2000]);
         let _ = Fragments::new(&bytes, 68).map(|mut fragments| fragments.write_next(&mut [0; 100]));
     }
 }

@@ -250,6 +250,39 @@ fn a_narrow_path_is_discovered(#[case] far_address: &str, #[case] address: &str)
     nginx.await_access(&format!("{far_address} - -"));
 }
 
+/// What the relay's own kernel finds out on the way: a route with a smaller MTU than its interface.
+#[rstest]
+#[case::v4("-4", FAR_V4, VIRTUAL_V4, CLIENT_V4, "198.51.100.0/24")]
+#[case::v6("-6", FAR_V6, VIRTUAL_V6, CLIENT_V6, "2001:db8:2::/64")]
+fn a_narrow_route_of_the_relay_is_discovered(
+    #[case] version: &str,
+    #[case] far: &str,
+    #[case] address: &str,
+    #[case] router: &str,
+    #[case] network: &str,
+) {
+    let Some(lab) = lab(Layout { far: true, ..Layout::default() }) else { return };
+    lab.relay_ns.ip(&[&format!("route add {network} via {router} mtu 1300")]);
+    let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80", "[::]:80"]);
+    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp :::80 active"]);
+    assert_eq!(download(lab.far.as_ref().unwrap(), address), "2000001");
+    let ping = lab.programs().run(&format!("ping {version} -M do -s 1400 -c 2 -i 0.2 -W 2 {far}"));
+    assert!(ping.to_string().contains("mtu") && ping.to_string().contains("1300"), "{ping}");
+}
+
+/// A way that there is not, and a neighbor that does not answer.
+#[rstest]
+#[case::no_route_v4("198.51.100.9", "Network is unreachable")]
+#[case::no_route_v6("2001:db8:9::9", "Network is unreachable")]
+#[case::no_neighbor_v4("192.0.2.99", "No route to host")]
+#[case::no_neighbor_v6("2001:db8:1::99", "No route to host")]
+fn a_program_hears_that_there_is_no_way(#[case] address: &str, #[case] words: &str) {
+    let Some(lab) = lab(Layout::default()) else { return };
+    let connect = format!("import socket\nsocket.create_connection(('{address}', 80), 8)");
+    let refused = lab.programs().run_python(&connect, &[]);
+    assert!(refused.stderr().contains(words), "{refused}");
+}
+
 /// Answers leave by the relay's routes: here by another port of the relay, which is narrower than the one of the request.
 #[rstest]
 #[case::v4("198.51.100.77", VIRTUAL_V4, CLIENT2_V4, PORT2_V4)]

@@ -1,13 +1,18 @@
 //! [`Outlets`]: what address symbols send, on its way out by the kernel's own routes.
 //!
 //! A socket for each virtual address, opened with its first packet. It takes whole packets only, so super-packets are cut here,
-//! checksums completed, and IPv4 packets that are larger than the interface by which they would leave cut, if they may be.
+//! checksums completed, and IPv4 packets that are larger than the interface by which they would leave cut, if they may be. By
+//! the same socket come the errors that the kernel makes later: it takes the packets for those of a program of the relay.
 
 use crate::complaint::Complaint;
+use crate::source::Source;
+use crate::wire::register;
+use frames::PortId;
 use frames::data::PARCEL_MAX;
-use frames::inet::{Fragments, Segments};
+use frames::inet::{Fragments, Obstacle, Segments};
 use l2link::Time;
 use l2link_os::{IfIndex, IpSocket, NotSent};
+use mio::Registry;
 use relay_core::Outlet;
 use std::collections::BTreeMap;
 use std::io;
@@ -16,10 +21,17 @@ use std::net::IpAddr;
 /// The sockets.
 #[derive(Debug)]
 pub(crate) struct Outlets {
-    sockets: BTreeMap<IpAddr, (IfIndex, IpSocket)>,
+    sockets: BTreeMap<IpAddr, Socket>,
     packet: Box<[u8]>,
     fragment: Box<[u8]>,
     complaint: Complaint,
+}
+
+#[derive(Debug)]
+struct Socket {
+    port: PortId,
+    scope: IfIndex,
+    socket: IpSocket,
 }
 
 /// What became of a parcel.
@@ -29,8 +41,8 @@ pub(crate) struct Routed<'a> {
     pub(crate) full: u64,
     /// Packets that the kernel refused.
     pub(crate) errors: u64,
-    /// A packet that is larger than its way, whose sender is to be told, and the MTU.
-    pub(crate) too_big: Option<(&'a [u8], u32)>,
+    /// A packet that does not come through, whose sender is to be told, and why.
+    pub(crate) stopped: Option<(&'a [u8], Obstacle)>,
 }
 
 /// What the kernel said of a packet.
@@ -38,7 +50,7 @@ enum Fate {
     Sent,
     Full,
     Refused,
-    TooBig(u32),
+    Stopped(Obstacle),
 }
 
 impl Default for Outlets {
@@ -54,11 +66,18 @@ impl Default for Outlets {
 
 impl Outlets {
     /// Sends the packets of a parcel. Link-local destinations are on the network of `scope`.
-    pub(crate) fn send(&mut self, outlet: &Outlet, parcel: &[u8], scope: IfIndex, now: Time) -> Routed<'_> {
+    pub(crate) fn send(
+        &mut self,
+        outlet: &Outlet,
+        parcel: &[u8],
+        scope: IfIndex,
+        registry: &Registry,
+        now: Time,
+    ) -> Routed<'_> {
         let refused = Routed { errors: 1, ..Routed::default() };
         let Ok(mut segments) = Segments::new(parcel) else { return refused };
         let Some(destination) = segments.destination() else { return refused };
-        let socket = match socket(&mut self.sockets, outlet.source, scope) {
+        let socket = match socket(&mut self.sockets, outlet, scope, registry) {
             Ok(socket) => socket,
             Err(error) => {
                 let text = format!("sending from {}: {error}", outlet.source);
@@ -73,14 +92,28 @@ impl Outlets {
                 Fate::Sent => {}
                 Fate::Full => routed.full += 1,
                 Fate::Refused => routed.errors += 1,
-                // The others of a super-packet are as large.
-                Fate::TooBig(mtu) => {
-                    routed.too_big = self.packet.get(..len).map(|packet| (packet, mtu));
+                // The others of a super-packet fare no better.
+                Fate::Stopped(obstacle) => {
+                    routed.stopped = self.packet.get(..len).map(|packet| (packet, obstacle));
                     break;
                 }
             }
         }
         routed
+    }
+
+    /// The next of the errors that the kernel sent to these addresses, with the port whose address it is.
+    pub(crate) fn next_error(&mut self, now: Time) -> Option<(PortId, &[u8])> {
+        for Socket { port, socket, .. } in self.sockets.values() {
+            match socket.next_error(&mut self.packet) {
+                Ok(Some(len)) => return Some((*port, self.packet.get(..len)?)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.complaint.warn("relay::port", format!("listening for errors: {error}"), now);
+                }
+            }
+        }
+        None
     }
 
     /// Nothing is sent from this address for now.
@@ -89,15 +122,20 @@ impl Outlets {
     }
 }
 
-fn socket(
-    sockets: &mut BTreeMap<IpAddr, (IfIndex, IpSocket)>,
-    source: IpAddr,
+fn socket<'a>(
+    sockets: &'a mut BTreeMap<IpAddr, Socket>,
+    outlet: &Outlet,
     scope: IfIndex,
-) -> io::Result<&IpSocket> {
-    if sockets.get(&source).is_none_or(|(of, _)| *of != scope) {
-        sockets.insert(source, (scope, IpSocket::open(source, scope)?));
+    registry: &Registry,
+) -> io::Result<&'a IpSocket> {
+    let fits = |known: &Socket| known.scope == scope && known.port == outlet.port;
+    if !sockets.get(&outlet.source).is_some_and(fits) {
+        let socket = IpSocket::open(outlet.source, scope)?;
+        register(registry, &socket, Source::OwnErrors)?;
+        sockets.insert(outlet.source, Socket { port: outlet.port, scope, socket });
     }
-    sockets.get(&source).map(|(_, socket)| socket).ok_or_else(|| io::ErrorKind::NotFound.into())
+    let found = sockets.get(&outlet.source).map(|known| &known.socket);
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn send(socket: &IpSocket, packet: &[u8], room: &mut [u8], destination: IpAddr) -> Fate {
@@ -106,7 +144,9 @@ fn send(socket: &IpSocket, packet: &[u8], room: &mut [u8], destination: IpAddr) 
         result => return fate(&result),
     }
     let Ok(mtu) = socket.mtu_towards(destination) else { return Fate::Refused };
-    let Some(mut fragments) = Fragments::new(packet, mtu) else { return Fate::TooBig(mtu) };
+    let Some(mut fragments) = Fragments::new(packet, mtu) else {
+        return Fate::Stopped(Obstacle::TooBig(mtu));
+    };
     while let Some(len) = fragments.write_next(room) {
         let fragment = room.get(..len).unwrap_or_default();
         let result = socket.send(fragment, destination);
@@ -121,6 +161,7 @@ fn fate(result: &Result<(), NotSent>) -> Fate {
     match result {
         Ok(()) => Fate::Sent,
         Err(NotSent::Full) => Fate::Full,
+        Err(NotSent::NoRoute) => Fate::Stopped(Obstacle::NoRoute),
         Err(NotSent::TooLarge | NotSent::Refused(_)) => Fate::Refused,
     }
 }

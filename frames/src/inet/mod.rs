@@ -1,6 +1,6 @@
 //! The outside world's packets as classification sees them: one pass over the headers of an Ethernet frame gives
 //! everything that the relay's dispatch table and the control's send path ask for. [`translate`] changes an address,
-//! [`Segments`] cuts super-packets, [`Fragments`] and [`too_big`] are for packets that do not fit their way.
+//! [`Segments`] cuts super-packets, [`Fragments`] and [`error_about`] are for packets that do not come through.
 
 mod arp;
 mod checksum;
@@ -18,6 +18,6 @@ mod transport;
 pub use classify::{
     ArpOperation, EchoKind, Fragment, FragmentKey, IcmpInner, Ip, Layer3, PacketView, Transport, classify,
 };
-pub use path::{Fragments, too_big};
+pub use path::{Fragments, Obstacle, error_about};
 pub use segments::Segments;
 pub use translate::{End, NotTranslatable, addresses, translate};

@@ -1,4 +1,4 @@
-//! Packets that are too large for their way: [`Fragments`] of those that may be cut, [`too_big`] for the others.
+//! Packets that do not come through: [`Fragments`] of those that may be cut, [`error_about`] the others.
 
 use super::segments::{header_checksum, put};
 use super::{checksum, icmp, ipv4, ipv6};
@@ -58,10 +58,19 @@ impl<'a> Fragments<'a> {
     }
 }
 
-/// Writes a parcel (offload header and Ethernet frame) to the front of `buffer`: the ICMP error by which a router says that
-/// an IP packet is too large for an MTU (RFC 1191, 4; RFC 4443, 3.2). It comes from where the packet went and goes to
-/// where it came from, by Ethernet to `station`. Gives its length; `None` if the packet is none, or the buffer too small.
-pub fn too_big(packet: &[u8], mtu: u32, station: Mac, buffer: &mut [u8]) -> Option<usize> {
+/// Why a packet does not come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It is larger than this MTU, and may not be cut.
+    TooBig(u32),
+    /// There is no route to its destination.
+    NoRoute,
+}
+
+/// Writes a parcel (offload header and Ethernet frame) to the front of `buffer`: the ICMP error by which a router says why an
+/// IP packet does not come through (RFC 792; RFC 1191, 4; RFC 4443, 3.1 and 3.2). It comes from where the packet went and goes
+/// to where it came from, by Ethernet to `station`. Gives its length; `None` if the packet is none, or the buffer too small.
+pub fn error_about(packet: &[u8], obstacle: Obstacle, station: Mac, buffer: &mut [u8]) -> Option<usize> {
     let is_v4 = match packet.first()? >> 4 {
         4 => true,
         6 => false,
@@ -87,8 +96,13 @@ pub fn too_big(packet: &[u8], mtu: u32, station: Mac, buffer: &mut [u8]) -> Opti
         put(out, ipv4::DESTINATION, packet.get(ipv4::SOURCE..)?.first_chunk::<4>()?)?;
         header_checksum(out)?;
         let icmp = out.get_mut(header..)?;
-        put(icmp, 0, &[UNREACHABLE, FRAGMENTATION_NEEDED])?;
-        put(icmp, 6, &u16::try_from(mtu).unwrap_or(u16::MAX).to_be_bytes())?;
+        match obstacle {
+            Obstacle::TooBig(mtu) => {
+                put(icmp, 0, &[UNREACHABLE, FRAGMENTATION_NEEDED])?;
+                put(icmp, 6, &u16::try_from(mtu).unwrap_or(u16::MAX).to_be_bytes())?;
+            }
+            Obstacle::NoRoute => put(icmp, 0, &[UNREACHABLE, NET_UNREACHABLE])?,
+        }
         let sum = !checksum::sum(icmp);
         put(icmp, 2, &sum.to_be_bytes())?;
     } else {
@@ -101,8 +115,13 @@ pub fn too_big(packet: &[u8], mtu: u32, station: Mac, buffer: &mut [u8]) -> Opti
         let length = checksum::sum(&u32::try_from(message).ok()?.to_be_bytes());
         let pseudo = checksum::add(addresses, checksum::add(length, u16::from(icmp::ICMPV6)));
         let icmp = out.get_mut(header..)?;
-        put(icmp, 0, &[PACKET_TOO_BIG])?;
-        put(icmp, 4, &mtu.to_be_bytes())?;
+        match obstacle {
+            Obstacle::TooBig(mtu) => {
+                put(icmp, 0, &[V6_PACKET_TOO_BIG])?;
+                put(icmp, 4, &mtu.to_be_bytes())?;
+            }
+            Obstacle::NoRoute => put(icmp, 0, &[V6_UNREACHABLE, V6_NO_ROUTE])?,
+        }
         let sum = !checksum::add(pseudo, checksum::sum(icmp));
         put(icmp, 2, &sum.to_be_bytes())?;
     }
@@ -124,6 +143,9 @@ const TTL: usize = 8;
 const NEXT_HEADER: usize = 6;
 /// RFC 792, RFC 1191.
 const UNREACHABLE: u8 = 3;
+const NET_UNREACHABLE: u8 = 0;
 const FRAGMENTATION_NEEDED: u8 = 4;
-/// RFC 4443, 3.2.
-const PACKET_TOO_BIG: u8 = 2;
+/// RFC 4443, 3.1 and 3.2.
+const V6_UNREACHABLE: u8 = 1;
+const V6_NO_ROUTE: u8 = 0;
+const V6_PACKET_TOO_BIG: u8 = 2;

@@ -1,4 +1,4 @@
-//! [`IpSocket`]: whole IP packets, sent as the machine's own.
+//! [`IpSocket`]: whole IP packets, sent as the machine's own, and what the kernel says to them.
 //!
 //! # Theory of operation
 //!
@@ -10,13 +10,17 @@
 //! The socket is bound to the source address, so that policy rules see it when the route is looked up. Its protocol number
 //! is 255, of which it receives nothing. What such a socket does not do: cut super-packets, complete checksums, or cut
 //! packets that are larger than the interface (`EMSGSIZE`); that is the caller's.
+//!
+//! What the kernel finds out behind the system call (a neighbor that does not answer) it says to the source by an ICMP error,
+//! as there is no socket of that connection here. A second socket hears these, and those of others too: the kernel counts
+//! what it says to itself as received by the interface that has the address, so that only the sender tells them apart.
 
 use crate::IfIndex;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Sends packets from one address.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct IpSocket {
     source: IpAddr,
     /// Of destinations that mean an interface's network only.
     scope: IfIndex,
+    /// Hears ICMP. The kernel takes any kind of socket for a datagram socket.
+    errors: UdpSocket,
 }
 
 /// Why a packet was not sent.
@@ -34,7 +40,9 @@ pub enum NotSent {
     TooLarge,
     /// There is no room for it now.
     Full,
-    /// The kernel has no way for it, or a filter forbids it.
+    /// There is no route to its destination.
+    NoRoute,
+    /// A filter forbids it, or something else is the matter.
     Refused(io::Error),
 }
 
@@ -52,7 +60,7 @@ impl IpSocket {
         if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
             let _ = socket.set_send_buffer_size(SEND_BUFFER);
         }
-        Ok(Self { socket, source, scope })
+        Ok(Self { socket, source, scope, errors: errors(source)? })
     }
 
     /// Sends a whole packet to `destination`, which its header has too. Never waits.
@@ -65,9 +73,33 @@ impl IpSocket {
             Err(error) => Err(match error.raw_os_error() {
                 Some(libc::EMSGSIZE) => NotSent::TooLarge,
                 Some(libc::EAGAIN | libc::ENOBUFS) => NotSent::Full,
+                Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => NotSent::NoRoute,
                 _ => NotSent::Refused(error),
             }),
         }
+    }
+
+    /// The next ICMP message that came to the source, from this machine or others: a whole IP packet at the front of `buffer`,
+    /// and its length. `None` if none waits.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn next_error(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let before = if self.source.is_ipv4() { 0 } else { IPV6_HEADER };
+        let room = buffer.get_mut(before..).unwrap_or_default();
+        let (len, from) = match self.errors.recv_from(room) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let (IpAddr::V6(from), IpAddr::V6(to)) = (from.ip(), self.source) {
+            // The kernel keeps the header of IPv6 to itself.
+            let length = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+            let begin = [0x60, 0, 0, 0, length[0], length[1], ICMPV6, HOPS];
+            let header = [&begin[..], &from.octets(), &to.octets()].concat();
+            buffer[..IPV6_HEADER].copy_from_slice(&header);
+        }
+        Ok(Some(before + len))
     }
 
     /// The MTU of the way to `destination` as the kernel knows it.
@@ -104,6 +136,26 @@ impl IpSocket {
     }
 }
 
+fn errors(source: IpAddr) -> io::Result<UdpSocket> {
+    let (domain, protocol) = match source {
+        IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+        IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(protocol))?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    Ok(socket.into())
+}
+
+impl AsRawFd for IpSocket {
+    /// That of the socket for errors: nothing else is ever to be read.
+    fn as_raw_fd(&self) -> RawFd {
+        self.errors.as_raw_fd()
+    }
+}
+
+const IPV6_HEADER: usize = 40;
+const ICMPV6: u8 = 58;
+const HOPS: u8 = 64;
 /// As of the relay's other sockets: what some 100 super-packets need.
 const SEND_BUFFER: usize = 8 << 20;
 #[expect(clippy::cast_possible_truncation, reason = "the size of an integer")]

@@ -16,17 +16,17 @@
 //! Several controls may have one virtual address, each with a control address of its own: that is how they share a service.
 //! A virtual address that the port loses makes its translation rest; packets up do not come then, and those down are dropped.
 //!
-//! What comes down is handed to the shell to be sent by the kernel's own routes ([`Outlet`]). A packet that does not fit its
-//! way comes back, and its sender gets the ICMP error that a router would send.
+//! What comes down is handed to the shell to be sent by the kernel's own routes ([`Outlet`]). If it does not come through, its
+//! sender gets the ICMP error that a router would send; those that the relay's own kernel makes go up like any from outside.
 
 use crate::action::Action;
 use crate::dispatch::Target;
 use crate::grant::Refusal;
 use crate::port::Ports;
-use crate::relay::{LinkVerdict, PortVerdict, Relay};
+use crate::relay::{LinkVerdict, OFFLOAD, PortVerdict, Relay};
 use core::net::IpAddr;
 use frames::data::{PARCEL_MAX, Tunnel};
-use frames::inet::{End, addresses, too_big, translate};
+use frames::inet::{End, Layer3, Obstacle, Transport, addresses, classify, error_about, translate};
 use frames::message::{
     Message, RuleAdd, Status, TranslatedRuleAdd, Translation, TranslationReply, TranslationRequest,
 };
@@ -148,7 +148,7 @@ fn outlet(
     }
     translate(parcel, End::Source, source, virtual_address).map_err(|_| DropReason::NotTranslated)?;
     entry.down.frames += 1;
-    entry.down.bytes += parcel.len().saturating_sub(crate::relay::OFFLOAD) as u64;
+    entry.down.bytes += parcel.len().saturating_sub(OFFLOAD) as u64;
     Ok(Outlet { source: virtual_address, port: entry.port, peer, symbol })
 }
 
@@ -304,12 +304,12 @@ impl Relay {
         Some(sent)
     }
 
-    /// A packet that came down does not fit its way, whose MTU is `mtu`: its sender is told. Write the batch afterwards.
-    pub fn handle_too_big(
+    /// A packet that came down does not come through: its sender is told, as a router would. Write the batch afterwards.
+    pub fn handle_obstacle(
         &mut self,
         outlet: &Outlet,
         packet: &[u8],
-        mtu: u32,
+        obstacle: Obstacle,
         now: Time,
         batch: &mut Batch,
     ) -> PortVerdict {
@@ -320,7 +320,7 @@ impl Relay {
         let station = self.ports.get(entry.port).map(|port| port.state.mac).unwrap_or_default();
         let mut scratch = core::mem::take(&mut self.translations.scratch);
         scratch.resize(PARCEL_MAX, 0);
-        let sent = match too_big(packet, mtu, station, &mut scratch) {
+        let sent = match error_about(packet, obstacle, station, &mut scratch) {
             None => Err(DropReason::NotTranslated),
             Some(len) => {
                 scratch.truncate(len);
@@ -331,6 +331,31 @@ impl Relay {
         };
         self.translations.scratch = scratch;
         sent.map_or_else(PortVerdict::Drop, |()| PortVerdict::Sent)
+    }
+
+    /// Somebody says something by ICMP to a virtual address of the port (`packet` is an IP packet). Errors of the relay's own
+    /// kernel go the way of those from outside, which come by the port. The batch must have room for a parcel.
+    pub fn handle_own_error(
+        &mut self,
+        port: PortId,
+        packet: &[u8],
+        now: Time,
+        batch: &mut Batch,
+    ) -> PortVerdict {
+        let Some(own) = self.ports.get(port) else { return PortVerdict::Drop(DropReason::PortDown) };
+        let (station, is_v4) = (own.state.mac, packet.first().is_some_and(|first| first >> 4 == 4));
+        let ethertype = if is_v4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+        let frame = [&station.0[..], &station.0, &ethertype, packet].concat();
+        let is_own_error = classify(&frame).is_ok_and(|view| match view.layer3 {
+            Layer3::Ip(ip) => {
+                matches!(ip.transport, Transport::IcmpError(_)) && self.ports.is_local(own, &ip.source)
+            }
+            Layer3::Arp { .. } | Layer3::Other => false,
+        });
+        if !is_own_error {
+            return PortVerdict::Drop(DropReason::NotForPort);
+        }
+        self.handle_port_parcel(port, &[&[0; OFFLOAD][..], &frame].concat(), now, batch)
     }
 }
 

@@ -3,7 +3,7 @@
 mod segment;
 
 use frames::data::Tunnel;
-use frames::inet::classify;
+use frames::inet::{Obstacle, classify};
 use frames::message::{
     Message, PortAddress, RuleAdd, Status, TranslatedRuleAdd, Translation, TranslationRequest,
 };
@@ -269,7 +269,8 @@ fn a_packet_that_does_not_fit_its_way_is_answered() {
     segment.send_down(0, Tunnel(0), &large);
     let (outlet, packet) = segment.routed.pop().unwrap();
     let mut batch = Batch::new(8, segment.relay.frame_len_max());
-    let told = segment.relay.handle_too_big(&outlet, &packet, 1_280, segment.now, &mut batch);
+    let obstacle = Obstacle::TooBig(1_280);
+    let told = segment.relay.handle_obstacle(&outlet, &packet, obstacle, segment.now, &mut batch);
     assert_eq!(told, PortVerdict::Sent);
     segment.receive(&batch);
     let (tunnel, frame) = segment.controls[0].parcels.pop().unwrap();
@@ -278,4 +279,27 @@ fn a_packet_that_does_not_fit_its_way_is_answered() {
     let text = classify(&frame).unwrap().to_string();
     assert!(text.contains("203.0.113.9 > 10.99.0.2 icmp error about 10.99.0.2:"), "{text}");
     assert_eq!(frame[14 + 20 + 6..14 + 20 + 8], [0x05, 0x00], "the MTU");
+}
+
+#[test]
+fn errors_of_the_relays_own_kernel_go_up() {
+    let mut segment = segment();
+    assert_eq!(local_rule(&mut segment, 7, tcp_listener(80)), Status::OK);
+    let mut about = tcp(80, 40_000)[14..].to_vec();
+    about[12..20].copy_from_slice(&[192, 0, 2, 1, 192, 0, 2, 99]);
+    let error = ipv4(1, 1, 0, false, &[&[3, 1, 0, 0, 0, 0, 0, 0][..], &about].concat());
+    let mut batch = Batch::new(8, segment.relay.frame_len_max());
+    let mut say = |source: [u8; 4]| {
+        let mut packet = error[14..].to_vec();
+        packet[12..16].copy_from_slice(&source);
+        segment.relay.handle_own_error(PORT, &packet, segment.now, &mut batch)
+    };
+    // What others say comes by the port.
+    assert_eq!(say([203, 0, 113, 9]), PortVerdict::Drop(DropReason::NotForPort));
+    assert_eq!(say([192, 0, 2, 1]), PortVerdict::Sent);
+    segment.receive(&batch);
+    let (tunnel, frame) = segment.controls[0].parcels.pop().unwrap();
+    let text = classify(&frame).unwrap().to_string();
+    assert_eq!(tunnel, Tunnel(0));
+    assert!(text.contains("> 10.99.0.2 icmp error about 10.99.0.2:80 > 192.0.2.99:40000"), "{text}");
 }
