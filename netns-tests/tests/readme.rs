@@ -130,8 +130,9 @@ fn every_command_shown_is_run() {
 #[test]
 fn configuration_files_shown_are_the_examples() {
     let shown = blocks(&readme(), "toml");
-    let examples = ["relay.toml", "control.toml", "router/relay.toml", "router/control.toml"]
-        .map(|file| fs::read_to_string(root().join("examples").join(file)).unwrap());
+    let files =
+        ["relay.toml", "control.toml", "router/relay.toml", "router/control.toml", "address/control.toml"];
+    let examples = files.map(|file| fs::read_to_string(root().join("examples").join(file)).unwrap());
     assert_eq!(shown, examples);
 }
 

@@ -61,14 +61,17 @@ pub fn translate(parcel: &mut [u8], end: End, from: IpAddr, to: IpAddr) -> Resul
 /// Bytes of a parcel before the packet.
 const PACKET: usize = size_of::<OffloadHeader>() + size_of::<EthernetHeader>();
 
+/// Place of a checksum in the packet, and its value to be.
+type Field = (usize, [u8; 2]);
+
 /// What is to be written where in the packet. Made of reads alone, so that a packet that cannot be translated is left as it
 /// is.
 struct Plan {
     outer: Header,
-    /// Checksum of the transport, and its value to be.
-    checksum: Option<(usize, [u8; 2])>,
+    /// That of the transport.
+    checksum: Option<Field>,
     /// The packet inside an error.
-    inner: Option<(Header, Option<(usize, [u8; 2])>)>,
+    inner: Option<(Header, Option<Field>)>,
 }
 
 /// An IP header.
@@ -76,8 +79,8 @@ struct Plan {
 struct Header {
     /// Where the address stands.
     address: usize,
-    /// Where the checksum stands, and its value to be; IPv6 has none.
-    checksum: Option<(usize, [u8; 2])>,
+    /// IPv6 has none.
+    checksum: Option<Field>,
 }
 
 impl Plan {
@@ -126,7 +129,7 @@ impl Plan {
 /// The packet inside an error.
 struct Inner {
     header: Header,
-    checksum: Option<(usize, [u8; 2])>,
+    checksum: Option<Field>,
     /// What its changes do to a checksum over it.
     difference: Delta,
 }
@@ -155,12 +158,7 @@ impl Inner {
 }
 
 /// The transport checksum of a packet inside an error, if the error holds it and it covers the addresses.
-fn inner_checksum(
-    packet: &[u8],
-    datagram: &Datagram<'_>,
-    from: IpAddr,
-    addresses: Delta,
-) -> Option<(usize, [u8; 2])> {
+fn inner_checksum(packet: &[u8], datagram: &Datagram<'_>, from: IpAddr, addresses: Delta) -> Option<Field> {
     if datagram.is_later_fragment() {
         return None;
     }
@@ -278,7 +276,7 @@ fn two(packet: &[u8], at: usize) -> Option<[u8; 2]> {
     packet.get(at..)?.first_chunk().copied()
 }
 
-fn write(packet: &mut [u8], field: Option<(usize, [u8; 2])>) {
+fn write(packet: &mut [u8], field: Option<Field>) {
     if let Some((at, bytes)) = field {
         put(packet, at, &bytes);
     }
