@@ -176,6 +176,21 @@ fn programs_go_out_from_the_virtual_address() {
     assert!(flows.contains(&format!("{CLIENT_V4}:80")), "{flows:?}");
 }
 
+/// Going out by the relay's kernel does not lead into it.
+#[rstest]
+#[case::v4(PORT_V4, SEGMENT_RELAY_V4)]
+#[case::v6(PORT_V6, PORT_V6)]
+fn the_relays_own_services_are_out_of_reach(#[case] port: &str, #[case] segment: &str) {
+    let Some(lab) = lab(Layout::default()) else { return };
+    let _own = echo_server(&lab.relay_ns, "tcp :: 7005 dual");
+    let before = lab.relay.counter("drop.not-translated");
+    for address in [port, segment] {
+        let tried = echo(lab.programs(), &format!("tcp {address} 7005 10"));
+        assert!(tried.stderr().contains("imeout"), "{tried}");
+    }
+    lab.relay.await_counter("drop.not-translated", before);
+}
+
 #[rstest]
 #[case::v4(CLIENT_V4, VIRTUAL_V4)]
 #[case::v6(CLIENT_V6, VIRTUAL_V6)]

@@ -14,6 +14,9 @@
 //! their virtual address, as a rule for any address means that one here (`dispatch::narrow`).
 //!
 //! Several controls may have one virtual address, each with a control address of its own: that is how they share a service.
+//! What comes down goes to other hosts only: by the kernel's routes it would reach the relay's own services, past all that
+//! keeps strangers from them, the loopback's included.
+//!
 //! A virtual address that the port loses makes its translation rest; packets up do not come then, and those down are dropped.
 //!
 //! What comes down is handed to the shell to be sent by the kernel's own routes ([`Outlet`]). If it does not come through, its
@@ -143,7 +146,7 @@ fn outlet(
     let entry = translations.by_symbol.get_mut(&(peer, symbol)).ok_or(DropReason::NotTranslated)?;
     let virtual_address = entry.translation.virtual_address;
     let port = ports.get(entry.port).filter(|port| port.is_present()).ok_or(DropReason::PortDown)?;
-    if !port.addresses().any(|own| own == virtual_address) || destination.is_multicast() {
+    if !port.addresses().any(|own| own == virtual_address) || !is_another_host(destination, ports) {
         return Err(DropReason::NotTranslated);
     }
     translate(parcel, End::Source, source, virtual_address).map_err(|_| DropReason::NotTranslated)?;
@@ -357,6 +360,17 @@ impl Relay {
         }
         self.handle_port_parcel(port, &[&[0; OFFLOAD][..], &frame].concat(), now, batch)
     }
+}
+
+/// Whether packets to this address may come down: not to groups, and not to the relay itself. Its kernel would take them for
+/// those of a program of its own, and so would its services that trust such programs.
+fn is_another_host(destination: IpAddr, ports: &Ports) -> bool {
+    let mapped = matches!(destination, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    !destination.is_multicast()
+        && !destination.is_loopback()
+        && !destination.is_unspecified()
+        && !mapped
+        && !ports.is_own(&destination)
 }
 
 /// Whether an address can be one of a translation: that of a host, and not on one network only.

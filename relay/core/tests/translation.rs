@@ -112,10 +112,14 @@ fn a_strangers_address_goes_nowhere() {
     segment.send_down(place, Tunnel(0), &packet);
     packet[26..30].copy_from_slice(&[10, 99, 0, 3]);
     segment.send_down(0, Tunnel(0), &packet);
-    packet[26..34].copy_from_slice(&[10, 99, 0, 2, 224, 0, 0, 5]);
-    segment.send_down(0, Tunnel(0), &packet);
+    // To a group, the relay itself, its loopback, and what Linux takes for that.
+    for destination in [[224, 0, 0, 5], [192, 0, 2, 1], [127, 0, 0, 1], [0, 0, 0, 0]] {
+        packet[26..30].copy_from_slice(&[10, 99, 0, 2]);
+        packet[30..34].copy_from_slice(&destination);
+        segment.send_down(0, Tunnel(0), &packet);
+    }
     assert!(segment.routed.is_empty());
-    assert_eq!(segment.dropped(DropReason::NotTranslated), 3);
+    assert_eq!(segment.dropped(DropReason::NotTranslated), 6);
 }
 
 #[test]
