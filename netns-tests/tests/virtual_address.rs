@@ -265,6 +265,30 @@ fn a_narrow_path_is_discovered(#[case] far_address: &str, #[case] address: &str)
     nginx.await_access(&format!("{far_address} - -"));
 }
 
+/// A datagram super-packet, which the relay has to cut: each datagram arrives whole, with a right checksum.
+#[rstest]
+#[case::v4(CLIENT_V4, "0.0.0.0")]
+#[case::v6(CLIENT_V6, "::")]
+fn datagrams_that_a_program_sends_at_once_arrive_one_by_one(#[case] client: &str, #[case] any: &str) {
+    let Some(lab) = lab(Layout::default()) else { return };
+    let family = if client.contains(':') { "socket.AF_INET6" } else { "socket.AF_INET" };
+    let receiver = lab.client.python(
+        &format!(
+            "import socket\ns = socket.socket({family}, socket.SOCK_DGRAM)\ns.bind(('{any}', 7002))\nprint('listening')\n\
+             got = [s.recv(65536) for _ in range(20)]\n\
+             assert b''.join(got) == bytes(range(200)) * 100, got\nprint('got', sorted(map(len, got)))"
+        ),
+        &[],
+    );
+    receiver.await_log("listening", SOON);
+    let send = format!(
+        "import socket\ns = socket.socket({family}, socket.SOCK_DGRAM)\ns.connect(('{client}', 7002))\n\
+         UDP_SEGMENT = 103\ns.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)\ns.send(bytes(range(200)) * 100)"
+    );
+    let _ = lab.programs().run_python(&send, &[]).expect_success();
+    receiver.await_log("got [1000, 1000", SOON);
+}
+
 /// What the relay's own kernel finds out on the way: a route with a smaller MTU than its interface.
 #[rstest]
 #[case::v4("-4", FAR_V4, VIRTUAL_V4, CLIENT_V4, "198.51.100.0/24")]

@@ -5,10 +5,10 @@ mod segment;
 use frames::data::Tunnel;
 use frames::inet::{Obstacle, classify};
 use frames::message::{
-    Message, PortAddress, RuleAdd, Status, TranslatedRuleAdd, Translation, TranslationRequest,
+    Message, PortAddress, PortRequest, RuleAdd, Status, TranslatedRuleAdd, Translation, TranslationRequest,
 };
 use frames::protocol_address::{Family, Local};
-use frames::{DropReason, Mac, PortId, ProtocolAddress, RequestId, UpTunnel};
+use frames::{DropReason, Mac, PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::Batch;
 use relay_core::{Action, PortState, PortVerdict};
 use segment::{PORT, SYMBOL, Segment, ipv4, port_state, tcp, tcp_listener, udp_listener};
@@ -229,6 +229,25 @@ fn an_address_on_the_segment_is_one_symbols() {
     segment.ask(place);
     assert_eq!(ask(&mut segment, place, translation("192.0.2.1", "10.99.0.3")), Status::OK, "shared");
     assert_eq!(segment.relay.show_translations().len(), 2);
+}
+
+#[test]
+fn a_virtual_address_is_claimed_once_by_each_control() {
+    let mut segment = segment();
+    let ask_as = |segment: &mut Segment, symbol: SymbolId, control_address: &str| {
+        segment.say(0, &Message::PortRequest(PortRequest { request: RequestId(8), symbol, name: "eth1" }));
+        let translation = translation("192.0.2.1", control_address);
+        let request = TranslationRequest { request: RequestId(9), symbol, port: PORT, translation };
+        segment.say(0, &Message::TranslationRequest(request));
+        last_message(segment, 0).to_owned()
+    };
+    let refused = ask_as(&mut segment, SymbolId(2), "10.99.0.3");
+    assert!(refused.contains("Status(5)") && refused.contains("symbol 1 of control control1"), "{refused}");
+    assert_eq!(segment.relay.show_translations().len(), 1, "the first goes on");
+    // After a restart the same symbol may have another number.
+    segment.restart(0, "control1", 77);
+    let granted = ask_as(&mut segment, SymbolId(2), CONTROL_ADDRESS);
+    assert!(granted.contains("Status(0)"), "{granted}");
 }
 
 #[test]
