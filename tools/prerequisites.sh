@@ -10,11 +10,12 @@ require_root() {
     [[ $EUID -eq 0 ]] || die "network namespaces need root: run \`sudo $0\`"
 }
 
-# Installs the Debian packages of those commands that are missing. Arguments: COMMAND:PACKAGE
+# Installs the Debian packages of those commands that are missing, or of files by their whole path. Arguments: COMMAND:PACKAGE
 install_missing() {
-    local pair missing=()
+    local pair command missing=()
     for pair in "$@"; do
-        command -v "${pair%%:*}" > /dev/null || missing+=("${pair##*:}")
+        command=${pair%%:*}
+        [[ $command == /* && -e $command ]] || command -v "$command" > /dev/null || missing+=("${pair##*:}")
     done
     [[ ${#missing[@]} -gt 0 ]] || return 0
     command -v apt-get > /dev/null || die "these packages are missing, and there is no apt-get to install them: ${missing[*]}"
@@ -38,7 +39,7 @@ install_missing() {
         case $package in
             nginx-light) service=nginx ;;
             openssh-server) service=ssh ;;
-            frr | keepalived | lldpd | radvd | ndisc6) service=$package ;;
+            frr | haproxy | keepalived | lldpd | radvd | ndisc6) service=$package ;;
             bird2) service=bird ;;
             *) continue ;;
         esac

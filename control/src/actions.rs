@@ -1,11 +1,10 @@
 //! What the core asks of the daemon, and what it wants to know.
 
 use crate::daemon::Daemon;
-use crate::namespaces::Watched;
+use crate::namespaces::{Namespace, Watched};
 use control_core::seen::RouteFamilies;
 use control_core::{Action, NamespaceId, VerifyRow};
 use l2link::Time;
-use l2link_os::Monitor;
 use l2link_os::api::{failure, success};
 use log::error;
 use std::io;
@@ -99,11 +98,18 @@ impl Daemon {
         }
     }
 
-    /// Addresses of a namespace may have changed.
-    pub(crate) fn follow_addresses(&mut self, namespace: NamespaceId, now: Time) {
-        let rung = |watched: &mut Watched| watched.address_bell.as_mut().map_or(Ok(false), Monitor::drain);
+    /// Interfaces, addresses or routing rules of a namespace may have changed.
+    pub(crate) fn follow_interfaces(&mut self, namespace: NamespaceId, now: Time) {
         // A bell that cannot be heard counts as rung.
-        if self.look(namespace, rung, now).unwrap_or(true) {
+        if self.look(namespace, |watched| watched.bell.drain(), now).unwrap_or(true) {
+            let symbols = &mut self.symbols;
+            let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
+            if let Some(watched) = place.and_then(Namespace::watched) {
+                if let Err(error) = symbols.restore(namespace, &mut watched.netlink) {
+                    self.looks.warn(now, format_args!("looking at the symbols of {namespace}: {error}"));
+                }
+                symbols.restore_ways_back(namespace, watched);
+            }
             self.list_addresses(namespace, now);
         }
     }

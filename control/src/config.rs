@@ -71,6 +71,7 @@ struct SymbolSection {
     address: Option<Spanned<IpAddr>>,
     local: Option<Spanned<IpAddr>>,
     default_route: Option<Spanned<bool>>,
+    weight: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -179,7 +180,8 @@ impl SymbolSection {
         };
         let relay = device_name(&self.relay, source)?;
         let name = name.unwrap_or_else(|| port.clone());
-        let core = SymbolConfig { relay, name, port, netns, exposure, translation };
+        let core =
+            SymbolConfig { relay, name, port, netns, exposure, translation, weight: self.weight(source)? };
         let default_route = self.default_route.as_ref().is_some_and(|wanted| *wanted.get_ref());
         Ok(SymbolSettings { core, gateways: self.gateways(source)?, default_route })
     }
@@ -222,6 +224,16 @@ impl SymbolSection {
                 Err(source.error_at(span, message).help("write kind = \"address\", or leave them out"))
             }
         }
+    }
+
+    fn weight(&self, source: &ConfigSource) -> Result<u16, ConfigError> {
+        let Some(configured) = &self.weight else { return Ok(SymbolConfig::WEIGHT) };
+        let weight = u16::try_from(*configured.get_ref()).ok().filter(|weight| *weight > 0);
+        weight.ok_or_else(|| {
+            let message = format!("weight is {}; 1 to {} are allowed", configured.get_ref(), u16::MAX);
+            let help = format!("leave it out for {}", SymbolConfig::WEIGHT);
+            source.error_at(configured.span(), message).help(help)
+        })
     }
 
     fn gateways(&self, source: &ConfigSource) -> Result<Vec<IpAddr>, ConfigError> {
@@ -277,19 +289,30 @@ fn duration(
     Err(source.error_at(configured.span(), message))
 }
 
-/// Two symbols cannot have one interface.
+/// Two symbols cannot have one interface, and two of one port in one namespace would be one station twice.
 fn unique(
     sections: &[SymbolSection],
     symbols: &[SymbolSettings],
     source: &ConfigSource,
 ) -> Result<(), ConfigError> {
     for (index, (section, symbol)) in sections.iter().zip(symbols).enumerate() {
-        let same = |other: &&SymbolSettings| {
-            other.core.name == symbol.core.name && other.core.netns == symbol.core.netns
-        };
-        if symbols[..index].iter().find(same).is_some() {
+        let own = &symbol.core;
+        let mut earlier = symbols[..index].iter().map(|other| &other.core);
+        if let Some(other) = earlier
+            .filter(|other| other.translation.is_none() && own.translation.is_none())
+            .find(|other| other.netns == own.netns && (&other.relay, &other.port) == (&own.relay, &own.port))
+        {
+            let message = format!(
+                "a second symbol of port {} of {} in one namespace: {} is one already",
+                own.port, own.relay, other.name
+            );
+            let help = "one symbol serves all programs of its namespace; give this one another `netns`";
+            return Err(source.error_at(section.port.span(), message).help(help));
+        }
+        let mut earlier = symbols[..index].iter().map(|other| &other.core);
+        if earlier.any(|other| other.netns == own.netns && other.name == own.name) {
             let place = section.name.as_ref().unwrap_or(&section.port);
-            let message = format!("a second symbol with the interface name {}", symbol.core.name);
+            let message = format!("a second symbol with the interface name {}", own.name);
             return Err(source
                 .error_at(place.span(), message)
                 .help("give it another `name`, or another `netns`"));

@@ -4,14 +4,15 @@ use crate::api;
 use crate::config::Settings;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
-use crate::namespaces::{Namespace, Wanted, Watched};
+use crate::namespaces::Namespace;
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
-use crate::symbol_interface::Ways;
+use crate::symbol_interface::ByAddress;
 use crate::symbols::{Adopted, Place, Symbols};
-use control_core::{Addressing, Config, Control, Failure};
+use crate::way_back;
+use control_core::{Config, Control, Failure, Ground};
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
@@ -91,26 +92,27 @@ impl Daemon {
             routes: settings.routes.clone(),
             carrier_hold: settings.carrier_hold,
         };
-        let addresses = config.addressing == Addressing::Control;
         let control = Control::new(config, link_config, seed::random()?, now);
         let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
             let (namespace, name) = control.seat_of(id)?;
-            let ways = Ways {
-                gateways: symbol.gateways.clone(),
-                virtual_address: symbol.core.translation.map(|translation| translation.virtual_address),
-                default_route: symbol.default_route,
+            let ground = match &symbol.core.netns {
+                _ if control.mirrors_routes(namespace) => Ground::Daemons,
+                Some(_) => Ground::Symbols,
+                None => Ground::Machine,
             };
-            Some((id, Place { namespace, name: name.to_owned(), ways }))
+            let gateways = symbol.gateways.clone();
+            let by_address = symbol.core.translation.map(|translation| ByAddress {
+                virtual_address: translation.virtual_address,
+                default_route: symbol.default_route,
+            });
+            Some((id, Place { namespace, name: name.to_owned(), gateways, by_address, ground }))
         });
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {
             symbols: Symbols::new(places.collect(), keeper),
             namespaces: control
                 .namespaces()
-                .map(|(id, name)| {
-                    let wanted = Wanted { routes: control.mirrors_routes(id), addresses };
-                    Namespace::new(id, name, wanted)
-                })
+                .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
                 .collect(),
             batch: new_batch(&control),
             ready: Ready::default(),
@@ -212,7 +214,7 @@ impl Daemon {
             Source::Keeper => self.symbols.keeper.handle_gone(now),
             Source::Closed(namespace) => self.take_closed(namespace, now),
             Source::Groups(namespace) => self.take_group_events(namespace, now),
-            Source::Addresses(namespace) => self.follow_addresses(namespace, now),
+            Source::Interfaces(namespace) => self.follow_interfaces(namespace, now),
             Source::Routes(namespace) => {
                 return if self.follow_routes(namespace, now) { Taken::Some } else { Taken::All };
             }
@@ -311,7 +313,6 @@ impl Daemon {
         // Those that could not be changed, and count as none, are there as well.
         self.symbols.remove_all(&mut self.namespaces, self.poll.registry(), now);
         self.symbols.keeper.dismiss();
-        self.namespaces.iter_mut().filter_map(Namespace::watched).for_each(Watched::sweep);
     }
 
     /// Leaves the ports and the interfaces to a successor. To the relay it is as if the daemon had been killed.
@@ -329,7 +330,7 @@ impl Daemon {
             self.control.handle_symbol_adopted(symbol, ifindex, carrier, now);
         }
         self.symbols.start_keeper(predecessor, registry, now);
-        self.namespaces.iter_mut().filter_map(Namespace::watched).for_each(Watched::sweep);
+        way_back::sweep(&self.namespaces);
         self.act(now);
     }
 }

@@ -19,6 +19,7 @@ mod source;
 mod symbol_interface;
 mod symbol_note;
 mod symbols;
+mod way_back;
 
 use clap::Parser;
 use config::Settings;

@@ -10,8 +10,7 @@ use l2link::Time;
 use l2link_os::sockets::{
     DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Socket, SocketState, SocketTable,
 };
-use l2link_os::{Monitor, NetNs, Netlink, SetupError, clock};
-use log::{info, warn};
+use l2link_os::{Monitor, NetNs, Netlink, ReturnTables, SetupError, clock};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use std::collections::BTreeMap;
@@ -27,7 +26,8 @@ const CHECK: Duration = Duration::from_secs(1);
 pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
     name: Option<String>,
-    wanted: Wanted,
+    /// Whether relays are told its routes.
+    routed: bool,
     open: Option<Watched>,
     check_at: Time,
 }
@@ -43,21 +43,15 @@ pub(crate) struct Watched {
     pub(crate) group_events: Option<MembershipEvents>,
     /// The routes, if relays are told of them.
     pub(crate) routes: Option<RouteWatch>,
-    /// Rings when addresses change, if relays are told of them.
-    pub(crate) address_bell: Option<Monitor>,
-}
-
-/// What relays are told of a namespace besides sockets.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    pub(crate) routes: bool,
-    /// The addresses of symbols.
-    pub(crate) addresses: bool,
+    /// Rings when interfaces, addresses or routing rules change.
+    pub(crate) bell: Monitor,
+    /// By what answers leave.
+    pub(crate) return_tables: ReturnTables,
 }
 
 impl Namespace {
-    pub(crate) fn new(id: NamespaceId, name: Option<&str>, wanted: Wanted) -> Self {
-        Self { id, name: name.map(str::to_owned), wanted, open: None, check_at: Time(0) }
+    pub(crate) fn new(id: NamespaceId, name: Option<&str>, routed: bool) -> Self {
+        Self { id, name: name.map(str::to_owned), routed, open: None, check_at: Time(0) }
     }
 
     /// Its name; none for the daemon's own.
@@ -76,7 +70,7 @@ impl Namespace {
             Some(watched) => watched,
             None => {
                 self.check_at = now + CHECK;
-                Watched::open(self.name.as_deref(), self.id, self.wanted, registry)?
+                Watched::open(self.name.as_deref(), self.id, self.routed, registry)?
             }
         };
         Ok(self.open.insert(watched))
@@ -110,20 +104,21 @@ impl Watched {
     fn open(
         name: Option<&str>,
         id: NamespaceId,
-        wanted: Wanted,
+        routed: bool,
         registry: &Registry,
     ) -> Result<Self, SetupError> {
         let netns = name.map_or_else(NetNs::current, NetNs::named)?;
-        let mut netlink = Netlink::open(&netns)?;
-        sweep(&mut netlink);
         let watched = Self {
-            netlink,
+            netlink: Netlink::open(&netns)?,
             sockets: SocketTable::open(&netns)?,
             closed: DestroyEvents::open(&netns)?,
             groups: MembershipTable::open(&netns)?,
             group_events: MembershipEvents::open(&netns)?,
-            routes: wanted.routes.then(|| RouteWatch::open(&netns)).transpose()?,
-            address_bell: wanted.addresses.then(|| Monitor::open(&netns)).transpose()?,
+            routes: routed.then(|| RouteWatch::open(&netns)).transpose()?,
+            bell: Monitor::open(&netns)?
+                .with_rules()
+                .map_err(|error| SetupError::system("watch the routing rules", error))?,
+            return_tables: ReturnTables::open(&netns)?,
             netns,
         };
         let register = |descriptor: &dyn AsRawFd, source: Source| {
@@ -139,16 +134,8 @@ impl Watched {
         if let Some(routes) = &watched.routes {
             register(routes, Source::Routes(id))?;
         }
-        if let Some(bell) = &watched.address_bell {
-            register(bell, Source::Addresses(id))?;
-        }
+        register(&watched.bell, Source::Interfaces(id))?;
         Ok(watched)
-    }
-
-    /// Removes rules for packets from addresses whose interface is gone: the kernel keeps those of a daemon that was
-    /// killed.
-    pub(crate) fn sweep(&mut self) {
-        sweep(&mut self.netlink);
     }
 
     /// All open sockets.
@@ -206,16 +193,6 @@ impl Watched {
             remote: socket.remote.map(|remote| (remote.ip(), remote.port())),
         });
         Ok((sockets.collect(), overrun))
-    }
-}
-
-fn sweep(netlink: &mut Netlink) {
-    match netlink.sweep_source_rules() {
-        Ok(0) => {}
-        Ok(count) => info!(target: "control::symbol", "{count} routing rules of an earlier life are removed"),
-        Err(error) => {
-            warn!(target: "control::symbol", "looking for routing rules of an earlier life: {error}")
-        }
     }
 }
 

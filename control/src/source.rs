@@ -23,7 +23,7 @@ pub(crate) enum Source {
     /// The kernel tells of routes of a namespace.
     Routes(NamespaceId),
     /// Interfaces or addresses of a namespace changed.
-    Addresses(NamespaceId),
+    Interfaces(NamespaceId),
     /// The keeper has gone.
     Keeper,
     /// Link frames have arrived.
@@ -49,7 +49,7 @@ impl Source {
             Self::Closed(namespace) => NAMESPACES + 4 * namespace.0 as usize,
             Self::Groups(namespace) => NAMESPACES + 4 * namespace.0 as usize + 1,
             Self::Routes(namespace) => NAMESPACES + 4 * namespace.0 as usize + 2,
-            Self::Addresses(namespace) => NAMESPACES + 4 * namespace.0 as usize + 3,
+            Self::Interfaces(namespace) => NAMESPACES + 4 * namespace.0 as usize + 3,
             Self::Symbol(symbol) => SYMBOLS + symbol.0 as usize,
         })
     }
@@ -71,7 +71,7 @@ impl Source {
                     0 => Self::Closed(namespace),
                     1 => Self::Groups(namespace),
                     2 => Self::Routes(namespace),
-                    _ => Self::Addresses(namespace),
+                    _ => Self::Interfaces(namespace),
                 }
             }
             _ => return None,
@@ -93,7 +93,7 @@ impl fmt::Display for Source {
             Self::Closed(namespace) => write!(f, "closed sockets of {namespace}"),
             Self::Groups(namespace) => write!(f, "groups of {namespace}"),
             Self::Routes(namespace) => write!(f, "routes of {namespace}"),
-            Self::Addresses(namespace) => write!(f, "addresses of {namespace}"),
+            Self::Interfaces(namespace) => write!(f, "interfaces of {namespace}"),
             Self::Keeper => f.write_str("keeper"),
             Self::Link => f.write_str("link"),
             Self::Symbol(symbol) => symbol.fmt(f),
@@ -120,7 +120,7 @@ mod tests {
             Source::Closed(NamespaceId(7)),
             Source::Groups(NamespaceId(7)),
             Source::Routes(NamespaceId(7)),
-            Source::Addresses(NamespaceId(7)),
+            Source::Interfaces(NamespaceId(7)),
             Source::Symbol(SymbolId(1)),
         ];
         for source in sources {

@@ -9,7 +9,7 @@ use frames::Mac;
 use frames::message::PortFlags;
 use l2link_os::keeper::{Kept, Place};
 use l2link_os::{Dad, IfIndex, InterfaceAddress, NetNs, Netlink, SetupError, Tap};
-use log::warn;
+use log::{debug, info, warn};
 use std::io;
 use std::os::fd::AsFd;
 
@@ -21,19 +21,20 @@ pub(crate) struct SymbolInterface {
     name: String,
     /// Name of its namespace; empty for the daemon's own.
     netns: String,
-    ways: Ways,
+    gateways: Vec<IpAddr>,
+    by_address: Option<ByAddress>,
+    /// Somebody has set it down.
+    down: bool,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
     attributes: Attributes,
 }
 
-/// Where packets go by a symbol's interface.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ways {
-    /// Routers of an interface symbol, each for all that has no other route.
-    pub(crate) gateways: Vec<IpAddr>,
-    /// The address of an address symbol. What is sent from it leaves by the interface, and nobody there answers ARP.
-    pub(crate) virtual_address: Option<IpAddr>,
-    /// Whether by an address symbol all leaves that has no other route.
+/// What is different about the interface of an address symbol.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ByAddress {
+    /// The address that it stands for. Nobody behind the interface answers ARP.
+    pub(crate) virtual_address: IpAddr,
+    /// Whether all leaves by it that has no other route.
     pub(crate) default_route: bool,
 }
 
@@ -43,7 +44,8 @@ impl SymbolInterface {
         netns: &NetNs,
         netlink: &mut Netlink,
         name: &str,
-        ways: &Ways,
+        gateways: &[IpAddr],
+        by_address: Option<ByAddress>,
         attributes: &Attributes,
     ) -> Result<Self, SetupError> {
         let tap = Tap::create(netns, name)?;
@@ -56,16 +58,17 @@ impl SymbolInterface {
             .map_err(system("look up the interface"))?
             .map(|link| link.ifindex)
             .ok_or_else(|| SetupError::NoInterface { interface: name.to_owned() })?;
-        kernel_settings::apply(netns, name);
-        // Before it is up, so that no address of the kernel's own making appears: the port's link-local address is
-        // among the attributes.
+        // No address of the kernel's own making may be there when it is up: the port's link-local address is among the
+        // attributes. A program (FRR with addresses for it) may have set it up already, and the kernel made one of the
+        // Ethernet address that the device had at first.
         if let Err(error) = netlink.set_addr_gen_none(ifindex) {
             warn!(target: "control::symbol", "symbol {name}: IPv6 is not available: {error}");
         }
+        kernel_settings::apply(netns, name);
         netlink.set_mac(ifindex, attributes.mac).map_err(system("set the Ethernet address"))?;
         netlink.set_mtu(ifindex, attributes.mtu).map_err(system("set the MTU"))?;
         set_speed(netlink, name, attributes.speed);
-        if ways.virtual_address.is_some() {
+        if by_address.is_some() {
             netlink.set_no_arp(ifindex).map_err(system("switch off ARP"))?;
         }
         netlink.set_up(ifindex, true).map_err(system("set up the interface"))?;
@@ -74,7 +77,9 @@ impl SymbolInterface {
             ifindex,
             name: name.to_owned(),
             netns: netns.name().unwrap_or_default().to_owned(),
-            ways: ways.clone(),
+            gateways: gateways.to_vec(),
+            by_address,
+            down: false,
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
         };
         interface.set_addresses(netlink, &attributes.addresses);
@@ -87,7 +92,8 @@ impl SymbolInterface {
         netns: &NetNs,
         netlink: &mut Netlink,
         name: &str,
-        ways: &Ways,
+        gateways: &[IpAddr],
+        by_address: Option<ByAddress>,
         kept: Kept,
     ) -> Result<(Self, bool), SetupError> {
         let system = |source| SetupError::system(format!("take over symbol {name}"), source);
@@ -102,7 +108,7 @@ impl SymbolInterface {
         let present = netlink.addresses(Some(link.ifindex)).map_err(system)?;
         let mut note = Note::parse(&kept.note);
         note.addresses.retain(|own| present.iter().any(|found| (found.address, found.prefix) == *own));
-        for former in note.gateways.iter().filter(|former| !ways.gateways.contains(former)) {
+        for former in note.gateways.iter().filter(|former| !gateways.contains(former)) {
             netlink.delete_default_route(link.ifindex, *former).map_err(system)?;
         }
         let interface = Self {
@@ -110,7 +116,9 @@ impl SymbolInterface {
             ifindex: link.ifindex,
             name: name.to_owned(),
             netns: kept.place.netns,
-            ways: ways.clone(),
+            gateways: gateways.to_vec(),
+            by_address,
+            down: false,
             attributes: Attributes {
                 generation: 0,
                 mac: link.mac.unwrap_or(Mac([0; 6])),
@@ -119,9 +127,10 @@ impl SymbolInterface {
                 flags: PortFlags::empty(),
                 addresses: note.addresses,
                 given: Vec::new(),
+                routes: Vec::new(),
             },
         };
-        interface.add_routes(netlink);
+        interface.add_default_routes(netlink);
         Ok((interface, link.carrier))
     }
 
@@ -136,19 +145,13 @@ impl SymbolInterface {
     pub(crate) fn device(&self) -> Device<'_> {
         let place = Place { netns: self.netns.clone(), interface: self.name.clone() };
         let note =
-            Note { addresses: self.attributes.addresses.clone(), gateways: self.ways.gateways.clone() }
-                .to_bytes();
+            Note { addresses: self.attributes.addresses.clone(), gateways: self.gateways.clone() }.to_bytes();
         Device { place, note, descriptor: self.tap.as_fd() }
     }
 
     /// Removes the interface at once, whoever else holds its device.
     pub(crate) fn remove(self, netns: &NetNs, netlink: &mut Netlink) {
         // One that was renamed or moved is left to the closing of its device: its number may be another one's here.
-        if let Some(source) = self.ways.virtual_address
-            && let Err(error) = netlink.unroute_source(self.ifindex, source)
-        {
-            warn!(target: "control::symbol", "symbol {}: removing its routes: {error}", self.name);
-        }
         let removed = match self.tap.stands_as(netns, &self.name) {
             Ok(true) => netlink.delete_link(self.ifindex),
             Ok(false) => Ok(()),
@@ -175,6 +178,38 @@ impl SymbolInterface {
         Ok(())
     }
 
+    /// Puts back what the kernel has taken if somebody set the interface down and up again, as FRR does for `shutdown` and
+    /// `no shutdown`: the IPv6 addresses, of which a port's link-local one at least would come back by itself, and the
+    /// default routes. `present`: the addresses of the namespace. If only some are missing, somebody has deleted those.
+    pub(crate) fn restore(&mut self, netlink: &mut Netlink, present: &[InterfaceAddress]) -> io::Result<()> {
+        let Some(link) = netlink.link_by_index(self.ifindex)? else { return Ok(()) };
+        let was_down = core::mem::replace(&mut self.down, !link.up);
+        let ifindex = self.ifindex;
+        let own = self.attributes.addresses.iter().filter(|(address, _)| address.is_ipv6());
+        let own =
+            own.map(|(address, prefix)| InterfaceAddress { ifindex, address: *address, prefix: *prefix });
+        let lost: Vec<_> = own.clone().filter(|address| !present.contains(address)).collect();
+        let all_lost = !lost.is_empty() && lost.len() == own.count();
+        if !link.up || !(was_down || all_lost) {
+            return Ok(());
+        }
+        let mut restored = was_down;
+        for address in lost {
+            match netlink.add_address(address, Dad::Off) {
+                Ok(()) => restored = true,
+                // They were refused when they were set: IPv6 is off.
+                Err(error) => {
+                    debug!(target: "control::symbol", "symbol {}: {}: {error}", self.name, address.address);
+                }
+            }
+        }
+        if restored {
+            info!(target: "control::symbol", "symbol {}: was set down and up; its addresses and routes are back", self.name);
+            self.add_default_routes(netlink);
+        }
+        Ok(())
+    }
+
     /// An address that the kernel refuses (IPv6 is off) must not take the others with it.
     fn set_addresses(&mut self, netlink: &mut Netlink, addresses: &[(IpAddr, u8)]) {
         let ifindex = self.ifindex;
@@ -197,22 +232,19 @@ impl SymbolInterface {
         }
         if changed {
             // The kernel drops routes with the address that made their gateway reachable.
-            self.add_routes(netlink);
+            self.add_default_routes(netlink);
         }
         self.attributes.addresses = addresses.to_vec();
     }
 
-    fn add_routes(&self, netlink: &mut Netlink) {
-        if let Some(source) = self.ways.virtual_address {
-            let routed = netlink.route_source(self.ifindex, source).and_then(|()| {
-                if self.ways.default_route { netlink.route_all(self.ifindex, source) } else { Ok(()) }
-            });
-            if let Err(error) = routed {
-                let name = &self.name;
-                warn!(target: "control::symbol", "symbol {name}: route what is sent from {source}: {error}");
-            }
+    fn add_default_routes(&self, netlink: &mut Netlink) {
+        if let Some(ByAddress { virtual_address, default_route: true }) = self.by_address
+            && let Err(error) = netlink.route_all(self.ifindex, virtual_address)
+        {
+            let name = &self.name;
+            warn!(target: "control::symbol", "symbol {name}: add a default route: {error}");
         }
-        for gateway in &self.ways.gateways {
+        for gateway in &self.gateways {
             if let Err(error) = netlink.add_default_route(self.ifindex, *gateway) {
                 let name = &self.name;
                 warn!(target: "control::symbol", "symbol {name}: add a default route by way of {gateway}: {error}");

@@ -3,15 +3,16 @@
 use crate::keeper::{Device, SymbolKeeper};
 use crate::namespaces::{Namespace, Watched};
 use crate::source::Source;
-use crate::symbol_interface::{SymbolInterface, Ways};
+use crate::symbol_interface::{ByAddress, SymbolInterface};
+use crate::way_back::WaysBack;
 use control_core::seen::{IfIndex, SymbolGroups};
-use control_core::{Attributes, Failure, NamespaceId};
+use control_core::{Attributes, Failure, Ground, NamespaceId, WayBack};
 use core::net::IpAddr;
 use frames::SymbolId;
 use frames::message::Group;
 use l2link::Time;
 use l2link_os::keeper::{Kept, Predecessor};
-use l2link_os::{InterfaceAddress, SetupError, Tap};
+use l2link_os::{InterfaceAddress, Netlink, SetupError, Tap};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -24,7 +25,11 @@ use std::os::fd::AsRawFd;
 pub(crate) struct Place {
     pub(crate) namespace: NamespaceId,
     pub(crate) name: String,
-    pub(crate) ways: Ways,
+    pub(crate) gateways: Vec<IpAddr>,
+    /// Of an address symbol.
+    pub(crate) by_address: Option<ByAddress>,
+    /// Whose the namespace's main routing table is.
+    pub(crate) ground: Ground,
 }
 
 /// An interface of an earlier daemon that is a symbol's again.
@@ -37,16 +42,27 @@ pub(crate) struct Adopted {
     pub(crate) stale: u64,
 }
 
+impl Place {
+    /// By which ways what is sent from the symbol's addresses leaves.
+    fn way_back(&self, attributes: &Attributes) -> WayBack {
+        match self.by_address {
+            Some(by_address) => WayBack::by_address(by_address.virtual_address),
+            None => WayBack::new(attributes, &self.gateways, self.ground),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Symbols {
     places: BTreeMap<SymbolId, Place>,
     interfaces: BTreeMap<SymbolId, SymbolInterface>,
+    ways_back: WaysBack,
     pub(crate) keeper: SymbolKeeper,
 }
 
 impl Symbols {
     pub(crate) fn new(places: BTreeMap<SymbolId, Place>, keeper: SymbolKeeper) -> Self {
-        Self { places, interfaces: BTreeMap::new(), keeper }
+        Self { places, interfaces: BTreeMap::new(), ways_back: WaysBack::default(), keeper }
     }
 
     /// Takes over the interfaces of the symbols that an earlier daemon left. What else it left goes when its keeper is
@@ -90,7 +106,7 @@ impl Symbols {
     ) -> Result<Adopted, SetupError> {
         let Watched { netns, netlink, .. } = namespace.enter(registry, now)?;
         let (mut interface, carrier) =
-            SymbolInterface::adopt(netns, netlink, &place.name, &place.ways, kept)?;
+            SymbolInterface::adopt(netns, netlink, &place.name, &place.gateways, place.by_address, kept)?;
         let failed = |error| SetupError::system(format!("read symbol {}", place.name), error);
         let stale = interface.tap.discard().map_err(failed)?;
         watch(symbol, &interface, registry).map_err(failed)?;
@@ -133,11 +149,20 @@ impl Symbols {
         };
         let watched = namespace.enter(registry, now).map_err(failure)?;
         let (netns, netlink) = (&watched.netns, &mut watched.netlink);
-        let interface = SymbolInterface::create(netns, netlink, &place.name, &place.ways, attributes);
+        let interface = SymbolInterface::create(
+            netns,
+            netlink,
+            &place.name,
+            &place.gateways,
+            place.by_address,
+            attributes,
+        );
         let interface = interface.map_err(failure)?;
         watch(symbol, &interface, registry)
             .map_err(|error| failure(SetupError::system(format!("watch symbol {}", place.name), error)))?;
         self.keeper.hold(&interface.device(), now);
+        let way_back = place.way_back(attributes);
+        self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
         let ifindex = IfIndex(interface.ifindex.0);
         self.interfaces.insert(symbol, interface);
         Ok(ifindex)
@@ -163,6 +188,8 @@ impl Symbols {
         if note != before {
             self.keeper.note(&kept, &note, now);
         }
+        let way_back = place.way_back(attributes);
+        self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
         updated.map_err(|error| {
             Failure::Refused(format!("interface {}: cannot be changed like its port: {error}", place.name))
         })
@@ -210,7 +237,7 @@ impl Symbols {
     fn remove_from(
         &mut self,
         symbol: SymbolId,
-        watched: Option<&mut Watched>,
+        mut watched: Option<&mut Watched>,
         registry: &Registry,
         now: Time,
     ) {
@@ -221,6 +248,8 @@ impl Symbols {
             warn!(target: "control::symbol", "symbol {}: {error}", self.name(symbol));
         }
         self.keeper.forget(&interface.device().place, now);
+        let name = self.places.get(&symbol).map_or("?", |place| &place.name);
+        self.ways_back.remove(symbol, name, interface.ifindex, watched.as_deref_mut());
         if let Some(watched) = watched {
             interface.remove(&watched.netns, &mut watched.netlink);
         }
@@ -240,6 +269,13 @@ impl Symbols {
             self.remove_from(*symbol, None, registry, now);
         }
         gone
+    }
+
+    /// Puts routes and rules for answers in again that the kernel may have dropped.
+    pub(crate) fn restore_ways_back(&mut self, namespace: NamespaceId, watched: &mut Watched) {
+        for (symbol, place) in self.places.iter().filter(|(_, place)| place.namespace == namespace) {
+            self.ways_back.restore(*symbol, &place.name, watched);
+        }
     }
 
     /// A symbol's device, if it is there.
@@ -270,6 +306,15 @@ impl Symbols {
             |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
         let interfaces = self.interfaces.iter().filter(|(symbol, _)| here(symbol));
         interfaces.map(|(symbol, interface)| (*symbol, interface.foreign_addresses(present))).collect()
+    }
+
+    /// Puts back what the kernel took from the symbols of a namespace that somebody had set down.
+    pub(crate) fn restore(&mut self, namespace: NamespaceId, netlink: &mut Netlink) -> io::Result<()> {
+        let places = &self.places;
+        let here = |symbol: &SymbolId| places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let present = netlink.addresses(None)?;
+        let mut interfaces = self.interfaces.iter_mut().filter(|(symbol, _)| here(symbol));
+        interfaces.try_for_each(|(_, interface)| interface.restore(netlink, &present))
     }
 
     /// Gives each symbol of a namespace the groups of its interface.

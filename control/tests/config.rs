@@ -84,6 +84,11 @@ fn a_good_file_is_ok() {
     "[[symbol]]\nrelay = \"r\"\nport = \"e\"\n[[symbol]]\nrelay = \"s\"\nport = \"e\"\n",
     "10:8: a second symbol with the interface name e"
 )]
+#[case::one_port_twice_in_one_namespace(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\nnetns = \"n\"\n\
+     [[symbol]]\nrelay = \"r\"\nport = \"e\"\nname = \"f\"\nnetns = \"n\"\n",
+    "11:8: a second symbol of port e of r in one namespace: e is one already"
+)]
 fn errors_name_the_place(#[case] symbols: &str, #[case] expected: &str) {
     let (output, folder) = check(symbols, 0o600);
     let path = folder.path().join("control.toml");

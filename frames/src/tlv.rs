@@ -14,9 +14,16 @@ pub const ADDRESSES: u16 = 0x0002;
 pub const TEXT: u16 = 0x0003;
 /// Digest of the routes that a relay has of the control: [`crate::route::RoutesDigest`].
 pub const ROUTES_DIGEST: u16 = 0x0004;
+/// A relay's own routes by a port: [`crate::message::PortRoute`] items.
+pub const PORT_ROUTES: u16 = 0x0008;
 /// Every type that this build knows, with its name in `PROTOCOL.md`.
-pub const ALL: [(u16, &str); 4] =
-    [(NAME, "NAME"), (ADDRESSES, "ADDRESSES"), (TEXT, "TEXT"), (ROUTES_DIGEST, "ROUTES_DIGEST")];
+pub const ALL: [(u16, &str); 5] = [
+    (NAME, "NAME"),
+    (ADDRESSES, "ADDRESSES"),
+    (TEXT, "TEXT"),
+    (ROUTES_DIGEST, "ROUTES_DIGEST"),
+    (PORT_ROUTES, "PORT_ROUTES"),
+];
 /// First type that must be understood.
 pub const MANDATORY: u16 = 0x8000;
 

@@ -138,6 +138,7 @@ fn messages(mut bytes: &[u8]) -> BTreeMap<&'static str, String> {
     let mut tunnels = vec![];
     let mut keys: Vec<RouteKey> = vec![];
     let mut onlink = vec![];
+    let mut ports = vec![];
     while let Ok(Some((raw, rest))) = RawMessage::split(bytes) {
         let Ok(message) = Message::parse(&raw) else { return BTreeMap::new() };
         types.push(format!("{:#06x}", raw.kind.0));
@@ -146,6 +147,11 @@ fn messages(mut bytes: &[u8]) -> BTreeMap<&'static str, String> {
             Message::TranslatedRuleAdd(add) => tunnels.push(add.rule.tunnel.0),
             Message::RuleReply(reply) => tunnels.push(reply.tunnel.0),
             Message::RuleDelete(delete) | Message::RuleDeleted(delete) => tunnels.push(delete.tunnel.0),
+            Message::FlowsRequest(request) => tunnels.push(request.tunnel.0),
+            Message::Flows(flows) => {
+                tunnels.push(flows.tunnel.0);
+                ports.extend(flows.flows.iter().map(|flow| flow.local().1));
+            }
             Message::RouteAdd(route) => {
                 keys.push(route.key);
                 onlink.extend(route.content.nexthops.iter().map(|nexthop| u8::from(nexthop.onlink())));
@@ -166,6 +172,7 @@ fn messages(mut bytes: &[u8]) -> BTreeMap<&'static str, String> {
         ("l2link.route.metric", join(keys.iter().map(|key| key.metric))),
         ("l2link.route.prefix_length", join(keys.iter().map(|key| key.prefix.length()))),
         ("l2link.nexthop.onlink", join(onlink)),
+        ("l2link.flow.local_port", join(ports)),
     ])
 }
 

@@ -41,6 +41,8 @@ fn bodies(#[case] name: &str, #[case] at: usize, #[case] bytes: &[u8], #[case] e
 #[case::no_port("message-port-reply", 8, &[0; 4], ParseError::Value { field: "port", value: 0 })]
 #[case::prefix_v4("message-port-reply", 68, &[33], ParseError::Value { field: "prefix length", value: 33 })]
 #[case::prefix_v6("message-port-reply", 88, &[129], ParseError::Value { field: "prefix length", value: 129 })]
+#[case::route_length("message-port-update-routes", 72, &[33], ParseError::Value { field: "prefix length", value: 33 })]
+#[case::route_cut("message-port-update-routes", 38, &[0, 0x6b], ParseError::Truncated { need: 108, have: 107 })]
 #[case::text("message-port-reply-refused", 20, b"\n", ParseError::Text { field: "text" })]
 #[case::no_tunnel("message-tunnel-reply", 12, &[0; 4], ParseError::Value { field: "down tunnel", value: 0 })]
 #[case::no_up_tunnel("message-rule-add-listener", 12, &[0; 4], ParseError::Value { field: "up tunnel", value: 0 })]

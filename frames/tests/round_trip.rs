@@ -7,7 +7,10 @@ mod oracle;
 use frames::body::Body;
 use frames::data::{GsoType, OffloadFlags, OffloadHeader};
 use frames::header::Frame;
-use frames::message::{MESSAGE_MAX, Message, PortAddress, PortAttributes, PortFlags, PortUpdate, RawMessage};
+use frames::message::{
+    MESSAGE_MAX, Message, PortAddress, PortAttributes, PortFlags, PortRoute, PortUpdate, RawMessage,
+};
+use frames::route::Prefix;
 use frames::{Mac, ParseError, PortId, ProtocolAddress};
 use proptest::prelude::*;
 use rstest::rstest;
@@ -76,6 +79,7 @@ proptest! {
 fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
     let address = PortAddress::new("2001:db8::1".parse().unwrap(), 64);
     let addresses = vec![address; 5000];
+    let route = PortRoute::new(Prefix::new("2001:db8::1".parse().unwrap(), 64).unwrap(), None, false);
     let name = "n".repeat(63);
     let attributes = PortAttributes {
         generation: 1,
@@ -85,6 +89,7 @@ fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
         mac: Mac::default(),
         name: &name,
         addresses: &addresses,
+        routes: &[route; 100],
     };
     let message = Message::PortUpdate(PortUpdate { port: PortId(1), attributes });
     let mut buffer = vec![0; MESSAGE_MAX];
@@ -92,6 +97,7 @@ fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
     let (raw, _) = RawMessage::split(&buffer[..length]).unwrap().unwrap();
     let Ok(Message::PortUpdate(update)) = Message::parse(&raw) else { panic!("not read") };
     assert_eq!(update.attributes.addresses.len(), PortAttributes::ADDRESSES_MAX);
+    assert_eq!(update.attributes.routes.len(), PortAttributes::ROUTES_MAX);
 }
 
 #[rstest]

@@ -146,6 +146,7 @@ fn limits() {
     for (text, limit) in [
         (section("TLVs"), frames::discovery::NAME_MAX),
         (section("TLVs"), frames::message::TEXT_MAX),
+        (section("TLVs"), frames::message::PortAttributes::ROUTES_MAX),
         (section("ACK"), frames::session::Ack::RANGES_MAX),
         (section("ROUTE_ADD"), frames::message::RouteNexthop::MAX),
         (section("ROUTES_BEGIN"), frames::route::Slice::BITS_MAX.into()),

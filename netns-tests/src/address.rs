@@ -24,3 +24,5 @@ pub const CLIENT2_V6: &str = "2001:db8:3::2";
 pub const SEGMENT_RELAY_V4: &str = "10.9.0.1";
 /// The control's address on the segment, which nothing may depend on.
 pub const SEGMENT_CONTROL_V4: &str = "10.9.0.2";
+/// The service's address at both of two relays, from the range of RFC 2544.
+pub const SERVICE_V4: &str = "198.18.0.80";

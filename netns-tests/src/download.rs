@@ -76,6 +76,19 @@ impl Download {
         self.end()
     }
 
+    /// Waits for its end, which must be a success, and says how it went.
+    ///
+    /// # Panics
+    /// When it fails, or does not end in time.
+    #[track_caller]
+    pub fn finish(mut self, deadline: Duration) -> Progress {
+        let status = crate::eventually(deadline, "the download ends", || {
+            self.child.try_wait().ok().flatten().ok_or("it still runs".into())
+        });
+        assert!(status.success(), "the download broke off: {status}");
+        self.end()
+    }
+
     fn end(&mut self) -> Progress {
         // It may have ended meanwhile.
         let _ = self.child.kill();

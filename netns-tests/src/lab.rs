@@ -225,12 +225,12 @@ impl Lab {
 }
 
 #[expect(clippy::print_stderr, reason = "the test harness captures it and shows it with the failure")]
-fn report(text: &str) {
+pub(crate) fn report(text: &str) {
     eprintln!("{text}");
 }
 
 /// A cable between two namespaces.
-fn cable(a: &Netns, a_name: &str, b: &Netns, b_name: &str) {
+pub(crate) fn cable(a: &Netns, a_name: &str, b: &Netns, b_name: &str) {
     a.ip(&[
         &format!("link add {a_name} type veth peer name {b_name} netns {}", b.name()),
         &format!("link set {a_name} up"),
@@ -239,7 +239,7 @@ fn cable(a: &Netns, a_name: &str, b: &Netns, b_name: &str) {
 }
 
 /// Addresses of an interface.
-fn number(netns: &Netns, interface: &str, v4: &str, v6: &str) {
+pub(crate) fn number(netns: &Netns, interface: &str, v4: &str, v6: &str) {
     netns.ip(&[
         &format!("addr add {v4}/24 dev {interface}"),
         &format!("addr add {v6}/64 dev {interface} nodad"),

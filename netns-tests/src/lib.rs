@@ -11,6 +11,7 @@
 //! - [`Netns`] is one namespace; dropping it kills all that runs inside. [`sweep`] is why a test that is killed leaves nothing.
 //! - [`Process`] is a running program with its log; [`Daemon`] is one of ours with what `l2ctl` says about it.
 //! - [`Lab::router`] is a lab whose pair routes between two ports; [`Ping`] counts what gets lost meanwhile.
+//! - [`Farm`] is a lab with several controls, on which servers of one service run.
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
 //!
@@ -22,6 +23,8 @@ mod binary;
 pub mod config;
 mod daemon;
 mod download;
+mod farm;
+mod farm_clients;
 mod lab;
 mod netns;
 mod process;
@@ -33,6 +36,8 @@ mod wait;
 pub use binary::binary;
 pub use daemon::Daemon;
 pub use download::Download;
+pub use farm::{Farm, Plan, name_of};
+pub use farm_clients::{Downloads, expect_shares};
 pub use lab::{Lab, Layout, PSK};
 pub use netns::Netns;
 pub use process::{Finished, Process};

@@ -37,6 +37,12 @@ impl Netns {
         &self.name
     }
 
+    /// The folder for the logs of its programs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A command that will run inside and be killed when this thread ends.
     #[must_use]
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, program: S) -> Command {

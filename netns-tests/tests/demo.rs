@@ -24,6 +24,7 @@ fn root() -> PathBuf {
 #[rstest]
 #[case::server(&[], "l2demo-", &["Hello from the control.", "Longest gap"])]
 #[case::router(&["router"], "l2router-", &["2  192.0.2.1 ", "on the segment meanwhile: 0.", " 0% packet loss", "No difference."])]
+#[case::balance(&["balance"], "l2balance-", &["Failed requests: 0 of", "control3 got", "The power comes back"])]
 fn a_story_is_told_and_leaves_nothing(
     #[case] arguments: &[&str],
     #[case] namespaces: &str,
@@ -53,7 +54,7 @@ fn a_step_that_fails_fails_the_demo() {
     for program in ["l2relay", "l2control", "l2ctl"] {
         std::os::unix::fs::symlink("/bin/false", folder.path().join(program)).unwrap();
     }
-    for story in ["server", "router"] {
+    for story in ["server", "router", "balance"] {
         let mut command = Command::new("timeout");
         command.arg("60").arg(root().join("tools/demo")).arg(story).env("L2LINK_BIN_DIR", folder.path());
         let told = Finished::new(&mut command);
@@ -63,7 +64,10 @@ fn a_step_that_fails_fails_the_demo() {
 }
 
 #[rstest]
-fn examples_are_valid(#[values("l2relay", "l2control")] program: &str, #[values("", "router")] folder: &str) {
+fn examples_are_valid(
+    #[values("l2relay", "l2control")] program: &str,
+    #[values("", "router", "balance")] folder: &str,
+) {
     let file = program.trim_start_matches("l2");
     let copy = tempfile::tempdir().unwrap();
     let example = root().join("examples").join(folder).join(format!("{file}.toml"));

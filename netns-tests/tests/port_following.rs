@@ -4,7 +4,8 @@
 //! of it, both by `ip monitor`. The goal is 50 ms, and 5 ms in the median for a lost carrier. Only what comes true is
 //! asserted, not when: `cargo test --test port_following -- --nocapture` shows the times.
 
-use netns_tests::{Lab, Layout, Netns, Process, eventually};
+use netns_tests::config::Control;
+use netns_tests::{Lab, Layout, Netns, Process, eventually, never};
 use rstest::rstest;
 use serde_json::Value;
 use std::time::Duration;
@@ -86,6 +87,38 @@ fn a_port_that_is_set_down_and_up_is_followed() {
         // The kernel takes the IPv6 addresses from an interface that is set down, and they do not come back by themselves.
         await_equal(&lab);
     }
+}
+
+#[rstest]
+#[case::at_once(Duration::ZERO)]
+#[case::after_a_while(Duration::from_millis(300))]
+fn a_symbol_that_is_set_down_and_up_is_what_it_was(#[case] pause: Duration) {
+    // As FRR does for `shutdown` and `no shutdown`. The kernel takes IPv6 addresses and routes when it goes down.
+    let Some(mut lab) = Lab::build(Layout { router: true, ..Layout::default() }) else { return };
+    let mut control = Control::default();
+    control.symbols[0].netns = Some(lab.programs().name().to_owned());
+    control.symbols[0].more = "gateway = [\"192.0.2.2\", \"2001:db8:1::2\"]".into();
+    lab.control.configure(&control.to_string());
+    lab.start();
+    await_equal(&lab);
+    lab.programs().ip(&["link set eth1 down"]);
+    std::thread::sleep(pause);
+    lab.programs().ip(&["link set eth1 up"]);
+    await_equal(&lab);
+    for gateway in ["192.0.2.2", "2001:db8:1::2"] {
+        let family = if gateway.contains(':') { "-6" } else { "-4" };
+        eventually(FOLLOWED, "the default route is back", || {
+            let shown = lab.programs().ok(&format!("ip {family} route show default"));
+            if shown.contains(&format!("via {gateway} dev eth1")) { Ok(()) } else { Err(shown) }
+        });
+        lab.programs().ok(&format!("ping -c 1 -W 2 {gateway}"));
+    }
+    // What somebody deletes by hand stays deleted.
+    lab.programs().ip(&["addr del 2001:db8:1::1/64 dev eth1"]);
+    never(Duration::from_millis(300), "the address is back", || {
+        let shown = lab.programs().ok("ip addr show dev eth1");
+        if shown.contains("2001:db8:1::1/64") { Err(shown) } else { Ok(()) }
+    });
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Machines {
         let lab = &mut self.lab;
         match line {
             // They have tests of their own, in `demo.rs`; and the last is what runs this one.
-            "sudo tools/demo" | "sudo tools/demo router" | "sudo tools/test" => {
+            "sudo tools/demo" | "sudo tools/demo router" | "sudo tools/demo balance" | "sudo tools/test" => {
                 let tool = line.strip_prefix("sudo ").unwrap();
                 let _ = self.sh(&format!("{}/{tool} --help", root().display())).expect_success();
             }
@@ -99,7 +99,9 @@ impl Machines {
                 let Some(arguments) = line.strip_prefix("sudo l2ctl ") else {
                     panic!("the README shows `{line}`, which this test does not know how to run");
                 };
-                for daemon in [&lab.relay, &lab.control] {
+                // A relay's matter, and a question to either.
+                let at_relay = arguments.starts_with("peer ");
+                for daemon in [&lab.relay, &lab.control].into_iter().take(if at_relay { 1 } else { 2 }) {
                     let _ = daemon.l2ctl(arguments).expect_success();
                 }
             }
@@ -130,9 +132,12 @@ fn every_command_shown_is_run() {
 #[test]
 fn configuration_files_shown_are_the_examples() {
     let shown = blocks(&readme(), "toml");
-    let files =
-        ["relay.toml", "control.toml", "router/relay.toml", "router/control.toml", "address/control.toml"];
-    let examples = files.map(|file| fs::read_to_string(root().join("examples").join(file)).unwrap());
+    let examples = ["", "router/", "balance/"].iter().flat_map(|folder| {
+        ["relay.toml", "control.toml"].map(|file| root().join("examples").join(folder).join(file))
+    });
+    let address = root().join("examples/address/control.toml");
+    let examples: Vec<String> =
+        examples.chain([address]).map(|path| fs::read_to_string(path).unwrap()).collect();
     assert_eq!(shown, examples);
 }
 

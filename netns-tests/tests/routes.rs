@@ -1,10 +1,13 @@
 //! Routes of the control's kernel are in the relay's kernel, whatever their form and however they come and go.
 
 use netns_tests::address::*;
-use netns_tests::{Lab, SOON, eventually, words};
+use netns_tests::config::{Control, Port, Relay, Symbol};
+use netns_tests::{Daemon, Lab, Layout, Netns, SOON, eventually, words};
 use rstest::rstest;
+use serde_json::json;
 use std::fmt::Write as _;
 use std::fs;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A lost route is back within this time.
@@ -137,7 +140,12 @@ fn every_form_arrives_is_confirmed_and_goes() {
 
 #[rstest]
 #[case::link_down(&["route add 10.1.0.0/16 via 192.0.2.2"], "link set eth1 down")]
-#[case::address_deleted(&["addr add 10.77.0.1/24 dev eth1", "route add 10.1.0.0/16 via 192.0.2.2 src 10.77.0.1"], "addr del 10.77.0.1/24 dev eth1")]
+#[case::last_address_deleted(&["route add 10.1.0.0/16 via 192.0.2.2"], "addr del 192.0.2.1/24 dev eth1")]
+// Linux tells of this one since 6.6.
+#[case::source_deleted(
+    &["addr add 10.77.0.1/24 dev eth1", "route add 10.1.0.0/16 via 192.0.2.2 src 10.77.0.1"],
+    "addr del 10.77.0.1/24 dev eth1"
+)]
 #[case::nexthop_deleted(
     &["nexthop add id 7 via 192.0.2.2 dev eth1", "route add 10.1.0.0/16 nhid 7"],
     "nexthop del id 7"
@@ -322,6 +330,125 @@ fn restore(lab: &Lab) {
     });
     lab.programs()
         .ip(&["route replace 10.1.0.0/16 via 192.0.2.2", "route replace 2001:db8:a1::/48 via 2001:db8:1::2"]);
+}
+
+#[test]
+fn each_table_is_its_own() {
+    let adapted = Lab::router(|relay, control| {
+        for port in &mut relay.ports {
+            port.allow = vec!["control = \"*\"\nroutes = true\ntables = [\"main\", 100, 4000000]".into()];
+        }
+        control.routes.push_str("\ntables = [\"main\", 100, 4000000]");
+    });
+    let Some(lab) = adapted else { return };
+    for (prefix, gateways) in [
+        ("10.1.0.0/16", ["192.0.2.2", "203.0.113.2"]),
+        ("2001:db8:a1::/48", ["2001:db8:1::2", "2001:db8:3::2"]),
+    ] {
+        // One that is not named stays at home, though it comes first.
+        for (table, gateway) in [(200, 0), (100, 1), (254, 0), (4_000_000, 0)] {
+            lab.programs().ip(&[&format!("route add {prefix} via {} table {table}", gateways[gateway])]);
+        }
+        let in_table = |table: u32| {
+            let family = if prefix.contains(':') { "-6" } else { "-4" };
+            words(&lab.relay_ns.run(&format!("ip {family} route show {prefix} table {table}")).stdout())
+        };
+        lab.await_relay_route(prefix, "table 4000000 proto 108");
+        assert_eq!(in_table(200), "");
+        assert!(in_table(100).contains(gateways[1]), "{}", in_table(100));
+        assert!(in_table(254).contains(gateways[0]), "{}", in_table(254));
+        lab.programs().ip(&[&format!("route del {prefix} table 100")]);
+        eventually(SOON, "it is gone from the one table", || match in_table(100) {
+            shown if shown.is_empty() => Ok(()),
+            shown => Err(shown),
+        });
+        assert!(in_table(254).contains("proto 108") && in_table(4_000_000).contains("proto 108"));
+    }
+    let rows = lab.relay.show("routes").unwrap();
+    assert_eq!(rows.len(), 4, "{rows:?}");
+}
+
+/// A second relay on the segment, with a client network of its own.
+fn second_relay(lab: &Lab) -> (Daemon, Rc<Netns>, Netns) {
+    let (netns, client) = (Rc::new(lab.netns("relay2")), lab.netns("client2"));
+    lab.add_to_segment(&netns);
+    netns.ip(&[
+        &format!("link add eth1 type veth peer name eth0 netns {}", client.name()),
+        "link set eth1 up",
+        "addr add 198.18.0.1/24 dev eth1",
+    ]);
+    client.ip(&["link set eth0 up", "addr add 198.18.0.2/24 dev eth0"]);
+    let config = Relay { name: "relay2".into(), ports: vec![Port::routed("eth1")], ..Relay::default() };
+    let relay = Daemon::new("l2relay", &netns, lab.folder().join("relay2"), &config.to_string());
+    (relay, netns, client)
+}
+
+#[test]
+fn routes_by_a_relay_that_is_away_wait_for_it() {
+    let Some(mut lab) = Lab::build(Layout { router: true, bridge: true, ..Layout::default() }) else {
+        return;
+    };
+    lab.relay.configure(&Relay { ports: vec![Port::routed("eth1")], ..Relay::default() }.to_string());
+    let (mut second, second_ns, _client) = second_relay(&lab);
+    let netns = Some(lab.programs().name().to_owned());
+    let control = Control {
+        more: "carrier_hold_ms = 60000".into(),
+        routes: "enabled = true".into(),
+        symbols: vec![
+            Symbol { netns: netns.clone(), ..Symbol::new("eth1") },
+            Symbol { netns, relay: "relay2".into(), more: "name = \"eth2\"".into(), ..Symbol::new("eth1") },
+        ],
+        ..Control::default()
+    };
+    lab.control.configure(&control.to_string());
+    lab.start();
+    second.start();
+    lab.control.await_row("symbols", &json!({"name": "eth2", "state": "up"}));
+    let at_second = |prefix: &str, expected: &str| {
+        eventually(SOON, &format!("the second relay has {prefix} {expected:?}"), || {
+            match words(&second_ns.run(&format!("ip route show {prefix} proto 108")).stdout()) {
+                shown if shown.contains(expected) && shown.is_empty() == expected.is_empty() => Ok(()),
+                shown => Err(shown),
+            }
+        });
+    };
+    lab.programs().ip(&[
+        "route add 10.1.0.0/16 nexthop via 192.0.2.2 nexthop via 198.18.0.2",
+        "route add 10.2.0.0/16 via 198.18.0.2",
+        "route add blackhole 10.3.0.0/16",
+    ]);
+    // Each relay has the nexthops that are its own.
+    lab.await_relay_route("10.1.0.0/16", "10.1.0.0/16 via 192.0.2.2 dev eth1 proto 108");
+    lab.await_relay_route("10.3.0.0/16", "blackhole 10.3.0.0/16 proto 108");
+    at_second("10.1.0.0/16", "10.1.0.0/16 via 198.18.0.2 dev eth1");
+    at_second("10.2.0.0/16", "10.2.0.0/16 via 198.18.0.2 dev eth1");
+    at_second("10.3.0.0/16", "blackhole 10.3.0.0/16");
+    assert_eq!(lab.relay_routes("10.2.0.0/16"), "");
+
+    second.kill_9();
+    lab.control.await_row("peers", &json!({"name": "relay2", "state": "down"}));
+    lab.programs().ip(&[
+        "route add 10.4.0.0/16 via 198.18.0.2",
+        "route add 10.5.0.0/16 nexthop via 192.0.2.2 nexthop via 198.18.0.2",
+        "route del 10.2.0.0/16",
+    ]);
+    let waiting =
+        |prefix: &str| json!({"prefix": prefix, "relay": "relay2", "state": "waiting", "reason": null});
+    for prefix in ["10.1.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16"] {
+        lab.control.await_row("routes", &waiting(prefix));
+    }
+    // The one that is there goes on with its share.
+    lab.await_relay_route("10.5.0.0/16", "10.5.0.0/16 via 192.0.2.2 dev eth1 proto 108");
+    for prefix in ["10.1.0.0/16", "10.3.0.0/16", "10.5.0.0/16"] {
+        lab.control.await_row("routes", &json!({"prefix": prefix, "relay": "relay1", "state": "installed"}));
+    }
+    assert_eq!(lab.relay_routes("10.4.0.0/16"), "");
+    second.start();
+    for prefix in ["10.1.0.0/16", "10.4.0.0/16", "10.5.0.0/16"] {
+        at_second(prefix, &format!("{prefix} via 198.18.0.2 dev eth1"));
+        lab.control.await_row("routes", &json!({"prefix": prefix, "relay": "relay2", "state": "installed"}));
+    }
+    at_second("10.2.0.0/16", "");
 }
 
 #[test]

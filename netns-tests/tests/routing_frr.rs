@@ -1,6 +1,4 @@
 //! FRR's daemons on the control, as they are, against FRR behind the relay. What they learn, the relay forwards by.
-//!
-//! Babel is left to BIRD: babeld of FRR 8.4 does not find its neighbour on a plain veth either (it fails to join its group).
 
 use netns_tests::address::*;
 use netns_tests::config::{Control, Port, Relay};
@@ -104,6 +102,26 @@ fn routes_are_learnt_both_ways_and_reach_the_relay(
         await_route(lab.programs(), FAR[*family], &format!("proto {protocol}"), &near);
         await_route(&lab.client, NEAR[*family], &format!("proto {protocol}"), &far);
         await_route(&lab.relay_ns, FAR[*family], "dev eth1 proto 108", &near);
+    }
+}
+
+#[test]
+fn babel_learns_routes_both_ways() {
+    let Some(mut lab) = lab(false) else { return };
+    lab.start();
+    let text = "interface INTERFACE\n babel wired\n babel hello-interval 500\n babel update-interval 1000\n\
+         router babel\n redistribute ipv4 static\n redistribute ipv6 static\n";
+    let (near, far) = pair(&lab, &["babeld"], text, text);
+    for (frr, interface) in [(&near, "eth1"), (&far, "eth0")] {
+        // babeld of FRR 8.4 joins its group twice where it reads this from its file and the interface is up already: the
+        // second attempt fails, and it leaves the group. `vtysh -b`, as FRR's own start script calls it, comes later too.
+        frr.await_text("show babel interface", &format!("{interface} is up"), LEARNT);
+        frr.configure(&["router babel", &format!("network {interface}")]);
+    }
+    for family in [0, 1] {
+        await_route(lab.programs(), FAR[family], "proto babel", &near);
+        await_route(&lab.client, NEAR[family], "proto babel", &far);
+        await_route(&lab.relay_ns, FAR[family], "dev eth1 proto 108", &near);
     }
 }
 
@@ -228,6 +246,28 @@ fn await_ospf_rule(lab: &Lab, wanted: bool) {
             Err(rules.join("\n"))
         }
     });
+}
+
+#[rstest]
+#[case::bgp(&["bgpd"], BGP, "bgp", &[0, 1])]
+#[case::bgp_unnumbered(&["bgpd"], UNNUMBERED, "bgp", &[0, 1])]
+#[case::ospf6(&["ospf6d"], OSPF6, "ospf", &[1])]
+#[case::isis(&["isisd"], ISIS, "isis", &[0])]
+#[case::rip(&["ripd"], RIP, "rip", &[0])]
+fn daemons_that_are_there_before_the_symbol_serve_as_well(
+    #[case] daemons: &[&str],
+    #[case] text: &str,
+    #[case] protocol: &str,
+    #[case] families: &[usize],
+) {
+    let Some(mut lab) = lab(false) else { return };
+    let (near, far) = pair(&lab, daemons, text, text);
+    assert!(!lab.programs().has_interface("eth1"));
+    lab.start();
+    for family in families {
+        await_route(&lab.client, NEAR[*family], &format!("proto {protocol}"), &far);
+        await_route(&lab.relay_ns, FAR[*family], "dev eth1 proto 108", &near);
+    }
 }
 
 #[test]

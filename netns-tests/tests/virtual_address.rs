@@ -69,7 +69,7 @@ fn nginx_behind_a_virtual_address_sees_the_clients() {
     lab.relay.await_rules(&[]);
     assert!(curl(&lab.client, VIRTUAL_V4).is_err(), "nobody listens yet");
     let nginx = Nginx::start(lab.programs(), lab.folder(), &["80", "[::]:80"]);
-    let rules = ["eth1 tcp 0.0.0.0:80 active", "eth1 tcp :::80 active"];
+    let rules = ["eth1 tcp 192.0.2.10:80 active", "eth1 tcp 2001:db8:1::10:80 active"];
     lab.relay.await_rules(&rules);
     lab.control.await_rules(&rules);
     for (address, client) in [(VIRTUAL_V4, CLIENT_V4), (VIRTUAL_V6, CLIENT_V6)] {
@@ -103,7 +103,7 @@ fn large_transfers_go_both_ways() {
     let Some(lab) = lab(Layout::default()) else { return };
     let server = lab.programs().spawn("iperf3 --server --forceflush");
     server.await_log("listening", SOON);
-    lab.relay.await_rules(&["eth1 tcp *:5201 active", "eth1 tcp *:5201 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:5201 active", "eth1 tcp 2001:db8:1::10:5201 active"]);
     for address in [VIRTUAL_V4, VIRTUAL_V6] {
         for direction in ["", "--reverse"] {
             let line = format!("iperf3 --client {address} --bytes 50M --json {direction}");
@@ -122,7 +122,7 @@ fn large_transfers_go_both_ways() {
 fn dns_is_served_by_udp_and_by_tcp() {
     let Some(lab) = lab(Layout::default()) else { return };
     let dns = dnsmasq(lab.programs());
-    let both = ["tcp 0.0.0.0:53", "tcp :::53", "udp 0.0.0.0:53", "udp :::53"];
+    let both = ["tcp 192.0.2.10:53", "tcp 2001:db8:1::10:53", "udp 192.0.2.10:53", "udp 2001:db8:1::10:53"];
     lab.relay.await_rules(&both.map(|rule| format!("eth1 {rule} active")).each_ref().map(String::as_str));
     for address in [VIRTUAL_V4, VIRTUAL_V6] {
         for (kind, record, answer) in [("+notcp", "A", "198.51.100.7"), ("+tcp", "AAAA", "2001:db8::7")] {
@@ -139,9 +139,9 @@ fn dns_is_served_by_udp_and_by_tcp() {
 #[case::virtual_v4("tcp 192.0.2.10 7000", &["tcp 192.0.2.10:7000"], Some(VIRTUAL_V4))]
 #[case::virtual_v6("tcp 2001:db8:1::10 7000", &["tcp 2001:db8:1::10:7000"], Some(VIRTUAL_V6))]
 #[case::udp("udp 192.0.2.10 7000", &["udp 192.0.2.10:7000"], Some(VIRTUAL_V4))]
-#[case::device("tcp 0.0.0.0 7000 device=vip4", &["tcp 0.0.0.0:7000"], Some(VIRTUAL_V4))]
-#[case::wildcard_v6("tcp :: 7000 v6only", &["tcp :::7000"], Some(VIRTUAL_V6))]
-#[case::mptcp("mptcp 0.0.0.0 7000", &["tcp 0.0.0.0:7000"], Some(VIRTUAL_V4))]
+#[case::device("tcp 0.0.0.0 7000 device=vip4", &["tcp 192.0.2.10:7000"], Some(VIRTUAL_V4))]
+#[case::wildcard_v6("tcp :: 7000 v6only", &["tcp 2001:db8:1::10:7000"], Some(VIRTUAL_V6))]
+#[case::mptcp("mptcp 0.0.0.0 7000", &["tcp 192.0.2.10:7000"], Some(VIRTUAL_V4))]
 #[case::the_controls_own("tcp 10.99.0.2 7000", &[], None)]
 #[case::loopback("tcp 127.0.0.1 7000", &[], None)]
 fn sockets_become_rules(#[case] server: &str, #[case] rules: &[&str], #[case] answering: Option<&str>) {
@@ -150,7 +150,7 @@ fn sockets_become_rules(#[case] server: &str, #[case] rules: &[&str], #[case] an
     // A second port, opened later, shows that the first one has been looked at.
     let marker = echo_server(lab.programs(), "udp 0.0.0.0 9999");
     let mut expected: Vec<String> = rules.iter().map(|rule| format!("eth1 {rule} active")).collect();
-    expected.push("eth1 udp 0.0.0.0:9999 active".to_owned());
+    expected.push("eth1 udp 192.0.2.10:9999 active".to_owned());
     expected.sort_unstable();
     lab.relay.await_rules(&expected.iter().map(String::as_str).collect::<Vec<_>>());
     let client = if server.starts_with("udp") { "udp" } else { "tcp" };
@@ -203,7 +203,7 @@ fn fragments_cross_both_ways(#[case] client: &str, #[case] address: &str) {
     let _inside_v4 = echo_server(lab.programs(), "udp 0.0.0.0 7000");
     let _outside = echo_server(&lab.client, "udp :: 7001 v6only");
     let _outside_v4 = echo_server(&lab.client, "udp 0.0.0.0 7001");
-    lab.relay.await_rules(&["eth1 udp 0.0.0.0:7000 active", "eth1 udp :::7000 active"]);
+    lab.relay.await_rules(&["eth1 udp 192.0.2.10:7000 active", "eth1 udp 2001:db8:1::10:7000 active"]);
     for _ in 0..5 {
         let _ = echo(&lab.client, &format!("udp {address} 7000 4000")).expect_success();
         let _ = echo(lab.programs(), &format!("udp {client} 7001 4000")).expect_success();
@@ -260,7 +260,7 @@ fn a_narrow_path_is_discovered(#[case] far_address: &str, #[case] address: &str)
     let ping = lab.programs().run(&format!("ping -M do -s 1400 -c 2 -i 0.2 -W 2 {far_address}"));
     assert!(ping.to_string().contains("mtu") && ping.to_string().contains("1300"), "{ping}");
     let nginx = Nginx::start(lab.programs(), lab.folder(), &["80", "[::]:80"]);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp :::80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active", "eth1 tcp 2001:db8:1::10:80 active"]);
     assert_eq!(download(far, address), "2000001");
     nginx.await_access(&format!("{far_address} - -"));
 }
@@ -303,7 +303,7 @@ fn a_narrow_route_of_the_relay_is_discovered(
     let Some(lab) = lab(Layout { far: true, ..Layout::default() }) else { return };
     lab.relay_ns.ip(&[&format!("route add {network} via {router} mtu 1300")]);
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80", "[::]:80"]);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp :::80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active", "eth1 tcp 2001:db8:1::10:80 active"]);
     assert_eq!(download(lab.far.as_ref().unwrap(), address), "2000001");
     let ping = lab.programs().run(&format!("ping {version} -M do -s 1400 -c 2 -i 0.2 -W 2 {far}"));
     assert!(ping.to_string().contains("mtu") && ping.to_string().contains("1300"), "{ping}");
@@ -384,7 +384,7 @@ fn both_kinds_stand_side_by_side_on_one_control() {
     lab.start();
     lab.control.await_row("symbols", &json!({"name": "vip4", "state": "up"}));
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp 0.0.0.0:80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp 192.0.2.10:80 active"]);
     for _ in 0..20 {
         for address in [PORT_V4, VIRTUAL_V4] {
             assert_eq!(curl(&lab.client, address).unwrap(), PAGE);
@@ -415,7 +415,7 @@ fn both_kinds_serve_one_service_on_two_controls() {
     control2.await_row("symbols", &json!({"name": "vip4", "state": "up"}));
     let first = Nginx::start(lab.programs(), &lab.folder().join("1"), &["80"]);
     let second = Nginx::start(&netns, &lab.folder().join("2"), &["80"]);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp 0.0.0.0:80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp 192.0.2.1:80 active"]);
     for _ in 0..40 {
         assert_eq!(curl(&lab.client, PORT_V4).unwrap(), PAGE);
     }
@@ -423,7 +423,7 @@ fn both_kinds_serve_one_service_on_two_controls() {
     second.await_access(CLIENT_V4);
     // Whoever goes leaves all of it to the other.
     drop(first);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.1:80 active"]);
     for _ in 0..10 {
         assert_eq!(curl(&lab.client, PORT_V4).unwrap(), PAGE);
     }
@@ -475,7 +475,7 @@ fn what_cannot_be_had_is_refused_and_the_rest_goes_on() {
     assert!(row["reason"].as_str().unwrap().contains(words), "{row}");
 
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80", "81"]);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active", "eth1 tcp 0.0.0.0:81 refused"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.1:80 active", "eth1 tcp 192.0.2.1:81 refused"]);
     for daemon in [&lab.relay, &lab.control] {
         let row = daemon.await_row("rules", &json!({"port_number": 81, "state": "refused"}));
         assert!(row["reason"].as_str().unwrap().contains("not permitted"), "{row}");
@@ -495,7 +495,7 @@ fn what_cannot_be_had_is_refused_and_the_rest_goes_on() {
 fn an_address_that_the_port_loses_takes_the_symbol_down_for_as_long() {
     let Some(lab) = lab(Layout::default()) else { return };
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active"]);
     lab.relay_ns.ip(&[&format!("addr del {VIRTUAL_V4}/24 dev eth1")]);
     let row = lab.control.await_row("symbols", &json!({"name": "vip4", "state": "down"}));
     assert!(row["reason"].as_str().unwrap().contains(VIRTUAL_V4), "{row}");
@@ -534,7 +534,7 @@ fn an_orderly_end_leaves_nothing() {
 fn connections_outlive_both_daemons() {
     let Some(mut lab) = lab(Layout::default()) else { return };
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active"]);
     let line = format!(
         "curl -sSf --max-time 30 --limit-rate 400k -r 0-1600000 -o /dev/null -w done http://{VIRTUAL_V4}/large"
     );
@@ -542,10 +542,10 @@ fn connections_outlive_both_daemons() {
     lab.control.kill_9();
     lab.control.start();
     up(&lab.control);
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active"]);
     lab.relay.kill_9();
     lab.relay.start();
-    lab.relay.await_rules(&["eth1 tcp 0.0.0.0:80 active"]);
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active"]);
     downloading.await_log("done", 3 * SOON);
     assert_eq!(curl(&lab.client, VIRTUAL_V4).unwrap(), PAGE);
     lab.control.terminate();

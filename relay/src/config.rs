@@ -10,7 +10,9 @@ use l2link_os::config_file::{
 };
 use l2link_os::{PortDiscard, Spared};
 use relay_core::police::Limits;
-use relay_core::{ControlName, FibConfig, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
+use relay_core::{
+    Conflicts, ControlName, FibConfig, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched,
+};
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -69,6 +71,8 @@ struct PortSection {
     #[serde(default)]
     unmatched: UnmatchedWord,
     #[serde(default)]
+    conflicts: ConflictsWord,
+    #[serde(default)]
     allow: Vec<AllowSection>,
 }
 
@@ -84,6 +88,7 @@ struct AllowSection {
     tables: Option<Vec<Spanned<TableWord>>>,
     #[serde(default)]
     addressing: bool,
+    priority: Option<Spanned<u16>>,
 }
 
 /// Values of `unmatched`.
@@ -93,6 +98,16 @@ enum UnmatchedWord {
     #[default]
     Drop,
     Kernel,
+}
+
+/// Values of `conflicts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ConflictsWord {
+    #[default]
+    Share,
+    First,
+    Priority,
 }
 
 impl Settings {
@@ -196,14 +211,28 @@ impl PortSection {
                 UnmatchedWord::Drop => Unmatched::Drop,
                 UnmatchedWord::Kernel => Unmatched::Kernel,
             },
-            allow: self.allow.iter().map(|allow| allow.check(source)).collect::<Result<_, _>>()?,
+            conflicts: match self.conflicts {
+                ConflictsWord::Share => Conflicts::Share,
+                ConflictsWord::First => Conflicts::First,
+                ConflictsWord::Priority => Conflicts::Priority,
+            },
+            allow: self
+                .allow
+                .iter()
+                .map(|allow| allow.check(self.conflicts, source))
+                .collect::<Result<_, _>>()?,
             interface,
         })
     }
 }
 
 impl AllowSection {
-    fn check(&self, source: &ConfigSource) -> Result<Permission, ConfigError> {
+    fn check(&self, conflicts: ConflictsWord, source: &ConfigSource) -> Result<Permission, ConfigError> {
+        if let Some(priority) = self.priority.as_ref().filter(|_| conflicts != ConflictsWord::Priority) {
+            return Err(source
+                .error_at(priority.span(), "a priority without `conflicts = \"priority\"` means nothing")
+                .help("add `conflicts = \"priority\"` to this [[port]]"));
+        }
         let control = match self.control.get_ref().as_str() {
             "*" => ControlName::Any,
             _ => ControlName::Named(device_name(&self.control, source)?),
@@ -217,6 +246,7 @@ impl AllowSection {
             services,
             routes: self.route_permission(source)?,
             addressing: self.addressing,
+            priority: self.priority.as_ref().map_or(0, |priority| *priority.get_ref()),
         })
     }
 

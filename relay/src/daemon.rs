@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::forwarding::Forwarding;
 use crate::interfaces::Interfaces;
 use crate::outlets::Outlets;
+use crate::own_routes::OwnRoutes;
 use crate::ports::Ports;
 use crate::quiet::Quiet;
 use crate::remembered::Remembered;
@@ -48,6 +49,8 @@ pub(crate) struct Daemon {
     verifying: Vec<ClientId>,
     /// The kernel's routes.
     routes: Routes,
+    /// Those of them that controls are told, as they are none of theirs.
+    own_routes: OwnRoutes,
     /// The settings of a router; put back when this is dropped.
     forwarding: Forwarding,
     /// The controls that have routes.
@@ -100,7 +103,8 @@ impl Daemon {
         let name = settings.relay.name.clone();
         let mut relay = Relay::new(settings.relay, Link::new(config, seed::random()?, now), names);
         wire.size_batch(&relay);
-        if ports.follow(&links, &addresses, &mut relay, registry, now) {
+        let own_routes = OwnRoutes::new(&netns, now);
+        if ports.follow(&links, &addresses, own_routes.known(), &mut relay, registry, now) {
             interfaces.look_again(now);
         }
         log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
@@ -116,6 +120,7 @@ impl Daemon {
             quiet,
             verifying: Vec::new(),
             routes,
+            own_routes,
             forwarding,
             remembered,
             ready: BTreeSet::new(),
@@ -187,6 +192,7 @@ impl Daemon {
             if self.relay.routes_waiting() {
                 self.relay.change_routes();
             }
+            self.follow_own_routes(now);
         }
     }
 
@@ -246,7 +252,7 @@ impl Daemon {
 
     fn answer(&mut self, now: Time) {
         for Request { client, json } in std::mem::take(&mut self.requests) {
-            match answer(&json, &self.relay, now) {
+            match answer(&json, &mut self.relay, now) {
                 Asked::Answer(answer) => self.api.answer(client, &answer),
                 Asked::Verify => {
                     self.verifying.push(client);
@@ -264,8 +270,9 @@ impl Daemon {
         if !self.ready.is_empty() || self.relay.routes_waiting() || self.routes.is_looking() {
             return Some(Duration::ZERO);
         }
-        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout()].into_iter().flatten().min();
-        next.map(|next| next - now)
+        let own_routes = self.own_routes.poll_timeout(now);
+        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout(), own_routes];
+        next.into_iter().flatten().min().map(|next| next - now)
     }
 
     fn note(&mut self, events: &Events) {
@@ -302,7 +309,7 @@ impl Daemon {
         let registry = self.poll.registry();
         let link = links.iter().find(|info| info.name == self.wire.interface());
         let again = self.wire.follow(link, &mut self.relay, registry, now)
-            | self.ports.follow(&links, &addresses, &mut self.relay, registry, now);
+            | self.ports.follow(&links, &addresses, self.own_routes.known(), &mut self.relay, registry, now);
         if again {
             self.interfaces.look_again(now);
         }
@@ -310,6 +317,18 @@ impl Daemon {
         self.ready.insert(Source::Link);
         self.ready.extend((0..self.ports.len()).map(Source::Port));
         self.act(now);
+    }
+
+    /// What controls are told of ports goes with the relay's own routes.
+    fn follow_own_routes(&mut self, now: Time) {
+        if self.routes.take_others_changed() {
+            self.own_routes.handle_changed(now);
+        }
+        if is_due(self.own_routes.poll_timeout(now), now)
+            && self.own_routes.step(self.routes.ipv6_changes(), now)
+        {
+            self.interfaces.look_now(now);
+        }
     }
 
     /// Reads frames of the link. Returns whether there may be more.

@@ -87,6 +87,11 @@ impl Interfaces {
         self.again = Some(now + RETRY);
     }
 
+    /// Has [`Interfaces::changed`] list everything the next time.
+    pub(crate) fn look_now(&mut self, now: Time) {
+        self.again = Some(now);
+    }
+
     /// When [`Interfaces::changed`] wants to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         self.again

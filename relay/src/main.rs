@@ -8,6 +8,7 @@ mod failure;
 mod forwarding;
 mod interfaces;
 mod outlets;
+mod own_routes;
 mod ports;
 mod quiet;
 mod remembered;

@@ -9,7 +9,7 @@ use frames::{DropReason, PortId};
 use l2link::Time;
 use l2link_os::{CaptureFilter, IfIndex, LinkInfo, PortSocket, SetupError};
 use mio::Registry;
-use relay_core::{Capture, PortState, Relay};
+use relay_core::{Capture, PortState, Relay, WaysOut};
 use std::io;
 
 /// The ports in the order of the configuration.
@@ -62,6 +62,7 @@ impl Ports {
         &mut self,
         links: &[LinkInfo],
         addresses: &[Address],
+        ways_out: &WaysOut,
         relay: &mut Relay,
         registry: &Registry,
         now: Time,
@@ -86,7 +87,7 @@ impl Ports {
                     }
                 }
             }
-            let state = info.filter(|_| port.socket.is_some()).map(|info| state(info, addresses));
+            let state = info.filter(|_| port.socket.is_some()).map(|info| state(info, addresses, ways_out));
             relay.handle_port_state(port.id, state);
         }
         let elsewhere: Vec<_> = addresses
@@ -238,7 +239,7 @@ impl Port {
     }
 }
 
-fn state(info: &LinkInfo, addresses: &[Address]) -> PortState {
+fn state(info: &LinkInfo, addresses: &[Address], ways_out: &WaysOut) -> PortState {
     let mut flags = PortFlags::PRESENT;
     flags.set(PortFlags::UP, info.up);
     flags.set(PortFlags::CARRIER, info.carrier);
@@ -256,5 +257,6 @@ fn state(info: &LinkInfo, addresses: &[Address]) -> PortState {
                 if address.given { port_address.given() } else { port_address }
             })
             .collect(),
+        routes: ways_out.of(info.ifindex.0),
     }
 }

@@ -10,6 +10,7 @@ use crate::source::Source;
 use crate::wire::register;
 use frames::route::RouteKey;
 use l2link::Time;
+use l2link_os::return_tables::is_table;
 use l2link_os::routes::{
     Change, Families, KernelNexthop, KernelRoute, PROTOCOL, Progress, RouteChange, RouteDump, RouteEvent,
     RouteMonitor, RouteWriter,
@@ -30,6 +31,8 @@ pub(crate) struct Routes {
     again: Option<Families>,
     /// Changes of IPv6 routes that were seen or made.
     ipv6_changes: u64,
+    /// Whether a route of others in the main table may have changed since it was asked last.
+    others_changed: bool,
     complaint: Complaint,
 }
 
@@ -68,6 +71,7 @@ impl Routes {
             look: None,
             again: Some(Families::Both),
             ipv6_changes: 0,
+            others_changed: false,
             complaint: Complaint::default(),
         })
     }
@@ -80,6 +84,16 @@ impl Routes {
     /// Has the kernel looked at, now or again when the present look has ended.
     pub(crate) fn look(&mut self, families: Families) {
         self.again = Some(self.again.map_or(families, |wanted| wanted.union(families)));
+    }
+
+    /// How often IPv6 routes were seen to change, or changed.
+    pub(crate) fn ipv6_changes(&self) -> u64 {
+        self.ipv6_changes
+    }
+
+    /// Whether a route of others in the main table may have changed since the last call.
+    pub(crate) fn take_others_changed(&mut self) -> bool {
+        core::mem::take(&mut self.others_changed)
     }
 
     /// Takes notifications. Returns whether there may be more.
@@ -95,6 +109,10 @@ impl Routes {
                 }
             };
             self.ipv6_changes += u64::from(event.is_ipv6());
+            if is_of_symbol(&event) {
+                continue;
+            }
+            self.others_changed |= is_of_others(&event);
             match event {
                 RouteEvent::Set { route, .. } if route.protocol == PROTOCOL => {
                     relay.handle_route_told(&seen(&route));
@@ -135,7 +153,12 @@ impl Routes {
             self.look = Some(Look { dump, families, ipv6_changes: self.ipv6_changes });
         }
         let Some(look) = &mut self.look else { return Ok(false) };
-        match look.dump.step(SEEN, |route| relay.handle_route_seen(&seen(&route)))? {
+        let each = |route: KernelRoute| {
+            if !is_table(route.key.table) {
+                relay.handle_route_seen(&seen(&route));
+            }
+        };
+        match look.dump.step(SEEN, each)? {
             Progress::More => {}
             Progress::Done => {
                 let (families, before) = (look.families, look.ipv6_changes);
@@ -212,7 +235,26 @@ impl Routes {
         let mut dump =
             RouteDump::start(&self.netns, Families::Both, Some(PROTOCOL)).map_err(io::Error::other)?;
         while dump.step(SEEN, |route| keys.push(route.key))? == Progress::More {}
+        keys.retain(|key| !is_table(key.table));
         Ok(keys)
+    }
+}
+
+/// Whether it is about the return path of a symbol, by a control on this machine, whose mark is the same.
+fn is_of_symbol(event: &RouteEvent) -> bool {
+    match event {
+        RouteEvent::Set { route, .. } => is_table(route.key.table),
+        RouteEvent::Gone { key, .. } => is_table(key.table),
+        RouteEvent::Redump(_) | RouteEvent::Interfaces => false,
+    }
+}
+
+fn is_of_others(event: &RouteEvent) -> bool {
+    match event {
+        RouteEvent::Set { route, .. } => route.protocol != PROTOCOL && route.key.table == RouteKey::MAIN,
+        RouteEvent::Gone { key, protocol, .. } => *protocol != PROTOCOL && key.table == RouteKey::MAIN,
+        RouteEvent::Redump(_) => true,
+        RouteEvent::Interfaces => false,
     }
 }
 

@@ -17,6 +17,11 @@ PACKAGES = {
     "tincd": "tinc",
     "nft": "nftables",
     "/usr/lib/frr/bfdd": "frr",
+    "nginx": "nginx-light",
+    "/usr/lib/nginx/modules/ngx_stream_module.so": "libnginx-mod-stream",
+    "haproxy": "haproxy",
+    "wrk": "wrk",
+    "curl": "curl",
 }
 
 

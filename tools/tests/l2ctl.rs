@@ -64,7 +64,18 @@ fn differences_are_told_and_end_with_1() {
         "{\"ok\":true,\"data\":[{\"what\":\"route 10.0.0.0/8\",\"difference\":\"it is missing\"}]}\n";
     let (output, _) = l2ctl(&["verify"], answer);
     assert_eq!(text(&output.stdout), "WHAT              DIFFERENCE\nroute 10.0.0.0/8  it is missing\n");
-    assert_eq!((text(&output.stderr), output.status.code()), ("error: 1 differences\n", Some(1)));
+    assert_eq!((text(&output.stderr), output.status.code()), ("error: 1 difference\n", Some(1)));
+}
+
+#[test]
+fn a_weight_is_asked_for() {
+    for (word, weight) in [("0", "0"), ("65535", "65535"), ("own", "null")] {
+        let (output, request) = l2ctl(&["peer", "weight", "control1", word], "{\"ok\":true,\"data\":[]}\n");
+        let expected = format!(
+            "{{\"name\":\"control1\",\"object\":\"weight\",\"verb\":\"peer\",\"weight\":{weight}}}\n"
+        );
+        assert_eq!((request, output.status.code()), (expected, Some(0)));
+    }
 }
 
 #[test]

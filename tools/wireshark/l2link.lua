@@ -65,6 +65,8 @@ local MESSAGES = {
   [0x0060] = "TRANSLATION_REQUEST",
   [0x0061] = "TRANSLATION_REPLY",
   [0x0062] = "TRANSLATED_RULE_ADD",
+  [0x0070] = "FLOWS_REQUEST",
+  [0x0071] = "FLOWS",
 }
 
 local STATUSES = {
@@ -91,6 +93,7 @@ local TLVS = {
   [0x0002] = "ADDRESSES",
   [0x0003] = "TEXT",
   [0x0004] = "ROUTES_DIGEST",
+  [0x0008] = "PORT_ROUTES",
 }
 
 local ROLES = { [1] = "relay", [2] = "control" }
@@ -197,6 +200,12 @@ local f = {
   status = ProtoField.uint16("l2link.status", "Status", base.DEC, STATUSES),
   weight = ProtoField.uint16("l2link.weight", "Weight", base.DEC),
 
+  port_route_destination = ProtoField.ipv6("l2link.port_route.destination", "Destination"),
+  port_route_gateway = ProtoField.ipv6("l2link.port_route.gateway", "Gateway"),
+  port_route_length = ProtoField.uint8("l2link.port_route.prefix_length", "Prefix length", base.DEC),
+  port_route_flags = ProtoField.uint8("l2link.port_route.flags", "Flags", base.HEX),
+  port_route_onlink = ProtoField.bool("l2link.port_route.onlink", "On link", 8, nil, 0x1),
+
   attributes_generation = ProtoField.uint32("l2link.attributes.generation", "Generation", base.DEC),
   attributes_flags = ProtoField.uint32("l2link.attributes.flags", "Flags", base.HEX),
   attributes_present = ProtoField.bool("l2link.attributes.flags.present", "Present", 32, nil, 0x1),
@@ -229,6 +238,14 @@ local f = {
   route_prefix = ProtoField.ipv6("l2link.route.prefix", "Prefix"),
   route_mtu = ProtoField.uint32("l2link.route.mtu", "MTU", base.DEC),
   route_kind = ProtoField.uint8("l2link.route.kind", "Kind", base.DEC, ROUTE_KINDS),
+  flows_flags = ProtoField.uint16("l2link.flows.flags", "Flags", base.HEX),
+  flows_last = ProtoField.bool("l2link.flows.last", "Last", 16, nil, 0x1),
+  flows_count = ProtoField.uint16("l2link.flows.count", "Flows", base.DEC),
+  flow = ProtoField.bytes("l2link.flow", "Flow"),
+  flow_local_port = ProtoField.uint16("l2link.flow.local_port", "Local port", base.DEC),
+  flow_remote_port = ProtoField.uint16("l2link.flow.remote_port", "Remote port", base.DEC),
+  flow_local = ProtoField.ipv6("l2link.flow.local", "Local address"),
+  flow_remote = ProtoField.ipv6("l2link.flow.remote", "Remote address"),
   route_count = ProtoField.uint16("l2link.route.count", "Nexthops", base.DEC),
   nexthop = ProtoField.none("l2link.nexthop", "Nexthop"),
   nexthop_flags = ProtoField.uint8("l2link.nexthop.flags", "Flags", base.HEX),
@@ -353,6 +370,15 @@ local function addresses(c, tree)
   end
 end
 
+local function port_route(c, tree)
+  c:add(tree, f.port_route_destination, 16)
+  c:add(tree, f.port_route_gateway, 16)
+  c:u8(tree, f.port_route_length)
+  local flags = c:take(1)
+  tree:add(f.port_route_flags, flags):add(f.port_route_onlink, flags)
+  c:reserved(tree, 2)
+end
+
 local function digest(c, tree)
   c:u32(tree, f.digest_count)
   c:add(tree, f.digest_sum, 8)
@@ -369,6 +395,11 @@ local TLV_VALUES = {
   [0x0004] = function(c, tree)
     c:u32(tree, f.request)
     digest(c, tree)
+  end,
+  [0x0008] = function(c, tree)
+    while c:left() > 0 do
+      port_route(c, tree)
+    end
   end,
 }
 
@@ -402,6 +433,14 @@ local function attributes(c, tree)
   c:u32(tree, f.attributes_speed)
   c:add(tree, f.attributes_mac, 6)
   c:reserved(tree, 2)
+end
+
+local function flow(c, tree)
+  local item = tree:add(f.flow, c.tvb:range(c.at, math.min(36, c:left())))
+  c:u16(item, f.flow_local_port)
+  c:u16(item, f.flow_remote_port)
+  c:add(item, f.flow_local, 16)
+  c:add(item, f.flow_remote, 16)
 end
 
 local function protocol_address(c, tree)
@@ -583,6 +622,23 @@ local MESSAGE_BODIES = {
   TRANSLATED_RULE_ADD = function(c, tree)
     rule_add(c, tree)
     translation(c, tree)
+  end,
+  FLOWS_REQUEST = function(c, tree)
+    c:u32(tree, f.request)
+    c:u32(tree, f.up_tunnel)
+  end,
+  FLOWS = function(c, tree)
+    c:u32(tree, f.request)
+    c:u32(tree, f.up_tunnel)
+    local flags = c:take(2)
+    tree:add(f.flows_flags, flags):add(f.flows_last, flags)
+    local count = c:u16(tree, f.flows_count)
+    for _ = 1, count do
+      if c:left() == 0 then
+        error(TRUNCATED, 0)
+      end
+      flow(c, tree)
+    end
   end,
 }
 

@@ -3,7 +3,7 @@
 use crate::Addressing;
 use core::net::IpAddr;
 use frames::Mac;
-use frames::message::{PortAddress, PortAttributes, PortFlags};
+use frames::message::{PortAddress, PortAttributes, PortFlags, PortRoute};
 
 /// What a symbol is built from (M3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Attributes {
     pub addresses: Vec<(IpAddr, u8)>,
     /// The port's other addresses, which it has from this control's programs.
     pub given: Vec<(IpAddr, u8)>,
+    /// The relay's own routes by the port.
+    pub routes: Vec<PortRoute>,
 }
 
 impl Attributes {
@@ -56,6 +58,11 @@ impl Attributes {
         self.addresses.iter().chain(&self.given)
     }
 
+    /// The relay's own routes as `show` prints them; `None` if there are none.
+    pub(crate) fn way_out_texts(&self) -> Option<Vec<String>> {
+        (!self.routes.is_empty()).then(|| self.routes.iter().map(ToString::to_string).collect())
+    }
+
     /// The addresses as `show` prints them.
     #[must_use]
     pub fn address_texts(&self) -> Vec<String> {
@@ -78,6 +85,7 @@ impl Attributes {
             flags: wire.flags,
             addresses: with_lengths(addresses),
             given: with_lengths(given),
+            routes: wire.routes.to_vec(),
         }
     }
 }

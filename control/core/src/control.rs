@@ -5,6 +5,7 @@ use crate::namespace::Namespace;
 use crate::parcels::place;
 use crate::relay::{Relay, RelayId};
 use crate::report::{Event, Report};
+use crate::reports::Reports;
 use crate::routes::Routes;
 use crate::seen::IfIndex;
 use crate::show::SymbolRow;
@@ -29,6 +30,7 @@ pub struct Control {
     pub(crate) link: Link,
     pub(crate) triggered: bool,
     pub(crate) addressing: Addressing,
+    pub(crate) reports: Reports,
     monitored: bool,
     pub(crate) relays: Vec<Relay>,
     /// The symbol with number n stands at n - 1.
@@ -77,6 +79,7 @@ impl Control {
             link: Link::new(link, seed, now),
             triggered: config.triggered,
             addressing: config.addressing,
+            reports: Reports::default(),
             routes: Routes::new(config.routes),
             monitored: false,
             relays: Vec::new(),

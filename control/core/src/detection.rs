@@ -9,7 +9,8 @@
 //! element of the set, which is gone when the last of them is.
 //!
 //! A listener rule that is no longer desired does not go at once: connections that it accepted still need it. It
-//! *leaves*: the connections are looked at, those that nothing else covers get flow rules, and then it goes (`flows`).
+//! *leaves*: the relay is told at once that it takes no new flows, the connections are looked at, and when there are none
+//! of it any more it goes (`flows`).
 //! Only a listener to which nobody ever spoke (no parcel came by its rule, none left from its port, and no look showed a
 //! connection of it) goes at once, as a look at the connections takes longer than all the rest: the kernel walks through
 //! a table of 100,000 places or more.
@@ -19,7 +20,7 @@ use crate::looks::Found;
 use crate::seen::{OpenSocket, OpenSockets};
 use crate::symbol::{Interface, Seat, Symbol};
 use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
-use crate::translation::can_reach;
+use crate::translation::{at_address, can_reach};
 use crate::{Control, NamespaceId};
 use frames::ProtocolAddress;
 use frames::protocol_address::Local;
@@ -69,8 +70,7 @@ impl Control {
         };
         let desired = desired(&seat, &symbol.config.exposure, &place.sockets);
         let known = symbol.looked.connections;
-        reconcile(&mut symbol.rules, &desired, known, now, &mut self.tables);
-        if !symbol.rules.leaving().is_empty() {
+        if reconcile(&mut symbol.rules, &desired, known, now, &mut self.tables) {
             place.connection_looks.ask(now);
         }
         symbol.looked.sockets = true;
@@ -110,30 +110,35 @@ pub(crate) fn desired(seat: &Seat, exposure: &Exposure, sockets: &[OpenSocket]) 
         fits && seat.reaches(local, socket.interface) && exposure.listens(&socket.address)
     });
     let neighbors = seat.virtual_address.is_none().then_some(NEIGHBORS);
-    reached.map(|socket| socket.address).chain(neighbors).collect()
+    let address = |socket: &OpenSocket| match seat.virtual_address {
+        Some(virtual_address) => at_address(socket.address, virtual_address),
+        None => socket.address,
+    };
+    reached.map(address).chain(neighbors).collect()
 }
 
 /// Makes the listener rules equal to `desired`, but for listeners that leave. `known` says that the connections have been
-/// looked at since the symbol's interface was made.
+/// looked at since the symbol's interface was made. Returns whether they have to be looked at now, as a listener leaves.
 pub(crate) fn reconcile(
     rules: &mut SymbolRules,
     desired: &BTreeSet<ProtocolAddress>,
     known: bool,
     now: Time,
     tables: &mut Tables,
-) {
+) -> bool {
     for address in desired {
-        rules.stay(address);
+        rules.stay(address, tables);
         if !rules.contains(address) {
             rules.add(*address, now, tables);
             remove_covered_flows(rules, address, now, tables);
         }
     }
     let gone: Vec<_> = rules.listeners().filter(|address| !desired.contains(address)).copied().collect();
+    let mut leaves = false;
     for address in gone {
         match address {
             ProtocolAddress::Listener { .. } if !known || rules.has_conversed(&address, tables) => {
-                rules.leave(address);
+                leaves |= rules.leave(address, tables);
             }
             ProtocolAddress::Listener { .. }
             | ProtocolAddress::Flow { .. }
@@ -141,6 +146,7 @@ pub(crate) fn reconcile(
             | ProtocolAddress::EtherType(_) => rules.remove(&address, now, tables),
         }
     }
+    leaves
 }
 
 /// Whether the kernel tells nobody when the socket of this rule is closed.
@@ -177,6 +183,7 @@ fn remove_covered_flows(rules: &mut SymbolRules, listener: &ProtocolAddress, now
 mod tests {
     use super::*;
     use crate::seen::IfIndex;
+    use crate::symbol_rules::WEIGHT;
     use core::net::IpAddr;
     use frames::protocol_address::Family;
     use l2link::service::ServiceSet;
@@ -233,25 +240,26 @@ mod tests {
 
     #[test]
     fn twins_are_one_rule_until_the_last_is_gone() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None), Tables::new(0));
+        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None, WEIGHT), Tables::new(0));
         let twin = OpenSocket { address: raw(89), interface: None };
         for (sockets, there) in [(vec![twin, twin], true), (vec![twin], true), (vec![], false)] {
             let desired = desired(&seat(), &Exposure::standard(false), &sockets);
-            reconcile(&mut rules, &desired, true, Time(0), &mut tables);
+            assert!(!reconcile(&mut rules, &desired, true, Time(0), &mut tables));
             assert_eq!(rules.contains(&raw(89)), there);
         }
     }
 
     #[test]
     fn a_listener_that_comes_back_stays() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None), Tables::new(0));
+        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None, WEIGHT), Tables::new(0));
         let http = tcp(Local::Any(Family::Both));
         let with = BTreeSet::from([http, NEIGHBORS]);
-        reconcile(&mut rules, &with, true, Time(0), &mut tables);
+        let _ = reconcile(&mut rules, &with, true, Time(0), &mut tables);
         rules.note_conversation(&http, &mut tables);
-        reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), true, Time(0), &mut tables);
+        assert!(reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), true, Time(0), &mut tables));
         assert!(rules.contains(&http) && rules.leaving().contains(&http));
-        reconcile(&mut rules, &with, true, Time(0), &mut tables);
+        assert!(!reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), true, Time(0), &mut tables), "no news");
+        assert!(!reconcile(&mut rules, &with, true, Time(0), &mut tables));
         assert!(rules.contains(&http) && rules.leaving().is_empty());
     }
 
@@ -259,9 +267,10 @@ mod tests {
     fn a_listener_to_which_nobody_spoke_goes_at_once() {
         let http = tcp(Local::Any(Family::Both));
         for (known, leaves) in [(true, false), (false, true)] {
-            let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None), Tables::new(0));
-            reconcile(&mut rules, &BTreeSet::from([http, NEIGHBORS]), known, Time(0), &mut tables);
-            reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), known, Time(0), &mut tables);
+            let (mut rules, mut tables) =
+                (SymbolRules::new(frames::SymbolId(1), None, WEIGHT), Tables::new(0));
+            let _ = reconcile(&mut rules, &BTreeSet::from([http, NEIGHBORS]), known, Time(0), &mut tables);
+            let _ = reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), known, Time(0), &mut tables);
             assert_eq!((rules.contains(&http), rules.leaving().contains(&http)), (leaves, leaves));
         }
     }

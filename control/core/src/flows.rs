@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! A flow rule exists for a conversation that no listener rule covers: a client's connection, made known by its first
-//! packet (`return_path`), and an accepted connection that outlives its listener, made known by a look at the
-//! connections. It ends with its socket, and sockets are the truth here too: a flow whose socket was seen once goes
+//! packet (`return_path`), and a connected datagram socket that outlives its listener, made known by a look at the
+//! connections. A connection of TCP keeps the rule of its listener, which is draining then. A flow rule ends with its socket, and sockets are the truth here too: a flow whose socket was seen once goes
 //! when a look at the connections shows the socket no more. `TIME_WAIT` is a socket.
 //!
 //! Connections are looked at when a listener leaves, when the kernel tells that a socket of a flow was closed, when a
@@ -67,6 +67,7 @@ impl Control {
             follow(&mut symbol.rules, &news, now, &mut self.tables);
             symbol.looked.connections = true;
             flows |= symbol.rules.flows().any(|(flow, _)| !flow.is_echo());
+            flows |= !symbol.rules.leaving().is_empty();
         }
         if let Some(place) = self.namespace_mut(namespace) {
             place.datagram_ports = datagram_ports;
@@ -76,6 +77,7 @@ impl Control {
         self.end_rules(now);
         self.look(now);
         self.flush();
+        self.report_flows(namespace, seen);
     }
 
     /// The kernel told that a socket was closed.
@@ -92,6 +94,7 @@ impl Control {
                     flows = true;
                 }
             }
+            flows |= closed.remote.is_some() && symbol.rules.drains_at(closed.protocol, closed.local_port);
         }
         let Some(place) = self.namespace_mut(namespace) else { return };
         // One look is enough: the kernel tells when the socket is in its tables no more.
@@ -166,9 +169,10 @@ pub(crate) struct Looked<'a> {
     pub(crate) datagram_ports: &'a BTreeSet<(u8, u16)>,
 }
 
-/// Brings a symbol's flow rules in line with the connections, then lets leaving listeners go.
+/// Brings a symbol's flow rules in line with the connections, then lets leaving listeners go that have none.
 pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, tables: &mut Tables) {
     let mut present = FxHashSet::default();
+    let (mut draining, mut ending) = (BTreeSet::new(), BTreeSet::new());
     for connection in looked.connections {
         let Ok(flow) = FlowKey::try_from(&connection.flow) else { continue };
         present.insert(flow);
@@ -176,6 +180,10 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
             && let Some(rule) = tables.receive.get_mut(tunnel)
         {
             rule.socket_seen = true;
+            if rules.leaving().contains(&rule.protocol_address) && is_ours(rules, looked, &flow) {
+                let of = if connection.time_wait { &mut ending } else { &mut draining };
+                of.insert(rule.protocol_address);
+            }
         }
         if !connection.time_wait && is_ours(rules, looked, &flow) && rules.flow(&flow).is_none() {
             let covered = rules.covering_listener(&flow, true, tables).is_some();
@@ -194,10 +202,10 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
             gone.push(flow.rule());
         }
     }
-    let leaving: Vec<_> = rules.leaving().iter().copied().collect();
-    for address in gone.into_iter().chain(leaving) {
+    for address in gone {
         rules.remove(&address, now, tables);
     }
+    rules.let_go(&draining, &ending, now, tables);
 }
 
 /// Whether a connection's packets come through this symbol: its local address is the port's, or it was accepted through

@@ -17,9 +17,11 @@
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
 //! | `translation` | address symbols: translation instead of tunnels |
+//! | `reports` | live flows, for relays that share them out anew |
 //! | `memberships` | multicast groups |
 //! | `addresses` | what programs put on symbols, for their ports |
 //! | `looks` | when to look at the sockets again |
+//! | [`way_back`] | by which ways the answers to a symbol's clients leave |
 //! | `routes` | the kernel's routes, and what relays were told of them |
 #![forbid(unsafe_code)]
 
@@ -41,6 +43,7 @@ mod parcels;
 mod receive_table;
 mod relay;
 pub mod report;
+mod reports;
 mod return_path;
 pub mod routes;
 mod rule;
@@ -51,6 +54,7 @@ pub mod show;
 mod symbol;
 mod symbol_rules;
 mod translation;
+pub mod way_back;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
@@ -62,3 +66,4 @@ pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
 pub use routes::{RoutesConfig, VerifyRow};
 pub use translation::default_control_address;
+pub use way_back::{Ground, WayBack};

@@ -75,6 +75,7 @@ impl Control {
 
     fn relay_down(&mut self, relay: RelayId, peer: PeerId, now: Time) {
         self.relays[relay.0].peer = None;
+        self.forget_reports(peer);
         if let Some(row) = self.peer_row(peer, now) {
             self.report(Event::PeerDown(row), now);
         }
@@ -120,7 +121,9 @@ impl Control {
             Message::RuleReply(reply) => self.handle_rule_reply(peer, &reply, now),
             Message::RuleDeleted(deleted) => self.handle_rule_deleted(peer, &deleted, now),
             Message::Notice(notice) => self.handle_notice(peer, &notice, now),
-            Message::PortRequest(_)
+            Message::FlowsRequest(asked) => self.handle_flows_request(peer, asked, now),
+            Message::Flows(_)
+            | Message::PortRequest(_)
             | Message::PortRelease(_)
             | Message::TunnelRequest(_)
             | Message::RuleAdd(_)

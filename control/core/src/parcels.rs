@@ -1,13 +1,14 @@
 //! The path of packets: from the wire to a symbol and from a symbol to the wire.
 
 use crate::Control;
+use crate::flow::FlowKey;
 use crate::relay::Relay;
-use crate::return_path::return_path;
+use crate::return_path::{conversation, return_path};
 use crate::symbol::Symbol;
 use crate::symbol_rules::Tables;
 use crate::translation;
 use frames::data::{OffloadHeader, Tunnel};
-use frames::inet::{Layer3, Transport, classify};
+use frames::inet::{Ip, Layer3, PacketView, Transport, classify};
 use frames::session::Stream;
 use frames::{DropReason, ProtocolAddress, SymbolId, UpTunnel};
 use l2link::{Batch, Counters, Rx, Time};
@@ -123,7 +124,12 @@ impl Control {
             self.drops.drop(DropReason::NotExposed);
             return Err(DropReason::NotExposed);
         }
-        let Some(flow) = return_path(&view, frame) else { return Ok(()) };
+        if refused(&view).is_some_and(|flow| symbol.rules.withholds(&flow, &mut self.tables)) {
+            self.drops.drop(DropReason::Refusal);
+            self.handle_hint(now);
+            return Err(DropReason::Refusal);
+        }
+        let Some(flow) = return_path(&view) else { return Ok(()) };
         let known =
             symbol.rules.flow(&flow).or_else(|| symbol.rules.covering_listener(&flow, false, &self.tables));
         if let Some(tunnel) = known {
@@ -194,4 +200,11 @@ fn judge<'a>(
     rule.bytes += parcel.len() as u64;
     rule.last_used = now;
     LinkVerdict::Deliver { symbol: rule.symbol, parcel }
+}
+
+/// The flow of a packet that tells that nobody listens. If a listener was seen there, it has been closed since; and if this
+/// packet is lost, the client asks again, and the relay has somebody else by then.
+fn refused(view: &PacketView) -> Option<FlowKey> {
+    let Layer3::Ip(Ip { transport: Transport::Ports { tcp, .. }, .. }) = view.layer3 else { return None };
+    conversation(view).filter(|_| tcp.refuses())
 }

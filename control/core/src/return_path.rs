@@ -19,9 +19,17 @@
 use crate::flow::FlowKey;
 use frames::inet::{EchoKind, Layer3, PacketView, Transport};
 
-/// The flow that has to be covered by a rule for the answers to a packet, if any. `frame` is the frame that `view` is
-/// the view of.
-pub(crate) fn return_path(view: &PacketView, frame: &[u8]) -> Option<FlowKey> {
+/// The flow that has to be covered by a rule for the answers to a packet, if any.
+pub(crate) fn return_path(view: &PacketView) -> Option<FlowKey> {
+    let Layer3::Ip(ip) = view.layer3 else { return None };
+    match ip.transport {
+        Transport::Ports { tcp, .. } if tcp.resets() => None,
+        _ => conversation(view),
+    }
+}
+
+/// The flow that a packet is of, if it is one that has answers.
+pub(crate) fn conversation(view: &PacketView) -> Option<FlowKey> {
     let Layer3::Ip(ip) = view.layer3 else { return None };
     let unicast = !view.destination.is_multicast() && !ip.destination.is_multicast();
     let flow = |local_port, remote_port| FlowKey {
@@ -33,8 +41,7 @@ pub(crate) fn return_path(view: &PacketView, frame: &[u8]) -> Option<FlowKey> {
     };
     match ip.transport {
         Transport::Ports { .. } if ip.source.is_unspecified() || !unicast => None,
-        Transport::Ports { .. } if ip.protocol == TCP && is_reset(frame) => None,
-        Transport::Ports { source, destination } => Some(flow(source, destination)),
+        Transport::Ports { source, destination, .. } => Some(flow(source, destination)),
         Transport::Echo { kind: EchoKind::Request, id } if unicast => Some(flow(id, 0)),
         Transport::Echo { .. }
         | Transport::IcmpError(_)
@@ -44,19 +51,4 @@ pub(crate) fn return_path(view: &PacketView, frame: &[u8]) -> Option<FlowKey> {
         | Transport::LaterFragment
         | Transport::Other => None,
     }
-}
-
-const TCP: u8 = 6;
-
-/// Whether a TCP segment directly behind a plain IP header has its RST bit set (RFC 9293, 3.1).
-fn is_reset(frame: &[u8]) -> bool {
-    const ETHERNET: usize = 14;
-    const FLAGS: usize = 13;
-    const RST: u8 = 0x04;
-    let header = match frame.get(ETHERNET) {
-        Some(first) if first >> 4 == 4 => usize::from(first & 0x0f) * 4,
-        Some(first) if first >> 4 == 6 => 40,
-        _ => return false,
-    };
-    frame.get(ETHERNET + header + FLAGS).is_some_and(|flags| flags & RST != 0)
 }

@@ -30,6 +30,8 @@ pub(crate) struct Rule {
     pub(crate) socket_seen: bool,
     /// The cause of a refusal may pass by itself.
     pub(crate) passing: bool,
+    /// Of a listener: whether this kernel refuses connections to it.
+    pub(crate) resets: Resets,
     /// The last packet either way.
     pub(crate) last_used: Time,
     pub(crate) packets: u64,
@@ -58,6 +60,17 @@ impl RuleState {
             Self::Closing => "closing",
         }
     }
+}
+
+/// Refusals of connections where a listener was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Resets {
+    #[default]
+    None,
+    /// There was one. It was withheld, and a look is to tell whether the listener is still there.
+    Withheld,
+    /// It is there: somebody else on this machine refuses, as a packet filter.
+    Meant,
 }
 
 /// What the relay may know of a rule.

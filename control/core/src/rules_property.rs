@@ -9,7 +9,7 @@ use crate::flows::{Looked, follow};
 use crate::rule::RuleState;
 use crate::seen::{Connection, IfIndex, OpenSocket};
 use crate::symbol::Seat;
-use crate::symbol_rules::{Grant, NEIGHBORS, SymbolRules, Tables};
+use crate::symbol_rules::{Grant, NEIGHBORS, SymbolRules, Tables, WEIGHT};
 use core::net::IpAddr;
 use frames::message::{Message, Status};
 use frames::protocol_address::{Family, Local};
@@ -70,8 +70,17 @@ proptest! {
         world.look();
         world.check_relay();
         let listeners: BTreeSet<_> = world.rules.listeners().copied().collect();
-        prop_assert_eq!(&listeners, &desired(&world.seat, &world.exposure, &world.sockets));
-        prop_assert!(world.rules.leaving().is_empty());
+        let desired = desired(&world.seat, &world.exposure, &world.sockets);
+        let draining = world.rules.leaving();
+        prop_assert_eq!(&listeners, &desired.union(draining).copied().collect());
+        prop_assert!(desired.is_disjoint(draining));
+        for listener in draining {
+            let mut live = world.connections.iter().filter(|connection| !connection.time_wait);
+            let is_of = |connection: &Connection| {
+                FlowKey::try_from(&connection.flow).is_ok_and(|flow| flow.listeners().contains(listener))
+            };
+            prop_assert!(live.any(is_of), "{listener} has a connection");
+        }
         for connection in &world.connections {
             let flow = FlowKey::try_from(&connection.flow).unwrap();
             let reachable = world.rules.flow(&flow).is_some()
@@ -84,7 +93,7 @@ proptest! {
 impl World {
     fn new() -> Self {
         Self {
-            rules: SymbolRules::new(SymbolId(1), None),
+            rules: SymbolRules::new(SymbolId(1), None, WEIGHT),
             tables: Tables::new(40),
             relay: Relay::default(),
             sockets: Vec::new(),
@@ -145,7 +154,7 @@ impl World {
 
     fn look(&mut self) {
         let desired = desired(&self.seat, &self.exposure, &self.sockets);
-        reconcile(&mut self.rules, &desired, self.looked, self.now, &mut self.tables);
+        let _ = reconcile(&mut self.rules, &desired, self.looked, self.now, &mut self.tables);
         self.looked = true;
         let looked = Looked {
             seat: &self.seat,

@@ -37,6 +37,8 @@ pub struct PortRow {
     /// `up`, `no-carrier`, `down` or `absent`.
     pub state: String,
     pub addresses: Vec<String>,
+    /// The relay's own routes by it; none if there are none.
+    pub ways_out: Option<Vec<String>>,
 }
 
 /// A symbol.
@@ -218,6 +220,7 @@ impl PortRow {
             mtu: attributes.mtu,
             state: attributes.state().to_owned(),
             addresses: attributes.address_texts(),
+            ways_out: attributes.way_out_texts(),
         })
     }
 }
@@ -302,7 +305,7 @@ impl RuleRow {
             remote,
             control: control.to_owned(),
             up_tunnel: if symbol.config.translation.is_some() { 0 } else { tunnel.0 },
-            state: rule.state.name().to_owned(),
+            state: symbol.rules.state(rule).to_owned(),
             reason,
         }
     }

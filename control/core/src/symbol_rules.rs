@@ -6,12 +6,16 @@
 //! equal to what `detection` found. *Flows* are added by first packets and by connections, and removed when their
 //! socket is gone. Both live in the [`ReceiveTable`]; here are the indexes of one symbol.
 //!
+//! A listener whose socket is gone *leaves*. One of TCP is told to the relay with weight 0 at once, so that it takes no new flow,
+//! and is there as long as it has connections: it is *draining*.
+//!
 //! A rule is told to the relay as soon as the port is granted, and again in every later session. Messages of rules
 //! travel in one ordered stream, so "add the new one, then delete the old one" leaves no gap on the relay.
 
 use crate::flow::FlowKey;
 use crate::receive_table::ReceiveTable;
-use crate::rule::{Rule, RuleState, Told};
+use crate::rule::{Resets, Rule, RuleState, Told};
+use core::time::Duration;
 use frames::message::{Message, RuleAdd, RuleDelete, TranslatedRuleAdd, Translation};
 use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, Time};
@@ -26,6 +30,18 @@ pub(crate) const NEIGHBORS: ProtocolAddress = ProtocolAddress::EtherType(0x0806)
 pub(crate) const FLOWS_MAX: usize = 65_536;
 /// How many of the flows that have been idle longest go when the table is full: one pass makes room for many.
 const EVICTED_AT_ONCE: usize = FLOWS_MAX / 16;
+
+/// A symbol's share of new flows if the configuration does not say another.
+pub(crate) const WEIGHT: u16 = 100;
+
+/// Whether a listener that is closed keeps its rule until its last connection is gone. Of others each connection has a rule
+/// of its own then, as the relay does not know which of their packets begin a flow.
+pub(crate) fn drains(listener: &ProtocolAddress) -> bool {
+    matches!(listener, ProtocolAddress::Listener { protocol: 6, .. })
+}
+
+/// How long a listener stays for the last packets of connections in `TIME_WAIT`: until the second look.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What all symbols share: the receive table, and messages on their way into the link.
 #[derive(Debug)]
@@ -67,14 +83,19 @@ pub(crate) struct SymbolRules {
     flows: BTreeMap<FlowKey, UpTunnel>,
     /// Both of the above, for the path of packets.
     index: FxHashMap<ProtocolAddress, UpTunnel>,
-    /// Listeners whose socket is gone, and whose connections have yet to be looked at.
+    /// Listeners whose socket is gone. Their connections have yet to be looked at, or are alive still.
     leaving: BTreeSet<ProtocolAddress>,
+    /// Since when leaving listeners have had no connection but what is in `TIME_WAIT`.
+    quiet: BTreeMap<ProtocolAddress, Time>,
+    /// Share of new flows among the controls with the same listener.
+    weight: u16,
     /// Flows that went because the table was full.
     pub(crate) evicted: u64,
 }
 
 impl SymbolRules {
-    pub(crate) fn new(symbol: SymbolId, translation: Option<Translation>) -> Self {
+    /// `weight` is the share of new flows, from 1.
+    pub(crate) fn new(symbol: SymbolId, translation: Option<Translation>, weight: u16) -> Self {
         Self {
             symbol,
             translation,
@@ -83,6 +104,8 @@ impl SymbolRules {
             flows: BTreeMap::new(),
             index: FxHashMap::default(),
             leaving: BTreeSet::new(),
+            quiet: BTreeMap::new(),
+            weight,
             evicted: 0,
         }
     }
@@ -123,14 +146,91 @@ impl SymbolRules {
         &self.leaving
     }
 
-    /// The listener's socket is gone: the rule goes after the next look at the connections.
-    pub(crate) fn leave(&mut self, listener: ProtocolAddress) {
-        self.leaving.insert(listener);
+    /// Whether a listener at this port is draining.
+    pub(crate) fn drains_at(&self, protocol: u8, local_port: u16) -> bool {
+        self.leaving.iter().any(|listener| match listener {
+            ProtocolAddress::Listener { protocol: known, port, .. } => {
+                (*known, *port) == (protocol, local_port)
+            }
+            ProtocolAddress::Flow { .. }
+            | ProtocolAddress::IpProtocol { .. }
+            | ProtocolAddress::EtherType(_) => false,
+        })
+    }
+
+    /// The listener's socket is gone: the rule goes when a look at the connections shows none of it. It takes no new flow
+    /// from now on. Returns whether that is news.
+    pub(crate) fn leave(&mut self, listener: ProtocolAddress, tables: &mut Tables) -> bool {
+        let is_news = self.leaving.insert(listener);
+        if let Some(rule) = self.index.get(&listener).and_then(|tunnel| tables.receive.get_mut(*tunnel)) {
+            rule.resets = Resets::None;
+        }
+        if is_news && drains(&listener) {
+            self.tell_weight(&listener, tables);
+        }
+        is_news
+    }
+
+    /// Lets leaving listeners go that have no connection; `ending` have some that are in `TIME_WAIT`, whose last packets may
+    /// be under way.
+    pub(crate) fn let_go(
+        &mut self,
+        draining: &BTreeSet<ProtocolAddress>,
+        ending: &BTreeSet<ProtocolAddress>,
+        now: Time,
+        tables: &mut Tables,
+    ) {
+        self.quiet.retain(|listener, _| !draining.contains(listener));
+        let idle: Vec<_> = self.leaving.difference(draining).copied().collect();
+        for listener in idle {
+            let since = *self.quiet.entry(listener).or_insert(now);
+            if !ending.contains(&listener) || now - since >= LINGER {
+                self.remove(&listener, now, tables);
+            }
+        }
     }
 
     /// The listener's socket is there (again).
-    pub(crate) fn stay(&mut self, listener: &ProtocolAddress) {
-        self.leaving.remove(listener);
+    pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
+        if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel))
+            && rule.resets == Resets::Withheld
+        {
+            rule.resets = Resets::Meant;
+        }
+        if self.leaving.remove(listener) && drains(listener) {
+            self.tell_weight(listener, tables);
+        }
+    }
+
+    /// Whether a refusal of this flow is to be withheld: a listener was seen where nobody listens. It is looked for then.
+    pub(crate) fn withholds(&self, flow: &FlowKey, tables: &mut Tables) -> bool {
+        let listener = self.covering_listener(flow, false, tables).filter(|_| self.flow(flow).is_none());
+        let rule = listener.and_then(|tunnel| tables.receive.get_mut(tunnel));
+        rule.is_some_and(|rule| {
+            let meant = rule.resets == Resets::Meant;
+            if !meant {
+                rule.resets = Resets::Withheld;
+            }
+            !meant
+        })
+    }
+
+    /// The state of a rule for `show`.
+    pub(crate) fn state(&self, rule: &Rule) -> &'static str {
+        match rule.state {
+            RuleState::Active if self.leaving.contains(&rule.protocol_address) => "draining",
+            RuleState::Pending | RuleState::Active | RuleState::Refused(_) | RuleState::Closing => {
+                rule.state.name()
+            }
+        }
+    }
+
+    fn tell_weight(&self, listener: &ProtocolAddress, tables: &mut Tables) {
+        let Some(tunnel) = self.index.get(listener).copied() else { return };
+        let refused = |rule: &Rule| matches!(rule.state, RuleState::Refused(_));
+        if tables.receive.get(tunnel).is_some_and(|rule| !refused(rule)) {
+            self.tell(tunnel, tables);
+        }
     }
 
     /// Whether connections may have come of a listener.
@@ -166,6 +266,7 @@ impl SymbolRules {
                 request: RequestId(0),
                 socket_seen: false,
                 passing: false,
+                resets: Resets::None,
                 last_used: now,
                 packets: 0,
                 bytes: 0,
@@ -186,6 +287,7 @@ impl SymbolRules {
     pub(crate) fn remove(&mut self, address: &ProtocolAddress, now: Time, tables: &mut Tables) {
         let Some(tunnel) = self.index.remove(address) else { return };
         self.leaving.remove(address);
+        self.quiet.remove(address);
         match FlowKey::try_from(address) {
             Ok(flow) => self.flows.remove(&flow),
             Err(()) => self.listeners.remove(address),
@@ -257,7 +359,8 @@ impl SymbolRules {
         }
     }
 
-    /// Whether packets of the remote end find their way back; `staying` leaves out listeners about to go.
+    /// Whether packets of the remote end find their way back; `staying` leaves out listeners that do not wait for the end of
+    /// their connections.
     pub(crate) fn covering_listener(
         &self,
         flow: &FlowKey,
@@ -268,7 +371,7 @@ impl SymbolRules {
             let tunnel = *self.index.get(&listener)?;
             let rule = tables.receive.get(tunnel)?;
             let refused = matches!(rule.state, RuleState::Refused(_));
-            let leaves = staying && self.leaving.contains(&listener);
+            let leaves = staying && self.leaving.contains(&listener) && !drains(&listener);
             (!refused && !leaves).then_some(tunnel)
         })
     }
@@ -289,7 +392,13 @@ impl SymbolRules {
             symbol: self.symbol,
             port: grant.port,
             tunnel,
-            weight: 1,
+            weight: match rule.protocol_address {
+                ref address if drains(address) && self.leaving.contains(address) => 0,
+                ProtocolAddress::Listener { .. } => self.weight,
+                ProtocolAddress::Flow { .. }
+                | ProtocolAddress::IpProtocol { .. }
+                | ProtocolAddress::EtherType(_) => 1,
+            },
             protocol_address: rule.protocol_address,
         };
         let message = match self.translation {

@@ -12,8 +12,8 @@
 //! | receive (fig. 14) | relay and destination address of a parcel that comes up | the symbol, and its virtual address |
 //! | send (fig. 15) | the symbol that a packet leaves through | the control's address: its source on the segment |
 //!
-//! Detection is that of all symbols ([`crate::seen`]): a socket on the virtual address or on any makes a rule, as far as the address
-//! family fits. Rules are told when the relay has said yes to the translation. What differs is in one place each:
+//! Detection is that of all symbols ([`crate::seen`]): a socket on the virtual address or on any makes a rule for the virtual
+//! address, as far as the address family fits. Rules are told when the relay has said yes to the translation. What differs is in one place each:
 //!
 //! - no rule for ARP, no packet sockets, no groups: there is no Ethernet behind the symbol;
 //! - a socket on another address is not reached through it;
@@ -174,7 +174,7 @@ fn rule_of(symbol: &Symbol, parcel: &[u8], tables: &Tables) -> Option<UpTunnel> 
     let view = classify(parcel.get(size_of::<OffloadHeader>()..)?).ok()?;
     let Layer3::Ip(ip) = view.layer3 else { return None };
     let (local_port, remote_port) = match ip.transport {
-        Transport::Ports { source, destination } => (destination, source),
+        Transport::Ports { source, destination, .. } => (destination, source),
         Transport::Echo { id, .. } => (id, 0),
         _ => return None,
     };
@@ -224,6 +224,19 @@ pub(crate) fn can_reach(virtual_address: IpAddr, address: &ProtocolAddress) -> b
         Local::Any(Family::V4) => virtual_address.is_ipv4(),
         Local::Any(Family::V6) => virtual_address.is_ipv6(),
         Local::Address(address) => address == virtual_address,
+    }
+}
+
+/// The rule of a socket that can be reached by a virtual address: for that address, even if the socket listens on any.
+pub(crate) fn at_address(address: ProtocolAddress, virtual_address: IpAddr) -> ProtocolAddress {
+    use frames::protocol_address::Local;
+    let local = Local::Address(virtual_address);
+    match address {
+        ProtocolAddress::Listener { protocol, port, .. } => {
+            ProtocolAddress::Listener { protocol, local, port }
+        }
+        ProtocolAddress::IpProtocol { protocol, .. } => ProtocolAddress::IpProtocol { protocol, local },
+        ProtocolAddress::Flow { .. } | ProtocolAddress::EtherType(_) => address,
     }
 }
 

@@ -300,7 +300,7 @@ proptest! {
                     world.relay.deaf = false;
                 }
                 Step::Corrupt(third) => {
-                    world.relay.routes.held.remove(&key(third));
+                    world.relay.routes.lose(key(third));
                     if let Some(peer) = world.relay.control {
                         world.relay.routes.tell_digest(peer, &mut world.relay.link);
                     }

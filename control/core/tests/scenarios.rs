@@ -6,9 +6,9 @@ use control_core::seen::{ClosedSocket, Connection, OpenSocket};
 use control_core::{Failure, NamespaceId, SymbolVerdict};
 use core::net::Ipv4Addr;
 use core::time::Duration;
-use frames::message::{Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
+use frames::message::{FlowsRequest, Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
 use frames::protocol_address::{Family, Local};
-use frames::{BootId, DropReason, ProtocolAddress, UpTunnel};
+use frames::{BootId, DropReason, ProtocolAddress, RequestId, UpTunnel};
 use world::{PORT, RelayModel, World};
 
 const NAMESPACE: NamespaceId = NamespaceId(0);
@@ -66,18 +66,36 @@ fn a_connection_outlives_its_listener() {
     world.sockets.clear();
     world.relay.heard.clear();
     world.hint();
-    assert_eq!(
-        world.relay.heard,
-        ["add tcp 192.0.2.1:80 from 192.0.2.2:40000", "delete tcp *:80"],
-        "the flow's rule first, so that there is no gap"
-    );
-    // TIME_WAIT still is a socket.
+    assert_eq!(world.relay.heard, ["drain tcp *:80"]);
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:80 draining"]);
+    world.run(Duration::from_secs(5));
+    // Whoever asks is told of it.
+    let asked = FlowsRequest { request: RequestId(7), tunnel };
+    let peer = world.relay.control.unwrap();
+    world.relay.link.send_message(peer, &Message::FlowsRequest(asked));
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.relay.heard, ["drain tcp *:80", "flows request 7 1 last"]);
+    // The server has forgotten it but for TIME_WAIT: nobody needs an answer.
     world.connections[0].time_wait = true;
     world.run(Duration::from_secs(5));
-    assert_eq!(world.relay.rules.len(), 2);
-    world.connections.clear();
-    world.run(Duration::from_secs(5));
     assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
+    assert_eq!(world.relay.heard.last().unwrap(), "delete tcp *:80");
+}
+
+#[test]
+fn a_listener_that_is_back_takes_new_flows_again() {
+    let mut world = World::up();
+    world.sockets = vec![listener(6, 80)];
+    world.hint();
+    let tunnel = *world.relay.rules.last_key_value().unwrap().0;
+    world.send_up(tunnel, &tcp(40_000, 80, SYN));
+    world.connections = vec![Connection { flow: flow(6, 80, 40_000), time_wait: false }];
+    world.sockets.clear();
+    world.hint();
+    world.sockets = vec![listener(6, 80)];
+    world.hint();
+    assert_eq!(world.relay.heard, ["add tcp *:80", "drain tcp *:80", "add tcp *:80"]);
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:80 active"]);
 }
 
 #[test]

@@ -56,7 +56,6 @@ fn the_start() {
         [
             "PORT_REQUEST",
             "TRANSLATION_REQUEST",
-            "add tcp *:80 by 192.0.2.1 as 10.99.0.2",
             "add tcp 192.0.2.1:80 by 192.0.2.1 as 10.99.0.2",
             "RULES_END",
             "ROUTES_END"

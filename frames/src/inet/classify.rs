@@ -1,6 +1,7 @@
 //! [`classify`]: from a frame to addresses, ports and kind, without copying.
 
 use super::datagram::{Datagram, Extent};
+use super::transport::Tcp;
 use super::{arp, ipv4, ipv6};
 use crate::header::EthernetHeader;
 use crate::{Mac, ParseError, tlv};
@@ -89,6 +90,8 @@ pub enum Transport {
         source: u16,
         /// Destination port.
         destination: u16,
+        /// More of a TCP header; [`Tcp::NONE`] of other protocols, or if it is not there.
+        tcp: Tcp,
     },
     /// ICMP or ICMPv6 echo.
     Echo {

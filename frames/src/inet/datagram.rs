@@ -38,7 +38,8 @@ impl Datagram<'_> {
             icmp::ICMPV6 if self.source.is_ipv6() => icmp::classify_v6(self.payload),
             protocol if transport::has_ports(protocol) => {
                 let (source, destination) = transport::ports(self.payload)?;
-                Ok(Transport::Ports { source, destination })
+                let tcp = transport::tcp(protocol, self.payload);
+                Ok(Transport::Ports { source, destination, tcp })
             }
             _ => Ok(Transport::Other),
         }

@@ -28,7 +28,7 @@ impl fmt::Display for Ip {
         let Self { source, destination, protocol, fragment, transport } = self;
         let protocol = Protocol(*protocol);
         match transport {
-            Transport::Ports { source: source_port, destination: destination_port } => write!(
+            Transport::Ports { source: source_port, destination: destination_port, .. } => write!(
                 f,
                 "{}:{source_port} > {}:{destination_port} {protocol}",
                 Host(*source),
@@ -53,7 +53,7 @@ impl fmt::Display for Fragment {
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ports { source, destination } => write!(f, " {source} > {destination}"),
+            Self::Ports { source, destination, .. } => write!(f, " {source} > {destination}"),
             Self::Echo { kind: EchoKind::Request, id } => write!(f, " echo request id {id}"),
             Self::Echo { kind: EchoKind::Reply, id } => write!(f, " echo reply id {id}"),
             Self::IcmpError(inner) => write!(f, " error about {inner}"),

@@ -21,3 +21,4 @@ pub use classify::{
 pub use path::{Fragments, Obstacle, error_about};
 pub use segments::Segments;
 pub use translate::{End, NotTranslatable, addresses, translate};
+pub use transport::{Tcp, TcpFlags};

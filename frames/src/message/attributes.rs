@@ -1,5 +1,6 @@
 //! What a control needs to know of a port to build its symbol.
 
+use super::PortRoute;
 use super::extras::Extras;
 use crate::protocol_address::{address, octets};
 use crate::tlv::{self, Writer};
@@ -55,7 +56,7 @@ impl fmt::Display for PortFlags {
 /// |                               +-------------------------------+
 /// |                               |           reserved            |
 /// +-------------------------------+-------------------------------+
-/// |  TLVs: NAME, ADDRESSES
+/// |  TLVs: NAME, ADDRESSES, PORT_ROUTES
 /// ```
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -86,11 +87,16 @@ pub struct PortAttributes<'a> {
     pub name: &'a str,
     /// Addresses in the relay's order, at most [`PortAttributes::ADDRESSES_MAX`].
     pub addresses: &'a [PortAddress],
+    /// The relay's own routes by the port, at most [`PortAttributes::ROUTES_MAX`]. Several to one destination share its
+    /// packets.
+    pub routes: &'a [PortRoute],
 }
 
 impl<'a> PortAttributes<'a> {
     /// Most addresses of a port, so that every message fits [`super::MESSAGE_MAX`].
     pub const ADDRESSES_MAX: usize = 1024;
+    /// Most routes that are said of a port: what a host's way out may take, not the table of a router.
+    pub const ROUTES_MAX: usize = 64;
 
     pub(super) fn parse(bytes: &'a [u8]) -> Result<(Self, Extras<'a>), ParseError> {
         let (wire, rest) = tlv::fixed::<AttributesWire>(bytes)?;
@@ -103,11 +109,12 @@ impl<'a> PortAttributes<'a> {
             mac: wire.mac,
             name: extras.name()?,
             addresses: extras.addresses,
+            routes: extras.port_routes,
         };
         Ok((attributes, extras))
     }
 
-    /// Addresses beyond [`PortAttributes::ADDRESSES_MAX`] are left out.
+    /// Addresses beyond [`PortAttributes::ADDRESSES_MAX`] and routes beyond [`PortAttributes::ROUTES_MAX`] are left out.
     pub(super) fn emit(&self, writer: &mut Writer<'_>) -> Result<(), BufferTooSmall> {
         writer.fixed(&AttributesWire {
             generation: U32::new(self.generation),
@@ -118,11 +125,15 @@ impl<'a> PortAttributes<'a> {
             reserved: U16::ZERO,
         })?;
         writer.tlv(tlv::NAME, self.name.as_bytes())?;
-        if self.addresses.is_empty() {
-            return Ok(());
+        if !self.addresses.is_empty() {
+            let addresses = self.addresses.get(..Self::ADDRESSES_MAX).unwrap_or(self.addresses);
+            writer.tlv(tlv::ADDRESSES, addresses.as_bytes())?;
         }
-        let addresses = self.addresses.get(..Self::ADDRESSES_MAX).unwrap_or(self.addresses);
-        writer.tlv(tlv::ADDRESSES, addresses.as_bytes())
+        if !self.routes.is_empty() {
+            let routes = self.routes.get(..Self::ROUTES_MAX).unwrap_or(self.routes);
+            writer.tlv(tlv::PORT_ROUTES, routes.as_bytes())?;
+        }
+        Ok(())
     }
 }
 
@@ -133,7 +144,8 @@ impl fmt::Display for PortAttributes<'_> {
             "name {} generation {} {} mac {} mtu {} speed {}",
             self.name, self.generation, self.flags, self.mac, self.mtu, self.speed
         )?;
-        self.addresses.iter().try_for_each(|address| write!(f, " {address}"))
+        self.addresses.iter().try_for_each(|address| write!(f, " {address}"))?;
+        self.routes.iter().try_for_each(|route| write!(f, " route {route}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The TLVs behind the fixed parts of messages. Of a type that comes twice, the last one counts.
 
-use super::{PortAddress, TEXT_MAX};
+use super::{PortAddress, PortRoute, TEXT_MAX};
 use crate::discovery::NAME_MAX;
 use crate::tlv::{self, Tlvs, Writer};
 use crate::{BufferTooSmall, ParseError};
@@ -12,6 +12,7 @@ pub(super) struct Extras<'a> {
     name: Option<&'a str>,
     text: Option<&'a str>,
     pub(super) addresses: &'a [PortAddress],
+    pub(super) port_routes: &'a [PortRoute],
 }
 
 impl<'a> Extras<'a> {
@@ -23,6 +24,7 @@ impl<'a> Extras<'a> {
                 tlv::NAME => extras.name = Some(tlv::text(item.value, "name", NAME_MAX)?),
                 tlv::TEXT => extras.text = Some(tlv::text(item.value, "text", TEXT_MAX)?),
                 tlv::ADDRESSES => extras.addresses = PortAddress::parse_list(item.value)?,
+                tlv::PORT_ROUTES => extras.port_routes = PortRoute::parse_list(item.value)?,
                 other => tlv::skip(other)?,
             }
         }

@@ -74,6 +74,10 @@ message_types! {
     TRANSLATION_REPLY = 0x0061, Rules;
     /// Control to relay: the transfer request of an address symbol (M9).
     TRANSLATED_RULE_ADD = 0x0062, Rules;
+    /// Relay to control: "which flows of this listener are there?" (M10)
+    FLOWS_REQUEST = 0x0070, Rules;
+    /// Control to relay: these.
+    FLOWS = 0x0071, Rules;
 }
 
 impl MessageType {

@@ -5,18 +5,20 @@
 //! itself and never ends the session.
 //!
 //! One file per group of messages, each with its wire form, parsing, emitting and one-line text side by side:
-//! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
+//! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`PortRoute`] in `port_route.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
 //! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`, [`PortAddresses`] and
 //! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`, [`TranslationRequest`] to
-//! [`TranslatedRuleAdd`] in `translation.rs`.
+//! [`TranslatedRuleAdd`] in `translation.rs`, [`FlowsRequest`] and [`Flows`] in `flows.rs`.
 
 mod addressing;
 mod attributes;
 mod extras;
+mod flows;
 mod kind;
 mod membership;
 mod notice;
 mod port;
+mod port_route;
 mod route;
 mod rule;
 mod status;
@@ -25,10 +27,12 @@ mod tunnel;
 
 pub use addressing::{AddressReply, PortAddresses};
 pub use attributes::{PortAddress, PortAttributes, PortFlags};
+pub use flows::{Flows, FlowsRequest, LiveFlow};
 pub use kind::MessageType;
 pub use membership::{Group, Membership};
 pub use notice::Notice;
 pub use port::{PortRelease, PortReply, PortRequest, PortUpdate};
+pub use port_route::PortRoute;
 pub use route::{
     RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice,
 };
@@ -160,6 +164,10 @@ pub enum Message<'a> {
     TranslationReply(TranslationReply<'a>),
     /// `TRANSLATED_RULE_ADD`
     TranslatedRuleAdd(TranslatedRuleAdd),
+    /// `FLOWS_REQUEST`
+    FlowsRequest(FlowsRequest),
+    /// `FLOWS`
+    Flows(Flows<'a>),
 }
 
 impl<'a> Message<'a> {
@@ -194,6 +202,8 @@ impl<'a> Message<'a> {
             Self::TranslationRequest(_) => MessageType::TRANSLATION_REQUEST,
             Self::TranslationReply(_) => MessageType::TRANSLATION_REPLY,
             Self::TranslatedRuleAdd(_) => MessageType::TRANSLATED_RULE_ADD,
+            Self::FlowsRequest(_) => MessageType::FLOWS_REQUEST,
+            Self::Flows(_) => MessageType::FLOWS,
         }
     }
 
@@ -219,7 +229,9 @@ impl<'a> Message<'a> {
             | Self::MembershipDelete(_)
             | Self::TranslationRequest(_)
             | Self::TranslationReply(_)
-            | Self::TranslatedRuleAdd(_) => Stream::Rules,
+            | Self::TranslatedRuleAdd(_)
+            | Self::FlowsRequest(_)
+            | Self::Flows(_) => Stream::Rules,
             Self::RouteAdd(_)
             | Self::RouteDelete(_)
             | Self::RouteReply(_)
@@ -268,6 +280,8 @@ impl<'a> Message<'a> {
             MessageType::TRANSLATION_REQUEST => Self::TranslationRequest(TranslationRequest::parse(body)?),
             MessageType::TRANSLATION_REPLY => Self::TranslationReply(TranslationReply::parse(body)?),
             MessageType::TRANSLATED_RULE_ADD => Self::TranslatedRuleAdd(TranslatedRuleAdd::parse(body)?),
+            MessageType::FLOWS_REQUEST => Self::FlowsRequest(FlowsRequest::parse(body)?),
+            MessageType::FLOWS => Self::Flows(Flows::parse(body)?),
             MessageType(other) => return Err(ParseError::MessageType(other)),
         })
     }
@@ -320,6 +334,8 @@ impl<'a> Message<'a> {
             Self::TranslationRequest(message) => message.emit(writer),
             Self::TranslationReply(message) => message.emit(writer),
             Self::TranslatedRuleAdd(message) => message.emit(writer),
+            Self::FlowsRequest(message) => message.emit(writer),
+            Self::Flows(message) => message.emit(writer),
         }
     }
 }
@@ -353,6 +369,8 @@ impl fmt::Display for Message<'_> {
             Self::TranslationRequest(message) => write!(f, " {message}"),
             Self::TranslationReply(message) => write!(f, " {message}"),
             Self::TranslatedRuleAdd(message) => write!(f, " {message}"),
+            Self::FlowsRequest(message) => write!(f, " {message}"),
+            Self::Flows(message) => write!(f, " {message}"),
         }
     }
 }

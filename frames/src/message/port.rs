@@ -72,7 +72,7 @@ impl fmt::Display for PortRequest<'_> {
 /// +-------------------------------+-------------------------------+
 /// |            status             |           reserved            |
 /// +-------------------------------+-------------------------------+
-/// |  if status is 0: attributes (24 bytes); TLVs: NAME, ADDRESSES
+/// |  if status is 0: attributes (24 bytes); TLVs: NAME, ADDRESSES, PORT_ROUTES
 /// |  else TLVs: TEXT
 /// ```
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -156,7 +156,7 @@ impl fmt::Display for PortReply<'_> {
 /// +---------------------------------------------------------------+
 /// |                             port                              |
 /// +---------------------------------------------------------------+
-/// |  attributes (24 bytes); TLVs: NAME, ADDRESSES
+/// |  attributes (24 bytes); TLVs: NAME, ADDRESSES, PORT_ROUTES
 /// ```
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -7,10 +7,11 @@ use frames::data::{Data, PARCEL_MAX, Parcels, Piece, Tunnel};
 use frames::discovery::{Handshake, Hello, Mode, NAME_MAX, Protection, Role};
 use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use frames::message::{
-    AddressReply, Group, Membership, Message, Notice, PortAddress, PortAddresses, PortAttributes, PortFlags,
-    PortRelease, PortReply, PortRequest, PortUpdate, RouteAdd, RouteDelete, RouteNexthop, RouteReply,
-    RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd, RuleDelete, RuleReply, Status, TEXT_MAX,
-    TranslatedRuleAdd, Translation, TranslationReply, TranslationRequest, TunnelReply, TunnelRequest,
+    AddressReply, Flows, FlowsRequest, Group, LiveFlow, Membership, Message, Notice, PortAddress,
+    PortAddresses, PortAttributes, PortFlags, PortRelease, PortReply, PortRequest, PortRoute, PortUpdate,
+    RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd,
+    RuleDelete, RuleReply, Status, TEXT_MAX, TranslatedRuleAdd, Translation, TranslationReply,
+    TranslationRequest, TunnelReply, TunnelRequest,
 };
 use frames::protocol_address::{Family, Local};
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, RoutesDigest, Slice, TableDigest};
@@ -182,6 +183,11 @@ fn link_message() -> impl Strategy<Value = Message<'static>> {
         (port(), port_address(), any::<u16>(), text()).prop_map(|(port, address, status, text)| {
             Message::AddressReply(AddressReply { port, address, status: Status(status), text })
         }),
+        (request(), up_tunnel())
+            .prop_map(|(request, tunnel)| Message::FlowsRequest(FlowsRequest { request, tunnel })),
+        (request(), up_tunnel(), any::<bool>(), live_flows()).prop_map(|(request, tunnel, last, flows)| {
+            Message::Flows(Flows { request, tunnel, last, flows })
+        }),
     ]
 }
 
@@ -203,6 +209,18 @@ fn translation_message() -> impl Strategy<Value = Message<'static>> {
 fn translation() -> impl Strategy<Value = Translation> {
     prop_oneof![(ip4(), ip4()), (ip6(), ip6())]
         .prop_map(|(virtual_address, control_address)| Translation { virtual_address, control_address })
+}
+
+fn live_flows() -> impl Strategy<Value = &'static [LiveFlow]> {
+    let few = proptest::collection::vec(live_flow(), 0..20);
+    let most = live_flow().prop_map(|one| vec![one; Flows::MAX]);
+    prop_oneof![9 => few, 1 => most].prop_map(leak)
+}
+
+fn live_flow() -> impl Strategy<Value = LiveFlow> {
+    (ip(), any::<u16>(), ip(), any::<u16>()).prop_map(|(local, local_port, remote, remote_port)| {
+        LiveFlow::new((local, local_port), (remote, remote_port))
+    })
 }
 
 fn route_message() -> impl Strategy<Value = Message<'static>> {
@@ -287,8 +305,9 @@ fn port_reply() -> impl Strategy<Value = Message<'static>> {
 }
 
 fn attributes() -> impl Strategy<Value = PortAttributes<'static>> {
-    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>(), mac(), name(), port_addresses()).prop_map(
-        |(generation, flags, mtu, speed, mac, name, addresses)| PortAttributes {
+    let lists = (port_addresses(), port_routes());
+    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>(), mac(), name(), lists).prop_map(
+        |(generation, flags, mtu, speed, mac, name, (addresses, routes))| PortAttributes {
             generation,
             flags: PortFlags::from_bits_retain(flags),
             mtu,
@@ -296,8 +315,21 @@ fn attributes() -> impl Strategy<Value = PortAttributes<'static>> {
             mac,
             name,
             addresses,
+            routes,
         },
     )
+}
+
+fn port_routes() -> impl Strategy<Value = &'static [PortRoute]> {
+    let prefix = ip().prop_flat_map(|address| {
+        let address = address.to_canonical();
+        let longest = if address.is_ipv4() { 32_u8 } else { 128 };
+        (0..=longest).prop_map(move |length| Prefix::new(address, length).expect("not beyond the longest"))
+    });
+    let route = (prefix, proptest::option::of(ip()), any::<bool>());
+    let gateway = |gateway: Option<IpAddr>| gateway.filter(|gateway| !gateway.is_unspecified());
+    let route = route.prop_map(move |(to, via, onlink)| PortRoute::new(to, gateway(via), onlink));
+    proptest::collection::vec(route, 0..5).prop_map(leak)
 }
 
 fn port_addresses() -> impl Strategy<Value = &'static [PortAddress]> {

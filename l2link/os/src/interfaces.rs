@@ -3,13 +3,14 @@
 mod carrier;
 mod extra_macs;
 mod given;
-mod source_route;
+mod no_arp;
+pub(crate) mod policy_rules;
 
 use crate::rtnetlink::Requests;
 use crate::{NetNs, SetupError, ethtool};
 use core::fmt;
 use frames::Mac;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo as Info,
@@ -194,13 +195,15 @@ impl Netlink {
         ethtool::set_speed(self.requests.as_fd(), interface, speed)
     }
 
-    /// Keeps the kernel from giving the interface an IPv6 link-local address of its own making.
+    /// Keeps the kernel from giving the interface an IPv6 link-local address of its own making, and removes what it has
+    /// given it already (known by its mark, since Linux 5.18).
     ///
     /// # Errors
     /// The kernel's.
     pub fn set_addr_gen_none(&mut self, ifindex: IfIndex) -> io::Result<()> {
         let mode = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
-        self.set_attribute(ifindex, LinkAttribute::AfSpecUnspec(vec![mode]))
+        self.set_attribute(ifindex, LinkAttribute::AfSpecUnspec(vec![mode]))?;
+        self.delete_generated_addresses(ifindex)
     }
 
     /// Adds an address with its real prefix length; an address that is there already is no error. IPv4 addresses get
@@ -225,13 +228,15 @@ impl Netlink {
         unless(libc::EADDRNOTAVAIL, self.requests.change(message, 0))
     }
 
-    /// Adds a default route by way of `gateway`; one that is there already is no error.
+    /// Adds a default route by way of `gateway` behind those that are there: IPv4 takes it when the others' interfaces have
+    /// lost their carrier (and `ignore_routes_with_linkdown` is set), IPv6 shares among them all. The same once more is no
+    /// error.
     ///
     /// # Errors
     /// The kernel's, `ENETUNREACH` or `EHOSTUNREACH` if no address of the interface shares a prefix with the gateway.
     pub fn add_default_route(&mut self, ifindex: IfIndex, gateway: IpAddr) -> io::Result<()> {
         let message = RouteNetlinkMessage::NewRoute(default_route(ifindex, gateway));
-        unless(libc::EEXIST, self.requests.change(message, NLM_F_CREATE | NLM_F_EXCL))
+        unless(libc::EEXIST, self.requests.change(message, NLM_F_CREATE | NLM_F_APPEND))
     }
 
     /// Removes what [`Netlink::add_default_route`] added; one that is not there is no error.

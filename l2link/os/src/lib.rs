@@ -1,7 +1,8 @@
 //! Every system call that `l2relay` and `l2control` share, and the only crate with `unsafe`.
 //!
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
-//! [`Tap`] (a control's symbol), [`IpSocket`] (what leaves by the machine's own routes). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`].
+//! [`Tap`] (a control's symbol), [`IpSocket`] (what leaves by the machine's own routes). The kernel's state: [`NetNs`],
+//! [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
 //! [`psk`], [`api`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
 
@@ -25,6 +26,7 @@ pub mod port_socket;
 pub mod privileges;
 pub mod psk;
 pub mod raw_socket;
+pub mod return_tables;
 pub mod routes;
 mod rtnetlink;
 pub mod saved_sysctls;
@@ -47,6 +49,7 @@ pub use netns::NetNs;
 pub use nft::{Discard, PortDiscard, Spared};
 pub use port_socket::PortSocket;
 pub use raw_socket::LinkSocket;
+pub use return_tables::{LastResort, ReturnPath, ReturnRoute, ReturnTables};
 pub use saved_sysctls::SavedSysctls;
 pub use state_file::StateFile;
 pub use sysctl::Sysctls;

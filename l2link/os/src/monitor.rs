@@ -1,4 +1,4 @@
-//! [`Monitor`]: a bell that rings when interfaces or addresses change.
+//! [`Monitor`]: a bell that rings when interfaces or addresses change, and rules of policy routing if wanted.
 //!
 //! The notifications themselves are thrown away: they can be lost, and they tell less than the kernel's present state,
 //! for which the caller asks [`crate::Netlink`] then.
@@ -36,6 +36,18 @@ impl Monitor {
         Ok(Self { socket })
     }
 
+    /// Rings when rules of policy routing change, too. Some network managers remove those that are not theirs when they
+    /// start.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn with_rules(self) -> io::Result<Self> {
+        for group in RULE_GROUPS {
+            self.socket.add_membership(group)?;
+        }
+        Ok(self)
+    }
+
     /// Whether anything has changed since the last call; the caller then asks [`crate::Netlink`].
     ///
     /// # Errors
@@ -63,5 +75,7 @@ impl AsRawFd for Monitor {
 
 /// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR of `linux/rtnetlink.h`.
 const GROUPS: [u32; 3] = [1, 5, 9];
+/// RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE.
+const RULE_GROUPS: [u32; 2] = [8, 19];
 /// Bytes; the default holds some 256 notifications.
 const RECEIVE_BUFFER: usize = 4 << 20;

@@ -174,10 +174,10 @@ impl Instance {
                 Err(error) => return Err(error),
             }
             match lock(&path) {
-                Ok(Some(lock)) => return Ok(Self { path, lock: Some(lock) }),
+                Ok(Some(lock)) if path.is_dir() => return Ok(Self { path, lock: Some(lock) }),
                 // Another daemon's sweep was faster.
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(_) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {}
                 Err(error) => {
                     remove(&path);
                     return Err(error);
@@ -214,8 +214,10 @@ fn sweep(instances: &Path) -> io::Result<()> {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
-        if let Ok(Some(lock)) = lock(&entry.path()) {
-            drop(lock);
+        // The lock is held until it is gone: another daemon that starts now does not take it for its own.
+        if let Ok(Some(_lock)) = lock(&entry.path())
+            && entry.path().is_dir()
+        {
             log::info!("removing {}, which a killed daemon left behind", entry.path().display());
             remove(&entry.path());
         }
@@ -234,10 +236,10 @@ fn lock(instance: &Path) -> io::Result<Option<Flock<File>>> {
 
 fn remove(instance: &Path) {
     match fs::remove_dir(instance) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn!("{} cannot be removed: {error}", instance.display());
-        }
-        _ => {}
+        // Another daemon removes it at this moment.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {}
+        Err(error) => log::warn!("{} cannot be removed: {error}", instance.display()),
+        Ok(()) => {}
     }
 }
 

@@ -40,6 +40,20 @@ fn links_are_shown_as_they_are() {
 }
 
 #[test]
+fn a_link_local_address_of_the_kernels_own_making_goes_and_a_programs_stays() {
+    let (Some(a), Some(b)) = (namespace(), namespace()) else { return };
+    cable(&a, "eth0", &b, "eth0");
+    ip(&a, "addr add fe80::9/64 dev eth0");
+    let mut netlink = Netlink::open(&a).unwrap();
+    let ifindex = netlink.link_by_name("eth0").unwrap().unwrap().ifindex;
+    assert_eq!(netlink.addresses(Some(ifindex)).unwrap().len(), 2);
+    netlink.set_addr_gen_none(ifindex).unwrap();
+    let address = "fe80::9".parse().unwrap();
+    let left = netlink.addresses(Some(ifindex)).unwrap();
+    assert_eq!(left, [InterfaceAddress { ifindex, address, prefix: 64 }]);
+}
+
+#[test]
 fn an_interface_is_set_up_as_a_symbol_needs_it() {
     let (Some(a), Some(b)) = (namespace(), namespace()) else { return };
     cable(&a, "eth0", &b, "eth0");

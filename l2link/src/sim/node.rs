@@ -194,6 +194,7 @@ impl Association {
                 mac: Mac::default(),
                 name: "eth1",
                 addresses: &addresses,
+                routes: &[],
             };
             link.send_message(peer, &Message::PortUpdate(PortUpdate { port: PortId(sequence), attributes }));
             self.sent[0] += 1;

@@ -69,9 +69,21 @@ impl Frr {
     /// What vtysh says to a command.
     #[must_use]
     pub fn vtysh(&self, command: &str) -> Finished {
-        let mut vtysh = Command::new("ip");
-        vtysh.args(["netns", "exec", &self.netns, "vtysh", "--vty_socket"]).arg(&self.folder);
-        Finished::new(vtysh.args(["-c", command]))
+        Finished::new(self.vtysh_command().args(["-c", command]))
+    }
+
+    /// Has vtysh enter these lines in configuration mode.
+    ///
+    /// # Panics
+    /// When FRR does not take them.
+    #[track_caller]
+    pub fn configure(&self, lines: &[&str]) {
+        let mut vtysh = self.vtysh_command();
+        vtysh.args(["-c", "configure terminal"]);
+        for line in lines {
+            vtysh.args(["-c", line]);
+        }
+        let _ = Finished::new(&mut vtysh).expect_success();
     }
 
     /// Waits until the answer to a command holds a text.
@@ -84,6 +96,12 @@ impl Frr {
             let said = self.vtysh(command).into_result()?;
             if said.contains(text) { Ok(()) } else { Err(format!("{said}\n{}", self.log())) }
         });
+    }
+
+    fn vtysh_command(&self) -> Command {
+        let mut vtysh = Command::new("ip");
+        vtysh.args(["netns", "exec", &self.netns, "vtysh", "--vty_socket"]).arg(&self.folder);
+        vtysh
     }
 
     /// What the daemons have logged.

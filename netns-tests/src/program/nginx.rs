@@ -3,6 +3,7 @@
 use crate::netns::Netns;
 use crate::process::Process;
 use crate::wait::{SOON, eventually};
+use nix::sys::signal::Signal;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,10 @@ pub struct Nginx {
 /// Size of `/large`: a file of zeroes that takes no space, and more than a test can download.
 const LARGE: u64 = 64 << 30;
 
-/// What `/` is.
+/// Bytes a second of `/slow`, which is the large file at a pace that leaves the machine to others.
+pub const SLOW: u64 = 1 << 20;
+
+/// What `/` is unless a test says otherwise.
 pub const PAGE: &str = "served by the control\n";
 
 impl Nginx {
@@ -47,6 +51,19 @@ impl Nginx {
             .expect("write nginx.conf");
     }
 
+    /// Gives it another page at `/`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn set_page(&self, page: &str) {
+        fs::write(self.folder.join("www/index.html"), page).expect("write a page");
+    }
+
+    /// Has it take no new connection, finish those that it has, and end, as `nginx -s quit` does.
+    pub fn quit(&self) {
+        self.master.signal(Signal::SIGQUIT);
+    }
+
     /// Waits for a text in its access log.
     ///
     /// # Panics
@@ -71,7 +88,7 @@ impl Nginx {
                 client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
                 fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
                 sendfile on;
-                server {{ {listen} root {folder}/www; }}
+                server {{ {listen} root {folder}/www; location = /slow {{ alias {folder}/www/large; limit_rate {SLOW}; }} }}
             }}"
         )
     }

@@ -40,7 +40,7 @@ pub enum Action {
     /// Look at all routes with the project's mark. The shell owes [`crate::Relay::handle_look_begins`],
     /// [`crate::Relay::handle_route_seen`] for each, and [`crate::Relay::handle_look_ends`].
     LookAtRoutes,
-    /// Keep the names of the controls that have routes, for a daemon that may have to take over without warning.
+    /// Keep the names of the controls that have routes or rules, for a daemon that may have to take over without warning.
     RememberControls(BTreeSet<String>),
     /// Give the port's interface an address, with the project's mark. The shell owes
     /// [`crate::Relay::handle_address_failure`] if that fails; if not, the port's state will show it.

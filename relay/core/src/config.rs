@@ -52,6 +52,8 @@ pub struct PortConfig {
     pub relay_services: ServiceSet,
     /// What becomes of packets to the port that no rule matches.
     pub unmatched: Unmatched,
+    /// Who gets new flows if several controls listen for them.
+    pub conflicts: Conflicts,
     /// The interface permission list. Who is not on it gets nothing.
     pub allow: Vec<Permission>,
 }
@@ -67,6 +69,18 @@ pub enum Unmatched {
     Kernel,
 }
 
+/// Who gets new flows if several controls listen for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conflicts {
+    /// All of them, by their weights.
+    #[default]
+    Share,
+    /// The one that listened first; the next one when it is gone.
+    First,
+    /// The one of the greatest priority; of several, the one that listened first.
+    Priority,
+}
+
 /// One entry of the interface permission list.
 #[derive(Debug, Clone)]
 pub struct Permission {
@@ -78,6 +92,8 @@ pub struct Permission {
     pub routes: Option<RoutePermission>,
     /// Whether it may give the port addresses.
     pub addressing: bool,
+    /// Its rank under [`Conflicts::Priority`]: the greatest wins.
+    pub priority: u16,
 }
 
 /// Which routes a control may have.
@@ -138,6 +154,12 @@ impl PortConfig {
     #[must_use]
     pub fn permits_addressing(&self, control: &str) -> bool {
         self.permissions(control).any(|permission| permission.addressing)
+    }
+
+    /// The control's rank under [`Conflicts::Priority`].
+    #[must_use]
+    pub fn priority(&self, control: &str) -> u16 {
+        self.permissions(control).map(|permission| permission.priority).max().unwrap_or_default()
     }
 
     fn permissions<'a>(&'a self, control: &'a str) -> impl Iterator<Item = &'a Permission> {
@@ -226,6 +248,7 @@ mod tests {
             interface: "eth1".into(),
             relay_services: ServiceSet::none(),
             unmatched: Unmatched::Drop,
+            conflicts: crate::config::Conflicts::Share,
             allow,
         }
     }
@@ -236,6 +259,7 @@ mod tests {
             services: ServiceSet::parse(services).unwrap(),
             routes: None,
             addressing: false,
+            priority: 0,
         }
     }
 

@@ -5,27 +5,32 @@
 //! packet is looked up stage by stage, from the most exact key to the least (see `select`), and each stage costs one
 //! lookup whatever the number of rules; a stage of which there is no rule at all costs none.
 //!
-//! An entry lists its *members*: the rules with that key. For a unicast packet one member is chosen by weighted
-//! rendezvous hashing of the flow over the identity {control, symbol} of each member: every member draws a number from
-//! the flow's hash and its own identity, scaled by its weight, and the highest wins. So the packets of a flow go to one
-//! control, another relay would choose alike, and when a member comes or goes only the flows that it wins or leaves
-//! behind move. A draining member (weight 0) draws nothing: its live flows have exact rules, which are found first.
-//!
-//! Of two rules of one identity under one key, as after a control's restart, the newer stands before the older and wins
-//! the tie. An entry is at most [`MEMBERS_PER_KEY`] long; in practice it has one member for each control.
+//! An entry lists its *members*: the rules with that key, the newest first. Of those of a flow there is one, as a rule; raw
+//! and packet sockets get copies, each member one. The members of listeners are [`services`]: one of them gets a packet,
+//! chosen by the flow. An entry is at most [`MEMBERS_PER_KEY`] long; in practice it has one member for each control.
 //!
 //! Rules live in a slab, so that a member is an index and counting a packet costs no lookup. Invariants: an entry is
 //! never empty; every member's rule is in the slab; every rule is in `by_tunnel` once and in the table under each of
 //! its keys once.
 
+mod hash;
+mod maglev;
+mod pool;
+mod services;
+mod shares;
+mod tracks;
+
+pub(crate) use pool::Standing;
+pub(crate) use services::Ends;
+
+use crate::config::{Conflicts, PortConfig};
 use crate::rule::{Key, Rule};
-use core::hash::{Hash, Hasher};
-use core::net::IpAddr;
-use frames::{SymbolId, UpTunnel};
+use frames::{PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
-use rustc_hash::{FxHashMap, FxHasher};
-use std::collections::BTreeMap;
-use std::collections::hash_map;
+use rustc_hash::FxHashMap;
+use services::Services;
+use shares::service_of;
+use std::collections::{BTreeMap, btree_map, hash_map};
 
 /// Most rules of one control: twice the ports of one address, so that no program meets it by accident.
 pub(crate) const RULES_PER_CONTROL: usize = 131_072;
@@ -41,7 +46,27 @@ pub(crate) struct Dispatch {
     /// Entries by class of key: a class without any is not looked up.
     classes: [usize; Key::CLASSES],
     /// Rules by control; no zero is kept.
-    owned: FxHashMap<PeerId, usize>,
+    owned: BTreeMap<PeerId, usize>,
+    services: Services,
+    servers: BTreeMap<(PeerId, SymbolId), ServerId>,
+    names: BTreeMap<PeerId, String>,
+    /// Weights that an operator gave controls, by name.
+    weights: BTreeMap<String, u16>,
+    /// How the ports share, by their ids; one that is not here shares with everybody alike.
+    sharing: BTreeMap<PortId, Sharing>,
+    /// Rules that ever were.
+    arrivals: u64,
+}
+
+/// Who serves: a symbol of a control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ServerId(u32);
+
+/// Who has the flows of a port.
+#[derive(Debug, Default)]
+struct Sharing {
+    conflicts: Conflicts,
+    config: Option<PortConfig>,
 }
 
 /// Where a packet is sent.
@@ -49,17 +74,13 @@ pub(crate) struct Dispatch {
 pub(crate) struct Target {
     pub(crate) peer: PeerId,
     pub(crate) tunnel: UpTunnel,
-    symbol: SymbolId,
+    pub(crate) symbol: SymbolId,
     rule: RuleIndex,
 }
 
 /// The targets of one packet, each symbol at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Targets(Vec<Target>);
-
-/// A flow as members are chosen by it: not the packets, only what is the same in all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FlowHash(u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RuleIndex(usize);
@@ -125,9 +146,13 @@ impl Dispatch {
                     self.classes[key.class()] -= 1;
                 }
             }
+            self.share_out(&key);
+            if let Some((service, _)) = service_of(&key) {
+                self.services.forget(service, peer, tunnel);
+            }
         }
         self.free.push(index);
-        if let hash_map::Entry::Occupied(mut owned) = self.owned.entry(peer) {
+        if let btree_map::Entry::Occupied(mut owned) = self.owned.entry(peer) {
             *owned.get_mut() -= 1;
             if *owned.get() == 0 {
                 owned.remove();
@@ -156,22 +181,14 @@ impl Dispatch {
         self.by_tunnel.values().filter_map(|index| self.rules[index.0].as_ref())
     }
 
-    /// The one member of the key's entry that the flow belongs to.
-    pub(crate) fn choose(&self, key: &Key, flow: FlowHash) -> Option<Target> {
-        let mut active = self.members(key).iter().filter(|member| member.weight > 0);
-        let mut best = active.next()?;
-        let Some(mut next) = active.next() else { return Some(best.target) };
-        let mut score = best.score(flow);
-        loop {
-            let rival = next.score(flow);
-            if rival > score {
-                (best, score) = (next, rival);
-            }
-            match active.next() {
-                Some(member) => next = member,
-                None => return Some(best.target),
-            }
-        }
+    /// The one that has the packets of this key.
+    pub(crate) fn first(&self, key: &Key) -> Option<Target> {
+        self.members(key).iter().find(|member| member.weight > 0).map(|member| member.target)
+    }
+
+    /// The one that serves a flow to a listener. `opens` tells whether the packet asks for a new connection.
+    pub(crate) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
+        self.services.serve(port, protocol, ends, opens)
     }
 
     /// Whether another control has a rule with this key.
@@ -235,7 +252,10 @@ impl Dispatch {
         }
         self.by_tunnel.insert((rule.peer, rule.tunnel), index);
         *self.owned.entry(rule.peer).or_default() += 1;
-        self.rules[index.0] = Some(rule);
+        let (port, address) = (rule.port, rule.protocol_address);
+        self.arrivals += 1;
+        self.rules[index.0] = Some(Rule { since: self.arrivals, ..rule });
+        Key::of(port, &address).for_each(|key| self.share_out(&key));
     }
 
     fn set_weight(&mut self, index: RuleIndex, rule: &Rule) {
@@ -244,26 +264,8 @@ impl Dispatch {
             for member in members.iter_mut().filter(|member| member.target.rule == index) {
                 member.weight = rule.weight;
             }
+            self.share_out(&key);
         }
-    }
-}
-
-impl Member {
-    /// The member's draw for a flow: of weight times as many lots as there are, the best one.
-    fn score(&self, flow: FlowHash) -> f64 {
-        let drawn = mix(flow.0 ^ mix(u64::from(self.target.peer.0) << 32 | u64::from(self.target.symbol.0)));
-        // 53 bits, the most that an f64 holds exactly, as a number above 0 and below 1.
-        let uniform = ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        -f64::from(self.weight) / uniform.ln()
-    }
-}
-
-impl FlowHash {
-    /// The hash of a flow at a port.
-    pub(crate) fn new(protocol: u8, local: (IpAddr, u16), remote: (IpAddr, u16)) -> Self {
-        let mut hasher = FxHasher::default();
-        (protocol, local, remote).hash(&mut hasher);
-        Self(mix(hasher.finish()))
     }
 }
 
@@ -302,14 +304,5 @@ fn tunnels_of(peer: PeerId) -> core::ops::RangeInclusive<(PeerId, UpTunnel)> {
     (peer, UpTunnel(0))..=(peer, UpTunnel(u32::MAX))
 }
 
-/// The finisher of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators): each bit of the
-/// input changes each bit of the output with probability one half.
-const fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-mod narrow;
 #[cfg(test)]
 mod tests;

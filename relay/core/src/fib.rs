@@ -95,8 +95,6 @@ pub(crate) struct Fib {
     orphans_until: Option<Time>,
     /// Controls that may yet claim orphans; `None` if there is no telling.
     claimants: Option<BTreeSet<String>>,
-    /// Controls with routes, or with orphans to claim, as the shell was asked to remember them.
-    holders: BTreeSet<String>,
     retry_at: Option<Time>,
     retry_pause: Duration,
     verification: Option<verify::Verification>,
@@ -233,7 +231,6 @@ impl Fib {
             keeps_orphans: true,
             orphans_until: None,
             claimants,
-            holders: BTreeSet::new(),
             retry_at: None,
             retry_pause: RETRY,
             verification: None,
@@ -257,17 +254,11 @@ impl Fib {
         self.speakers.iter_mut().filter_map(changed).collect()
     }
 
-    /// The names of all controls with routes, or with orphans to claim, if they changed.
-    pub(crate) fn take_holders(&mut self) -> Option<BTreeSet<String>> {
+    /// The names of all controls with routes, or with orphans to claim.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &String> {
         let with_routes = self.speakers.values().filter(|speaker| speaker.digest.count > 0);
-        let with_routes = with_routes.map(|speaker| &speaker.name);
         let claimants = self.claimants.iter().flatten().filter(|_| self.keeps_orphans);
-        let holders: BTreeSet<&String> = with_routes.chain(claimants).collect();
-        if holders.iter().copied().eq(&self.holders) {
-            return None;
-        }
-        self.holders = holders.into_iter().cloned().collect();
-        Some(self.holders.clone())
+        with_routes.map(|speaker| &speaker.name).chain(claimants)
     }
 
     /// Whether [`Fib::decide`] has something to do.

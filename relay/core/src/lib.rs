@@ -12,13 +12,15 @@
 //! | [`given`] | addresses that controls give to ports |
 //! | [`action`] | what the shell is asked to do, and what monitors are told |
 //! | [`port`] | the ports with their attributes |
+//! | [`ways_out`] | the relay's own routes by its ports |
 //! | [`show`] | the rows of `l2ctl show` |
 //! | [`police`] | limits of the rate of punts |
 //! | `session` | the controls' sessions, and what they say |
 //! | `grant` | grants of ports, and down tunnels |
 //! | `transfer` | rules as controls ask for them |
 //! | `symbol` | who was granted what, and the receive table |
-//! | `dispatch` | the dispatch table |
+//! | `dispatch` | the dispatch table, and who of several controls gets a flow |
+//! | `balance` | live flows between link and dispatch table |
 //! | `punt` | packets at a port, on their way up |
 //! | `select` | whom a packet is for |
 //! | `fragment` | fragments follow their first |
@@ -36,8 +38,10 @@ pub mod police;
 pub mod port;
 pub mod relay;
 pub mod show;
+pub mod ways_out;
 
 mod addresses;
+mod balance;
 mod dispatch;
 mod fragment;
 mod grant;
@@ -52,9 +56,11 @@ mod transfer;
 pub mod translation;
 
 pub use action::{Action, Capture, Event};
-pub use config::{ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
+pub use balance::UnknownControl;
+pub use config::{Conflicts, ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
 pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen, VerifyRow};
 pub use given::GivenAddress;
 pub use port::PortState;
 pub use relay::{LinkVerdict, PortVerdict, Relay};
 pub use translation::Outlet;
+pub use ways_out::{WayOut, WaysOut};

@@ -2,7 +2,7 @@
 
 use crate::config::PortConfig;
 use core::net::{IpAddr, Ipv4Addr};
-use frames::message::{PortAddress, PortAttributes, PortFlags};
+use frames::message::{PortAddress, PortAttributes, PortFlags, PortRoute};
 use frames::{Mac, PortId};
 use rustc_hash::FxHashSet;
 
@@ -21,6 +21,8 @@ pub struct PortState {
     pub flags: PortFlags,
     /// Its addresses in the kernel's order.
     pub addresses: Vec<PortAddress>,
+    /// The relay's own routes by it, which controls need to answer clients behind routers.
+    pub routes: Vec<PortRoute>,
 }
 
 /// A port that is offered.
@@ -128,6 +130,7 @@ impl Port {
             speed: 0,
             flags: PortFlags::empty(),
             addresses: Vec::new(),
+            routes: Vec::new(),
         };
         Self { id, config, state, generation: 1, broadcasts: Vec::new() }
     }
@@ -167,6 +170,7 @@ impl Port {
             mac: self.state.mac,
             name: self.name(),
             addresses: &self.state.addresses,
+            routes: &self.state.routes,
         }
     }
 
@@ -273,6 +277,7 @@ mod tests {
             interface: "eth1".into(),
             relay_services: ServiceSet::none(),
             unmatched: Unmatched::Drop,
+            conflicts: crate::config::Conflicts::Share,
             allow: Vec::new(),
         }
     }
@@ -285,6 +290,7 @@ mod tests {
             speed: 0,
             flags: PortFlags::UP | PortFlags::CARRIER,
             addresses: vec![PortAddress::new("192.0.2.1".parse().unwrap(), 24)],
+            routes: Vec::new(),
         }
     }
 }

@@ -74,9 +74,8 @@ impl Relay {
         let mut selector = Selector {
             link_ethertype: self.config.ethertype,
             ports: &self.ports,
-            dispatch: &self.dispatch,
+            dispatch: &mut self.dispatch,
             memberships: &self.memberships,
-            translations: &self.translations,
             targets: &mut self.targets,
         };
         if !selector.is_for_port(port, &view) {

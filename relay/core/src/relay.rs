@@ -35,6 +35,8 @@ pub struct Relay {
     pub(crate) given: Given,
     /// Of the controls' address symbols.
     pub(crate) translations: Translations,
+    /// Controls with routes or rules, as the shell was asked to remember them.
+    pub(crate) remembered: BTreeSet<String>,
     /// Rules that were refused, until their control asks again, deletes them or goes.
     pub(crate) refusals: BTreeMap<(PeerId, UpTunnel), RuleRow>,
     pub(crate) actions: VecDeque<Action>,
@@ -102,6 +104,7 @@ impl Relay {
     /// earlier life asked for, if that is known.
     #[must_use]
     pub fn new(config: RelayConfig, link: Link, remembered: Option<BTreeSet<String>>) -> Self {
+        let dispatch = Dispatch::new(&config.ports, remembered.clone().unwrap_or_default());
         let fib = Fib::new(config.fib.clone(), config.route_claimants(remembered));
         let given = Given::new(config.fib.hold);
         Self {
@@ -110,11 +113,12 @@ impl Relay {
             link,
             controls: BTreeMap::new(),
             symbols: Symbols::default(),
-            dispatch: Dispatch::default(),
+            dispatch,
             memberships: Memberships::default(),
             fib,
             given,
             translations: Translations::default(),
+            remembered: BTreeSet::new(),
             refusals: BTreeMap::new(),
             actions: VecDeque::new(),
             drops: Counters::default(),
@@ -203,6 +207,8 @@ impl Relay {
         self.answer_routes();
         self.given.handle_timeout(&self.ports, now);
         self.order_addresses();
+        self.dispatch.handle_timeout(now);
+        self.ask_for_flows();
         let orphans = self.fragments.expire(now);
         self.drops.drops(DropReason::OrphanFragment, orphans);
     }
@@ -233,7 +239,7 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Time> {
         let (link, fragments) = (self.link.poll_timeout(), self.fragments.poll_timeout());
         let (fib, given) = (self.fib.poll_timeout(), self.given.poll_timeout());
-        [link, fragments, fib, given].into_iter().flatten().min()
+        [link, fragments, fib, given, self.dispatch.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Most link frames that one parcel can become.

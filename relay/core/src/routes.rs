@@ -8,6 +8,7 @@ use frames::RequestId;
 use frames::message::{Message, RouteReply, RoutesDone};
 use frames::route::RouteKey;
 use l2link::Time;
+use std::collections::BTreeSet;
 
 impl Relay {
     /// A look at the kernel's routes begins ([`Action::LookAtRoutes`], or by the shell's own will). Nothing is changed
@@ -100,6 +101,16 @@ impl Relay {
         rows.into_iter().map(|(name, value)| CounterRow { name: name.to_owned(), value })
     }
 
+    /// Has the shell remember who has routes or rules, if that changed.
+    fn remember_controls(&mut self) {
+        let names: BTreeSet<&String> = self.fib.holders().chain(self.dispatch.controls()).collect();
+        if !names.iter().copied().eq(&self.remembered) {
+            let names: BTreeSet<String> = names.into_iter().cloned().collect();
+            self.remembered.clone_from(&names);
+            self.actions.push_back(Action::RememberControls(names));
+        }
+    }
+
     /// Tells the controls what came of their routes.
     pub(crate) fn answer_routes(&mut self) {
         for (peer, answer) in core::mem::take(&mut self.fib.answers) {
@@ -117,9 +128,7 @@ impl Relay {
         for (peer, digest) in self.fib.take_digests() {
             self.link.set_routes_digest(peer, digest);
         }
-        if let Some(names) = self.fib.take_holders() {
-            self.actions.push_back(Action::RememberControls(names));
-        }
+        self.remember_controls();
         if self.fib.take_look_wanted() {
             self.actions.push_back(Action::LookAtRoutes);
         }

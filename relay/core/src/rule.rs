@@ -20,6 +20,8 @@ pub(crate) struct Rule {
     pub(crate) weight: u16,
     /// Left from an earlier session of the control, in force until the control ends its table.
     pub(crate) stale: bool,
+    /// Its place in the order in which rules came; set by the table.
+    pub(crate) since: u64,
     /// Packets sent up.
     pub(crate) packets: u64,
     /// Bytes sent up, Ethernet header included.
@@ -28,7 +30,7 @@ pub(crate) struct Rule {
 
 /// What one lookup in the dispatch table asks for. Addresses are in their 128-bit form; "any" is the unspecified
 /// address of a version, so that a wildcard of both versions stands under two keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Key {
     Flow { port: PortId, protocol: u8, local: u128, local_port: u16, remote: u128, remote_port: u16 },
     Listener { port: PortId, protocol: u8, local: u128, local_port: u16 },

@@ -23,12 +23,11 @@
 //! error goes the way of the packet that it is about, looked up in reverse: what that packet was from is local here.
 
 use crate::config::ETHERTYPE_ARP;
-use crate::dispatch::{Dispatch, FlowHash, Target, Targets};
+use crate::dispatch::{Dispatch, Ends, Targets};
 use crate::membership::Memberships;
 use crate::police::PuntClass;
 use crate::port::{Port, Ports};
 use crate::rule::{Key, any_like};
-use crate::translation::Translations;
 use core::net::IpAddr;
 use frames::inet::{ArpOperation, EchoKind, IcmpInner, Ip, Layer3, PacketView, Transport};
 use frames::protocol_address::{Family, Local};
@@ -38,9 +37,8 @@ use frames::{DropReason, ProtocolAddress};
 pub(crate) struct Selector<'a> {
     pub(crate) link_ethertype: u16,
     pub(crate) ports: &'a Ports,
-    pub(crate) dispatch: &'a Dispatch,
+    pub(crate) dispatch: &'a mut Dispatch,
     pub(crate) memberships: &'a Memberships,
-    pub(crate) translations: &'a Translations,
     pub(crate) targets: &'a mut Targets,
 }
 
@@ -81,7 +79,6 @@ impl Selector<'_> {
                 let class = self.socket(port, ip)?;
                 self.copies(&Key::ip_protocol(port.id, ip.protocol, ip.destination));
                 self.copies(&Key::ip_protocol(port.id, ip.protocol, any_like(ip.destination)));
-                self.narrow(ip.destination);
                 class
             }
             Layer3::Other => {
@@ -112,7 +109,7 @@ impl Selector<'_> {
     /// Stage 1: what the packet's socket gets. The class is that of the packet as a whole.
     fn socket(&mut self, port: &Port, ip: &Ip) -> Result<PuntClass, DropReason> {
         match ip.transport {
-            Transport::Ports { source, destination } => {
+            Transport::Ports { source, destination, tcp } => {
                 keep_port(port, ip.protocol, destination)?;
                 let (local, remote) = ((ip.destination, destination), (ip.source, source));
                 if port.is_group(&ip.destination) {
@@ -120,12 +117,13 @@ impl Selector<'_> {
                     self.copies(&Key::listener(port.id, ip.protocol, any_like(local.0), local.1));
                     return Ok(PuntClass::Group);
                 }
-                self.unicast(port, ip.protocol, local, remote);
+                self.unicast(port, ip.protocol, &Ends { local, remote }, tcp.opens());
                 Ok(if self.targets.is_empty() { PuntClass::Raw } else { PuntClass::Transport })
             }
             Transport::Echo { kind: EchoKind::Request, .. } => Err(DropReason::NotForPort),
             Transport::Echo { kind: EchoKind::Reply, id } => {
-                self.unicast(port, ip.protocol, (ip.destination, id), (ip.source, 0));
+                let ends = Ends { local: (ip.destination, id), remote: (ip.source, 0) };
+                self.unicast(port, ip.protocol, &ends, false);
                 Ok(PuntClass::Icmp)
             }
             Transport::IcmpError(inner) => {
@@ -152,17 +150,10 @@ impl Selector<'_> {
     }
 
     /// The one control of a flow.
-    fn unicast(&mut self, port: &Port, protocol: u8, local: (IpAddr, u16), remote: (IpAddr, u16)) {
-        let flow = FlowHash::new(protocol, local, remote);
-        let takes = |target: &Target| self.translations.takes(target, local.0);
-        let found = self
-            .dispatch
-            .choose(&Key::flow(port.id, protocol, local, remote), flow)
-            .or_else(|| self.dispatch.choose(&Key::listener(port.id, protocol, local.0, local.1), flow))
-            .or_else(|| {
-                let any = Key::listener(port.id, protocol, any_like(local.0), local.1);
-                self.dispatch.choose_of(&any, flow, takes)
-            });
+    fn unicast(&mut self, port: &Port, protocol: u8, ends: &Ends, opens: bool) {
+        let flow = Key::flow(port.id, protocol, ends.local, ends.remote);
+        let found =
+            self.dispatch.first(&flow).or_else(|| self.dispatch.serve(port.id, protocol, ends, opens));
         if let Some(target) = found {
             self.targets.push(target);
         }
@@ -171,7 +162,8 @@ impl Selector<'_> {
     fn error(&mut self, port: &Port, inner: &IcmpInner) {
         match inner.ports {
             Some((source, destination)) => {
-                self.unicast(port, inner.protocol, (inner.source, source), (inner.destination, destination))
+                let ends = Ends { local: (inner.source, source), remote: (inner.destination, destination) };
+                self.unicast(port, inner.protocol, &ends, false);
             }
             None => {
                 self.copies(&Key::ip_protocol(port.id, inner.protocol, inner.source));
@@ -184,13 +176,6 @@ impl Selector<'_> {
     fn neighbors(&mut self, port: &Port) -> PuntClass {
         self.copies(&Key::ethertype(port.id, ETHERTYPE_ARP));
         PuntClass::Neighbor
-    }
-
-    /// Leaves out address symbols that have another virtual address.
-    fn narrow(&mut self, destination: IpAddr) {
-        if !self.translations.is_empty() {
-            self.targets.retain(|target| self.translations.takes(target, destination));
-        }
     }
 
     fn copies(&mut self, key: &Key) {
@@ -222,8 +207,9 @@ fn is_watched(port: &Port, view: &PacketView) -> bool {
 /// Whether a DHCP server speaks to a client, which may have no address yet: the packet is to the one that it is offered
 /// (RFC 2131, 4.1).
 fn is_lease(ip: &Ip) -> bool {
-    let ports = Transport::Ports { source: DHCP_SERVER, destination: DHCP_CLIENT };
-    ip.destination.is_ipv4() && ip.protocol == UDP && ip.transport == ports
+    let ports =
+        matches!(ip.transport, Transport::Ports { source: DHCP_SERVER, destination: DHCP_CLIENT, .. });
+    ip.destination.is_ipv4() && ip.protocol == UDP && ports
 }
 
 fn raw(protocol: u8) -> ProtocolAddress {

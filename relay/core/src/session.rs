@@ -43,18 +43,21 @@ impl Relay {
                         state: format!("refused: {reason}"),
                         session_age_ms: None,
                         rtt_us: None,
+                        weight: None,
                     }));
                 }
             }
         }
         if heard {
             self.answer_routes();
+            self.ask_for_flows();
         }
     }
 
     fn peer_up(&mut self, peer: PeerId, name: String, now: Time) {
         self.fib.peer_up(peer, &name);
         self.given.peer_up(peer, &name);
+        self.dispatch.name(peer, &name);
         match self.controls.get_mut(&peer) {
             Some(control) => control.name = name,
             None => {
@@ -125,7 +128,9 @@ impl Relay {
                 }
             }
             Message::Notice(notice) => self.notice(peer, &notice),
-            Message::PortReply(_)
+            Message::Flows(flows) => self.flows(peer, &flows),
+            Message::FlowsRequest(_)
+            | Message::PortReply(_)
             | Message::PortUpdate(_)
             | Message::TunnelReply(_)
             | Message::RuleReply(_)
@@ -159,6 +164,9 @@ impl Relay {
         }
         for (port, group) in self.memberships.remove_where(peer, |_, stale| stale) {
             self.left(port, group);
+        }
+        if let Some(control) = self.controls.get(&peer) {
+            self.dispatch.said_all(&control.name);
         }
     }
 

@@ -24,6 +24,8 @@ pub struct PeerRow {
     pub session_age_ms: Option<u64>,
     /// Smoothed round-trip time in µs; null if unknown.
     pub rtt_us: Option<u64>,
+    /// Share of new flows that an operator gave it; null for what it says itself.
+    pub weight: Option<u16>,
 }
 
 /// A row of `show ports`.
@@ -49,6 +51,8 @@ pub struct PortRow {
     pub given_addresses: Option<Vec<String>>,
     /// Addresses that controls want it to have in vain, each with its control and the reason; null if there are none.
     pub refused_addresses: Option<Vec<String>>,
+    /// The relay's own routes by it, which controls are told; null if there are none.
+    pub ways_out: Option<Vec<String>>,
 }
 
 /// A row of `show symbols`.
@@ -134,7 +138,8 @@ pub struct RuleRow {
     pub control: String,
     /// The up tunnel; 0 for an address symbol, whose packets go through none.
     pub up_tunnel: u32,
-    /// `active`, `refused`, or `closing` if it takes no new flows or is told of as gone.
+    /// `active`, `standby` if another control has its new flows, `draining` if it only keeps those that it has, `refused`,
+    /// or `closing` if it is told of as gone.
     pub state: &'static str,
     /// Why it was refused; null if it was not.
     pub reason: Option<String>,
@@ -153,7 +158,11 @@ impl Relay {
     /// Every peer that was heard.
     #[must_use]
     pub fn show_peers(&self, now: Time) -> Vec<PeerRow> {
-        self.link.peers().iter().map(|peer| PeerRow::new(peer, now)).collect()
+        let row = |peer: &PeerInfo| PeerRow {
+            weight: self.dispatch.given_weight(&peer.name),
+            ..PeerRow::new(peer, now)
+        };
+        self.link.peers().iter().map(row).collect()
     }
 
     /// Every port that is offered.
@@ -251,6 +260,7 @@ impl Relay {
             }
         }
         rows.extend(self.route_counters());
+        rows.extend(self.flow_counters());
         rows.push(counter("addresses-given".to_owned(), self.given.len()));
         rows.push(counter("addresses-repaired".to_owned(), self.given.repaired));
         for reason in DropReason::ALL {
@@ -271,7 +281,10 @@ impl Relay {
         let text = |item: &PortAddress| format!("{}/{}", item.address(), item.prefix_length());
         let given = port.state.addresses.iter().filter(|item| item.is_given());
         let given: Vec<String> = given.map(text).collect();
+        let ways_out = port.state.routes.iter().map(ToString::to_string);
+        let ways_out: Vec<String> = ways_out.collect();
         PortRow {
+            ways_out: (!ways_out.is_empty()).then_some(ways_out),
             name: port.name().to_owned(),
             id: port.id.0,
             ifindex: port.state.ifindex,
@@ -311,8 +324,10 @@ impl Relay {
     pub(crate) fn rule_row(&self, rule: &Rule) -> RuleRow {
         let translated = self.translations.get(rule.peer, rule.symbol).is_some();
         let tunnel = if translated { UpTunnel(0) } else { rule.tunnel };
-        let state = if rule.weight == 0 { "closing" } else { "active" };
-        RuleRow { state, ..self.row(rule.peer, self.port_name(rule.port), tunnel, &rule.protocol_address) }
+        RuleRow {
+            state: self.rule_state(rule),
+            ..self.row(rule.peer, self.port_name(rule.port), tunnel, &rule.protocol_address)
+        }
     }
 
     pub(crate) fn refused_row(
@@ -369,6 +384,7 @@ impl PeerRow {
             state: peer.state.to_string(),
             session_age_ms: up.then(|| micros(now - peer.since) / 1_000),
             rtt_us: peer.rtt.map(micros),
+            weight: None,
         }
     }
 }

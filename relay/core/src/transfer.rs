@@ -112,6 +112,7 @@ impl Relay {
             protocol_address: rule.protocol_address,
             weight: rule.weight,
             stale: false,
+            since: 0,
             packets: 0,
             bytes: 0,
         };

@@ -10,8 +10,8 @@
 //! | dispatch (fig. 16) | the rule that a packet matches | its symbol's control address: destination of the packet on the segment |
 //! | receive (fig. 17) | control and source address of a packet that comes down | the virtual address: its source from here on |
 //!
-//! Rules stand in the one dispatch table with those of interface symbols. `Translations::takes` keeps them to packets for
-//! their virtual address, as a rule for any address means that one here (`dispatch::narrow`).
+//! Rules stand in the one dispatch table with those of interface symbols, under the virtual address: their controls write it
+//! even where a program listens on any. A listener of any address serves at the named ones as well, so both kinds share.
 //!
 //! Several controls may have one virtual address, each with a control address of its own: that is how they share a service.
 //! What comes down goes to other hosts only: by the kernel's routes it would reach the relay's own services, past all that
@@ -71,18 +71,8 @@ pub(crate) struct Entry {
 }
 
 impl Translations {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_symbol.is_empty()
-    }
-
     pub(crate) fn get(&self, peer: PeerId, symbol: SymbolId) -> Option<&Entry> {
         self.by_symbol.get(&(peer, symbol))
-    }
-
-    /// Whether a packet to this address may go to the target.
-    pub(crate) fn takes(&self, target: &Target, destination: IpAddr) -> bool {
-        self.get(target.peer, target.symbol())
-            .is_none_or(|entry| entry.translation.virtual_address == destination)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, SymbolId, &Entry)> {
@@ -259,10 +249,7 @@ impl Relay {
         let virtual_address = entry.translation.virtual_address;
         let fits = match rule.protocol_address {
             ProtocolAddress::Listener { local, .. } | ProtocolAddress::IpProtocol { local, .. } => {
-                match local {
-                    Local::Any(_) => true,
-                    Local::Address(address) => address == virtual_address,
-                }
+                local == Local::Address(virtual_address)
             }
             ProtocolAddress::Flow { local, .. } => local == virtual_address,
             ProtocolAddress::EtherType(_) => false,
@@ -292,7 +279,7 @@ impl Relay {
         batch: &mut Batch,
     ) -> Option<Result<(), DropReason>> {
         let Translation { virtual_address, control_address } =
-            self.translations.get(target.peer, target.symbol())?.translation;
+            self.translations.get(target.peer, target.symbol)?.translation;
         let mut scratch = core::mem::take(&mut self.translations.scratch);
         scratch.clear();
         scratch.extend_from_slice(parcel);

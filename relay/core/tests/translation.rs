@@ -60,7 +60,18 @@ fn rule(
     *segment.controls[place].statuses.last().unwrap()
 }
 
+/// A rule of control1, for the virtual address if it is for any.
 fn local_rule(segment: &mut Segment, tunnel: u32, address: ProtocolAddress) -> Status {
+    let local = Local::Address("192.0.2.1".parse().unwrap());
+    let address = match address {
+        ProtocolAddress::Listener { protocol, local: Local::Any(_), port } => {
+            ProtocolAddress::Listener { protocol, local, port }
+        }
+        ProtocolAddress::IpProtocol { protocol, local: Local::Any(_) } => {
+            ProtocolAddress::IpProtocol { protocol, local }
+        }
+        other => other,
+    };
     rule(segment, 0, tunnel, address, translation("192.0.2.1", CONTROL_ADDRESS))
 }
 
@@ -151,7 +162,7 @@ fn both_kinds_share_a_service() {
 }
 
 #[test]
-fn a_rule_for_any_address_is_for_the_virtual_one() {
+fn only_packets_to_the_virtual_address_are_taken() {
     let mut segment = segment();
     let more = PortAddress::new("192.0.2.77".parse().unwrap(), 24);
     let mut state = port_state();
@@ -191,6 +202,8 @@ fn rules_of_other_addresses_are_refused() {
     assert_eq!(local_rule(&mut segment, 2, at("192.0.2.2")), Status::BAD_REQUEST);
     assert_eq!(local_rule(&mut segment, 3, ProtocolAddress::EtherType(0x0806)), Status::BAD_REQUEST);
     assert_eq!(local_rule(&mut segment, 4, tcp_listener(22)), Status::RESERVED);
+    let mine = translation("192.0.2.1", CONTROL_ADDRESS);
+    assert_eq!(rule(&mut segment, 0, 6, tcp_listener(80), mine), Status::BAD_REQUEST, "for any address");
     let other = translation("192.0.2.1", "10.99.0.9");
     assert_eq!(rule(&mut segment, 0, 5, tcp_listener(80), other), Status::BAD_REQUEST);
 }

@@ -16,6 +16,13 @@ pub(crate) fn verify(socket: &Path) -> Result<Vec<Value>, Failure> {
     Ok(ApiClient::connect(socket)?.request(&json!({"verb": "verify"}))?)
 }
 
+/// Gives a control a share of new flows; `None` for its own.
+pub(crate) fn weigh(socket: &Path, name: &str, weight: Option<u16>) -> Result<(), Failure> {
+    let request = json!({"verb": "peer", "object": "weight", "name": name, "weight": weight});
+    ApiClient::connect(socket)?.request(&request)?;
+    Ok(())
+}
+
 /// Events as they happen. The iterator ends with the error that ended the connection.
 pub(crate) fn monitor(socket: &Path) -> Result<impl Iterator<Item = Result<Value, Failure>>, Failure> {
     let mut client = ApiClient::connect(socket)?;

@@ -47,12 +47,40 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change how a relay treats one of its controls
+    Peer {
+        #[command(subcommand)]
+        command: PeerCommand,
+    },
     /// Print what happens, as it happens, until interrupted
     Monitor {
         /// Print JSON: one object a line
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum PeerCommand {
+    /// Give a control a share of new flows, until the relay ends
+    Weight {
+        /// Name of the control
+        name: String,
+        /// 0 for no new flow, to 65535; or "own" for what its own configuration says
+        #[arg(value_parser = weight)]
+        weight: Weight,
+    },
+}
+
+/// A share of new flows; none for the control's own.
+#[derive(Debug, Clone, Copy)]
+struct Weight(Option<u16>);
+
+fn weight(text: &str) -> Result<Weight, String> {
+    match text {
+        "own" => Ok(Weight(None)),
+        _ => text.parse().map(|weight| Weight(Some(weight))).map_err(|_| "0 to 65535, or \"own\"".to_owned()),
+    }
 }
 
 /// Why `l2ctl` ends without having done what it was asked to do.
@@ -80,8 +108,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    match arguments.command {
-        Command::Show { object, json, all } => {
+    match &arguments.command {
+        &Command::Show { object, json, all } => {
             if all && object != Object::Counters {
                 return Err(Failure::Usage(format!(
                     "--all goes with `show counters`, not with `show {object}`"
@@ -97,7 +125,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
             }
             table::print(out, object.name(), object.keys(), &rows)?;
         }
-        Command::Verify { json } => {
+        &Command::Verify { json } => {
             let rows = daemon::verify(&socket::find(arguments.socket.as_deref())?)?;
             if json {
                 writeln!(out, "{:#}", serde_json::Value::from(rows.clone()))?;
@@ -108,7 +136,10 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
                 return Err(Failure::Differences(rows.len()));
             }
         }
-        Command::Monitor { json } => {
+        Command::Peer { command: PeerCommand::Weight { name, weight: Weight(weight) } } => {
+            daemon::weigh(&socket::find(arguments.socket.as_deref())?, name, *weight)?;
+        }
+        &Command::Monitor { json } => {
             let socket = socket::find(arguments.socket.as_deref())?;
             for event in daemon::monitor(&socket)? {
                 let event = event?;
@@ -128,6 +159,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Daemon(text) => f.write_str(text),
+            Self::Differences(1) => f.write_str("1 difference"),
             Self::Differences(count) => write!(f, "{count} differences"),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
         }

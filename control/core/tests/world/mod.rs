@@ -14,7 +14,7 @@ use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
 use frames::message::{
     AddressReply, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortReply, PortUpdate,
-    RuleReply, Status, TranslatedRuleAdd, TranslationReply, TunnelReply,
+    RuleAdd, RuleReply, Status, TranslatedRuleAdd, TranslationReply, TunnelReply,
 };
 use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
@@ -120,6 +120,7 @@ impl World {
             netns: Some("router".into()),
             exposure: Exposure::standard(false),
             translation,
+            weight: SymbolConfig::WEIGHT,
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
         let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, addressing, routes };
@@ -325,7 +326,16 @@ impl RelayModel {
 
     pub(crate) fn attributes<'a>(&self, generation: u32, addresses: &'a [PortAddress]) -> PortAttributes<'a> {
         let mac = Mac([2, 0, 0, 0, 0, 9]);
-        PortAttributes { generation, flags: self.flags, mtu: 1500, speed: 0, mac, name: "eth1", addresses }
+        PortAttributes {
+            generation,
+            flags: self.flags,
+            mtu: 1500,
+            speed: 0,
+            mac,
+            name: "eth1",
+            addresses,
+            routes: &[],
+        }
     }
 
     pub(crate) fn send(&mut self, message: &Message<'_>) {
@@ -376,9 +386,16 @@ impl RelayModel {
 
     fn answer(&mut self, peer: PeerId, message: &Message<'_>) {
         let text = match message {
+            Message::RuleAdd(RuleAdd { weight: 0, protocol_address, .. }) => {
+                format!("drain {protocol_address}")
+            }
             Message::RuleAdd(add) => format!("add {}", add.protocol_address),
             Message::TranslatedRuleAdd(add) => {
                 format!("add {} by {}", add.rule.protocol_address, add.translation)
+            }
+            Message::Flows(flows) => {
+                let last = if flows.last { " last" } else { "" };
+                format!("flows {} {}{last}", flows.request, flows.flows.len())
             }
             Message::RuleDelete(delete) => format!("delete {}", self.rules[&delete.tunnel]),
             other => other.kind().to_string(),

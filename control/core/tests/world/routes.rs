@@ -15,6 +15,8 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct RoutesModel {
     pub(crate) held: BTreeMap<RouteKey, Held>,
+    /// What it has lost: the control does not know.
+    lost: BTreeSet<RouteKey>,
     epoch: u32,
     unsaid: BTreeSet<RouteKey>,
     pub(crate) ended: bool,
@@ -30,6 +32,13 @@ impl RoutesModel {
     pub(crate) fn begin(&mut self) {
         self.epoch += 1;
         (self.ended, self.newest) = (false, 0);
+    }
+
+    /// Loses a route.
+    pub(crate) fn lose(&mut self, key: RouteKey) {
+        if self.held.remove(&key).is_some() {
+            self.lost.insert(key);
+        }
     }
 
     /// Takes a message and answers it.
@@ -48,7 +57,8 @@ impl RoutesModel {
                 *request
             }
             Message::RouteDelete(delete) => {
-                assert!(self.held.remove(&delete.key).is_some(), "{} was never said", delete.key);
+                let (held, lost) = (self.held.remove(&delete.key).is_some(), self.lost.remove(&delete.key));
+                assert!(held || lost, "{} was never said", delete.key);
                 self.deletes += 1;
                 delete.request
             }

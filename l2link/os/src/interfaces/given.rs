@@ -1,4 +1,5 @@
-//! Addresses that a control gives to a relay's port, told from the relay's own by a mark in the kernel.
+//! Addresses that a control gives to a relay's port, told from the relay's own by a mark in the kernel; and those that the
+//! kernel itself makes.
 
 use super::{IfIndex, InterfaceAddress, Netlink, interface_address, new_address};
 use crate::routes::PROTOCOL;
@@ -69,9 +70,23 @@ impl Netlink {
         }
         Ok(())
     }
+
+    /// Removes the link-local addresses that the kernel has given an interface by itself.
+    pub(super) fn delete_generated_addresses(&mut self, ifindex: IfIndex) -> io::Result<()> {
+        let answers = self.requests.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+        let generated = answers.iter().filter(|answer| has_mark(answer, AddressProtocol::LinkLocal));
+        for address in generated.filter_map(interface_address).filter(|address| address.ifindex == ifindex) {
+            self.delete_address(address)?;
+        }
+        Ok(())
+    }
 }
 
 fn is_given(answer: &RouteNetlinkMessage) -> bool {
+    has_mark(answer, AddressProtocol::Other(PROTOCOL))
+}
+
+fn has_mark(answer: &RouteNetlinkMessage, mark: AddressProtocol) -> bool {
     let RouteNetlinkMessage::NewAddress(message) = answer else { return false };
-    message.attributes.contains(&AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)))
+    message.attributes.contains(&AddressAttribute::Protocol(mark))
 }

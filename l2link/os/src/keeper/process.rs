@@ -3,6 +3,7 @@
 use super::channel::Channel;
 use super::message::{Message, Place};
 use crate::signals::{Signal, Signals};
+use crate::{NetNs, ReturnTables};
 use core::ffi::CStr;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -10,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{chdir, setsid};
 use socket2::Socket;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -49,10 +50,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     let signals = Signals::open().map_err(io::Error::other)?;
     let mut holder = Holder { listener, signals, devices: BTreeMap::new() };
     let last = holder.serve(arguments.keep);
+    let dismissed = last.as_ref().is_ok_and(Option::is_some);
+    let places: BTreeSet<String> = holder.devices.keys().map(|place| place.netns.clone()).collect();
     drop(holder);
+    if !dismissed {
+        // Nobody came for the interfaces, so nobody removes what does not go with them.
+        places.iter().for_each(|netns| sweep(netns));
+    }
     remove(&arguments.path, arguments.file)?;
     // Closed after all the rest: who dismissed the keeper waits for this.
     last.map(drop)
+}
+
+/// Removes the rules of interfaces that are gone. There is nobody to tell what fails, and the next daemon does it too.
+fn sweep(netns: &str) {
+    let netns = if netns.is_empty() { NetNs::current() } else { NetNs::named(netns) };
+    let _ = netns.and_then(|netns| ReturnTables::sweep_in(&netns));
 }
 
 /// Removes a keeper's socket file, from its first or its last place, unless another one's has taken it.

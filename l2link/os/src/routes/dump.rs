@@ -1,7 +1,7 @@
 //! [`RouteDump`]: all routes of a namespace, a few at a time.
 
 use super::Families;
-use super::kernel_route::{KernelRoute, RTMSG_LEN};
+use super::kernel_route::{KernelRoute, RTMSG_LEN, emit_table};
 use crate::sockets::netlink::{Channel, Received};
 use crate::{NetNs, SetupError};
 use core::ops::ControlFlow;
@@ -17,6 +17,7 @@ pub struct RouteDump {
     /// What is still to be asked for.
     families: Vec<u8>,
     protocol: Option<u8>,
+    table: Option<u32>,
     asked: bool,
     interrupted: bool,
 }
@@ -54,9 +55,16 @@ impl RouteDump {
             channel,
             families: wanted.into_iter().filter(|(wanted, _)| *wanted).map(|(_, family)| family).collect(),
             protocol,
+            table: None,
             asked: false,
             interrupted: false,
         })
+    }
+
+    /// Leaves out the routes of other tables, which the kernel then does not even look at (since Linux 4.20).
+    #[must_use]
+    pub fn of_table(self, table: u32) -> Self {
+        Self { table: Some(table), ..self }
     }
 
     /// Hands the next routes to `each`, `budget` of them and what is left of the datagram that holds the last.
@@ -70,9 +78,12 @@ impl RouteDump {
                 return Ok(if self.interrupted { Progress::Interrupted } else { Progress::Done });
             };
             if !self.asked {
-                let mut request = [0; RTMSG_LEN];
+                let mut request = vec![0; RTMSG_LEN];
                 request[0] = family;
                 request[5] = self.protocol.unwrap_or(0);
+                if let Some(table) = self.table {
+                    emit_table(table, &mut request);
+                }
                 self.channel.ask_all(RTM_GETROUTE, &request)?;
                 self.asked = true;
             }
@@ -87,8 +98,8 @@ impl RouteDump {
                     continue;
                 }
             }
-            let (protocol, interrupted, sequence) =
-                (self.protocol, &mut self.interrupted, self.channel.sequence());
+            let (protocol, table, interrupted, sequence) =
+                (self.protocol, self.table, &mut self.interrupted, self.channel.sequence());
             let end = self.channel.messages(|message| {
                 if message.sequence_number() != sequence {
                     return ControlFlow::Continue(());
@@ -102,6 +113,7 @@ impl RouteDump {
                         seen += 1;
                         if let Some(route) = KernelRoute::parse(message.payload())
                             && protocol.is_none_or(|protocol| protocol == route.protocol)
+                            && table.is_none_or(|table| table == route.key.table)
                         {
                             each(route);
                         }
@@ -113,6 +125,8 @@ impl RouteDump {
                 // A kernel without IPv6 has none of its routes.
                 match end {
                     Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+                    // There has never been a route in that table.
+                    Err(error) if self.table.is_some() && error.raw_os_error() == Some(libc::ENOENT) => {}
                     other => other?,
                 }
                 self.families.pop();

@@ -183,6 +183,11 @@ pub(super) fn emit_delete(key: &RouteKey, protocol: u8, out: &mut Vec<u8>) {
     head(key, protocol, scope, 0, false, out);
 }
 
+/// Appends a table's number.
+pub(super) fn emit_table(table: u32, out: &mut Vec<u8>) {
+    attribute(out, RTA_TABLE, &table.to_ne_bytes());
+}
+
 fn is_ipv4(key: &RouteKey) -> bool {
     key.prefix.address().is_ipv4()
 }

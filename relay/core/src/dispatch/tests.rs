@@ -1,8 +1,11 @@
 use super::*;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
+use frames::message::LiveFlow;
 use frames::protocol_address::{Family, Local};
 use frames::{PortId, ProtocolAddress};
+use l2link::Time;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const PORT: PortId = PortId(1);
 
@@ -10,18 +13,19 @@ const PORT: PortId = PortId(1);
 fn a_wildcard_of_both_versions_is_found_by_either() {
     let mut dispatch = Dispatch::default();
     assert_eq!(dispatch.add(rule(1, 1, listener(80))), Ok(Added::New));
-    for any in ["0.0.0.0", "::"] {
-        let key = Key::listener(PORT, 6, any.parse().unwrap(), 80);
-        assert_eq!(dispatch.choose(&key, flow(1)).unwrap().tunnel, UpTunnel(1));
+    for local in ["192.0.2.1", "2001:db8::1"] {
+        let ends = Ends { local: (local.parse().unwrap(), 80), remote: (v4(1), 40_000) };
+        assert_eq!(dispatch.serve(PORT, 6, &ends, true).unwrap().tunnel, UpTunnel(1));
+        assert!(dispatch.serve(PortId(2), 6, &ends, true).is_none());
+        assert!(dispatch.serve(PORT, 17, &ends, true).is_none());
     }
-    assert!(dispatch.choose(&Key::listener(PortId(2), 6, v4(0), 80), flow(1)).is_none());
 }
 
 #[test]
 fn the_same_rule_again_keeps_its_counters_and_is_fresh() {
     let mut dispatch = Dispatch::default();
     let _ = dispatch.add(rule(1, 1, listener(80)));
-    let target = dispatch.choose(&any_80(), flow(1)).unwrap();
+    let target = opened(&mut dispatch, 1).unwrap();
     dispatch.count(&target, 100);
     dispatch.mark_stale(PeerId(1));
     assert_eq!(dispatch.add(rule(1, 1, listener(80))), Ok(Added::Again));
@@ -34,8 +38,9 @@ fn the_same_rule_again_keeps_its_counters_and_is_fresh() {
 fn a_tunnel_with_another_meaning_replaces_the_rule() {
     let mut dispatch = Dispatch::default();
     let _ = dispatch.add(rule(1, 1, listener(80)));
-    assert_eq!(dispatch.add(rule(1, 1, listener(81))), Ok(Added::InsteadOf(rule(1, 1, listener(80)))));
-    assert!(dispatch.choose(&any_80(), flow(1)).is_none());
+    let Ok(Added::InsteadOf(old)) = dispatch.add(rule(1, 1, listener(81))) else { panic!("another one") };
+    assert_eq!(old.protocol_address, listener(80));
+    assert!(opened(&mut dispatch, 1).is_none());
     assert_eq!(dispatch.iter().count(), 1);
 }
 
@@ -44,9 +49,9 @@ fn after_a_restart_the_newer_rule_of_a_control_wins() {
     let mut dispatch = Dispatch::default();
     let _ = dispatch.add(rule(1, 7, listener(80)));
     dispatch.mark_stale(PeerId(1));
-    assert_eq!(dispatch.choose(&any_80(), flow(1)).unwrap().tunnel, UpTunnel(7), "stale, in force");
+    assert_eq!(opened(&mut dispatch, 1).unwrap().tunnel, UpTunnel(7), "stale, in force");
     let _ = dispatch.add(rule(1, 9, listener(80)));
-    assert!((0..100).all(|n| dispatch.choose(&any_80(), flow(n)).unwrap().tunnel == UpTunnel(9)));
+    assert!((0..100).all(|n| opened(&mut dispatch, n).unwrap().tunnel == UpTunnel(9)));
     let swept = dispatch.remove_where(PeerId(1), |rule| rule.stale);
     assert_eq!(swept.len(), 1);
     assert_eq!(swept[0].tunnel, UpTunnel(7));
@@ -56,11 +61,11 @@ fn after_a_restart_the_newer_rule_of_a_control_wins() {
 fn a_draining_rule_takes_no_new_flow() {
     let mut dispatch = Dispatch::default();
     let _ = dispatch.add(Rule { weight: 0, ..rule(1, 1, listener(80)) });
-    assert!(dispatch.choose(&any_80(), flow(1)).is_none());
+    assert!(opened(&mut dispatch, 1).is_none());
     let _ = dispatch.add(rule(2, 1, listener(80)));
-    assert!((0..100).all(|n| dispatch.choose(&any_80(), flow(n)).unwrap().peer == PeerId(2)));
+    assert!((0..100).all(|n| opened(&mut dispatch, n).unwrap().peer == PeerId(2)));
     let _ = dispatch.add(rule(1, 1, listener(80)));
-    assert!((0..100).any(|n| dispatch.choose(&any_80(), flow(n)).unwrap().peer == PeerId(1)));
+    assert!((0..100).any(|n| opened(&mut dispatch, n).unwrap().peer == PeerId(1)));
 }
 
 #[test]
@@ -68,8 +73,7 @@ fn weights_are_shares() {
     let mut dispatch = Dispatch::default();
     let _ = dispatch.add(Rule { weight: 3, ..rule(1, 1, listener(80)) });
     let _ = dispatch.add(rule(2, 1, listener(80)));
-    let first =
-        (0..10_000).filter(|n| dispatch.choose(&any_80(), flow(*n)).unwrap().peer == PeerId(1)).count();
+    let first = (0..10_000).filter(|n| opened(&mut dispatch, *n).unwrap().peer == PeerId(1)).count();
     assert!((7_200..7_800).contains(&first), "three quarters of 10,000 flows, not {first}");
 }
 
@@ -79,11 +83,11 @@ fn a_leaving_member_moves_its_own_flows_only() {
     for peer in 1..=4 {
         let _ = dispatch.add(rule(peer, 1, listener(80)));
     }
-    let before: Vec<_> = (0..1_000).map(|n| dispatch.choose(&any_80(), flow(n)).unwrap()).collect();
+    let before: Vec<_> = (0..1_000).map(|n| opened(&mut dispatch, n).unwrap()).collect();
     assert!(dispatch.remove(PeerId(3), UpTunnel(1)).is_some());
-    for (n, was) in (0..).zip(before).filter(|(_, was)| was.peer != PeerId(3)) {
-        assert_eq!(dispatch.choose(&any_80(), flow(n)), Some(was));
-    }
+    let stay = (0..).zip(before).filter(|(_, was)| was.peer != PeerId(3));
+    let moved = stay.filter(|(n, was)| opened(&mut dispatch, *n) != Some(*was)).count();
+    assert!(moved < 50, "{moved} of 750 flows");
 }
 
 #[test]
@@ -107,6 +111,280 @@ fn one_copy_for_each_symbol() {
     assert_eq!(targets.iter().count(), 3);
 }
 
+/// What the controls are asked for is answered: each has those flows that it was given.
+fn answer(dispatch: &mut Dispatch, live: &BTreeMap<u32, PeerId>) {
+    loop {
+        let requests = dispatch.take_requests();
+        if requests.is_empty() {
+            return;
+        }
+        for asked in requests {
+            let live = live.iter().filter(|_| asked.1 == UpTunnel(1));
+            let owned = live.filter(|(_, owner)| **owner == asked.0);
+            let flows: Vec<_> = owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
+            let (first, second) = flows.split_at(flows.len() / 2);
+            dispatch.report(asked, first, false);
+            dispatch.report(asked, second, true);
+        }
+    }
+}
+
+fn web(peer: u32) -> Rule {
+    let v4 = ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::V4), port: 80 };
+    Rule { weight: 100, ..rule(peer, 1, v4) }
+}
+
+/// Servers with a rule for each version of IP, as many programs have.
+fn with(servers: &[u32]) -> Dispatch {
+    let mut dispatch = Dispatch::default();
+    for peer in servers {
+        dispatch.name(PeerId(*peer), &format!("control{peer}"));
+        let _ = dispatch.add(web(*peer));
+        let v6 = ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::V6), port: 80 };
+        let _ = dispatch.add(Rule { weight: 100, ..rule(*peer, 1_000, v6) });
+    }
+    answer(&mut dispatch, &BTreeMap::new());
+    dispatch
+}
+
+fn open_all(dispatch: &mut Dispatch, flows: core::ops::Range<u32>) -> BTreeMap<u32, PeerId> {
+    flows.map(|n| (n, opened(dispatch, n).unwrap().peer)).collect()
+}
+
+#[test]
+fn flows_stay_when_a_server_comes_before_and_after_the_reports() {
+    let mut dispatch = with(&[1, 2]);
+    let mut live = open_all(&mut dispatch, 0..1_000);
+    dispatch.name(PeerId(3), "control3");
+    let _ = dispatch.add(Rule { weight: 100, ..web(3) });
+    let stays = |dispatch: &mut Dispatch, live: &BTreeMap<u32, PeerId>| {
+        live.iter().all(|(n, peer)| followed(dispatch, *n).unwrap().peer == *peer)
+    };
+    assert!(stays(&mut dispatch, &live), "by the old table");
+    // New flows have the new table at once, and keep what it says.
+    let new = open_all(&mut dispatch, 1_000..2_000);
+    let share = new.values().filter(|peer| **peer == PeerId(3)).count();
+    assert!((280..390).contains(&share), "a third of 1,000, not {share}");
+    assert!(stays(&mut dispatch, &new), "by pins");
+    live.extend(new);
+    answer(&mut dispatch, &live);
+    assert!(stays(&mut dispatch, &live), "by the new table, and by pins");
+    let pinned = dispatch.pinned();
+    assert!((500..900).contains(&pinned), "a third of all 2,000, not {pinned}");
+    // Those that are where the new table wants them need no pin any more.
+    dispatch.handle_timeout(Time(0));
+    let at = dispatch.poll_timeout().unwrap();
+    dispatch.handle_timeout(at);
+    answer(&mut dispatch, &live);
+    let pinned = dispatch.pinned();
+    assert!((250..450).contains(&pinned), "a third of the older 1,000, not {pinned}");
+    assert!(stays(&mut dispatch, &live), "by the new table, and by fewer pins");
+}
+
+#[test]
+fn a_draining_server_keeps_its_flows_and_gets_no_other() {
+    for others in [&[][..], &[2]] {
+        let mut dispatch = with(&[&[1], others].concat());
+        let live = open_all(&mut dispatch, 0..1_000);
+        let _ = dispatch.add(Rule { weight: 0, ..web(1) });
+        for _ in 0..2 {
+            assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+            assert!(
+                (1_000..2_000)
+                    .all(|n| opened(&mut dispatch, n).is_none_or(|target| target.peer == PeerId(2)))
+            );
+            answer(&mut dispatch, &live);
+        }
+        let _ = dispatch.remove(PeerId(1), UpTunnel(1));
+        assert!((0..1_000).all(|n| followed(&mut dispatch, n).is_none_or(|target| target.peer == PeerId(2))));
+    }
+}
+
+#[test]
+fn a_dead_servers_flows_are_shared_out_at_once() {
+    let mut dispatch = with(&[1, 2, 3]);
+    let live = open_all(&mut dispatch, 0..1_000);
+    let _ = dispatch.remove_where(PeerId(1), |_| true);
+    for (n, was) in &live {
+        let now = followed(&mut dispatch, *n).unwrap().peer;
+        assert!(if *was == PeerId(1) { now != PeerId(1) } else { now == *was });
+    }
+}
+
+#[test]
+fn pins_of_flows_that_are_over_are_swept() {
+    let mut dispatch = with(&[1]);
+    let mut live = open_all(&mut dispatch, 0..1_000);
+    let _ = dispatch.add(Rule { weight: 100, ..web(2) });
+    answer(&mut dispatch, &live);
+    assert!(dispatch.pinned() > 400);
+    live.retain(|n, _| *n < 10);
+    dispatch.handle_timeout(Time(0));
+    let at = dispatch.poll_timeout().unwrap();
+    dispatch.handle_timeout(at);
+    answer(&mut dispatch, &live);
+    assert!(dispatch.pinned() <= 10);
+    assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+}
+
+#[test]
+fn the_report_of_a_servers_other_listener_sweeps_no_pin() {
+    let of = |family| ProtocolAddress::Listener { protocol: 6, local: Local::Any(family), port: 80 };
+    let (mut dispatch, mut live) = (Dispatch::default(), BTreeMap::new());
+    for peer in 1..=3 {
+        dispatch.name(PeerId(peer), &format!("control{peer}"));
+        for (tunnel, family) in [(1, Family::V4), (2, Family::V6)] {
+            let _ = dispatch.add(Rule { weight: 100, ..rule(peer, tunnel, of(family)) });
+        }
+        // All flows are of IPv4: the listeners of IPv6 have none to tell.
+        loop {
+            let requests = dispatch.take_requests();
+            if requests.is_empty() {
+                break;
+            }
+            for asked in requests {
+                let owned = live.iter().filter(|(_, owner)| **owner == asked.0 && asked.1 == UpTunnel(1));
+                let flows: Vec<_> =
+                    owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
+                dispatch.report(asked, &flows, true);
+            }
+        }
+        if peer < 3 {
+            live.extend(open_all(&mut dispatch, peer * 1_000..(peer + 1) * 1_000));
+        }
+    }
+    assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+}
+
+#[test]
+fn a_flow_opened_between_two_tables_outlives_its_servers_report() {
+    let mut dispatch = with(&[1, 2]);
+    dispatch.name(PeerId(3), "control3");
+    let _ = dispatch.add(Rule { weight: 100, ..rule(3, 1, listener(80)) });
+    let requests = dispatch.take_requests();
+    let live = open_all(&mut dispatch, 0..1_000);
+    // The others have not answered yet: the old table still counts.
+    for reporting in [3, 2, 1].map(PeerId) {
+        for asked in requests.iter().filter(|asked| asked.0 == reporting) {
+            let owned = live.iter().filter(|(_, owner)| **owner == reporting);
+            let flows: Vec<_> = owned.map(|(n, _)| LiveFlow::new(ends(*n).local, ends(*n).remote)).collect();
+            dispatch.report(*asked, &flows, true);
+        }
+        assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+    }
+}
+
+#[test]
+fn a_flow_that_begins_anew_leaves_a_draining_server() {
+    let mut dispatch = with(&[1, 2]);
+    let live = open_all(&mut dispatch, 0..100);
+    let _ = dispatch.add(Rule { weight: 0, ..web(1) });
+    answer(&mut dispatch, &live);
+    let (n, _) = live.iter().find(|(_, peer)| **peer == PeerId(1)).unwrap();
+    assert_eq!(followed(&mut dispatch, *n).unwrap().peer, PeerId(1));
+    assert_eq!(opened(&mut dispatch, *n).unwrap().peer, PeerId(2));
+    assert_eq!(followed(&mut dispatch, *n).unwrap().peer, PeerId(2));
+}
+
+#[test]
+fn a_relay_that_begins_anew_learns_who_has_which_flow() {
+    let live = open_all(&mut with(&[1, 2]), 0..1_000);
+    let names = ["control1", "control2"].map(str::to_owned);
+    let mut dispatch = Dispatch::new(&[], BTreeSet::from(names));
+    for peer in [1, 2] {
+        dispatch.name(PeerId(peer), &format!("control{peer}"));
+        let _ = dispatch.add(Rule { weight: 100, ..web(peer) });
+        answer(&mut dispatch, &live);
+        let right = |dispatch: &mut Dispatch| {
+            live.iter().all(|(n, peer)| followed(dispatch, *n).is_none_or(|target| target.peer == *peer))
+        };
+        assert!(right(&mut dispatch), "what is not known is dropped");
+        dispatch.said_all(&format!("control{peer}"));
+    }
+    answer(&mut dispatch, &live);
+    assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+    assert_eq!(dispatch.pinned(), 0, "the same table as before");
+}
+
+#[test]
+fn datagrams_follow_the_first_of_their_flow() {
+    let mut dispatch = Dispatch::default();
+    let udp = ProtocolAddress::Listener { protocol: 17, local: Local::Any(Family::Both), port: 80 };
+    let serve = |dispatch: &mut Dispatch, n| dispatch.serve(PORT, 17, &ends(n), false).unwrap().peer;
+    let _ = dispatch.add(rule(1, 1, udp));
+    assert!((0..100).all(|n| serve(&mut dispatch, n) == PeerId(1)));
+    let _ = dispatch.add(rule(2, 1, udp));
+    assert!(dispatch.take_requests().is_empty(), "their sockets know nothing");
+    assert!((0..100).all(|n| serve(&mut dispatch, n) == PeerId(1)));
+    assert!((100..200).any(|n| serve(&mut dispatch, n) == PeerId(2)));
+    let _ = dispatch.remove(PeerId(1), UpTunnel(1));
+    assert!((0..100).all(|n| serve(&mut dispatch, n) == PeerId(2)));
+}
+
+#[test]
+fn whoever_listens_at_any_address_shares_a_named_one() {
+    let mut dispatch = with(&[1]);
+    let named = ProtocolAddress::Listener { protocol: 6, local: Local::Address(v4(1)), port: 80 };
+    let live = open_all(&mut dispatch, 0..100);
+    let _ = dispatch.add(Rule { weight: 100, ..rule(2, 1, named) });
+    assert!((0..100).all(|n| followed(&mut dispatch, n).unwrap().peer == PeerId(1)), "they were there");
+    answer(&mut dispatch, &live);
+    let new = open_all(&mut dispatch, 100..1_000);
+    assert_eq!(new.values().collect::<BTreeSet<_>>().len(), 2);
+    // One's own at the address goes before one's own at any.
+    let _ = dispatch.add(Rule { weight: 100, ..rule(1, 2, named) });
+    assert!((0..100).all(|n| opened(&mut dispatch, n).unwrap().tunnel
+        == UpTunnel(if opened(&mut dispatch, n).unwrap().peer == PeerId(1) { 2 } else { 1 })));
+}
+
+#[test]
+fn first_and_priority_have_one_server_and_the_others_stand_by() {
+    for (conflicts, chief) in [(Conflicts::First, 1), (Conflicts::Priority, 3)] {
+        let mut dispatch = Dispatch::default();
+        let config = test_port(conflicts, &[("control1", 1), ("control2", 1), ("control3", 9)]);
+        dispatch.sharing.insert(PORT, Sharing { conflicts, config: Some(config) });
+        for peer in 1..=3 {
+            dispatch.name(PeerId(peer), &format!("control{peer}"));
+            let _ = dispatch.add(rule(peer, 1, listener(80)));
+        }
+        assert!(open_all(&mut dispatch, 0..100).values().all(|peer| *peer == PeerId(chief)));
+        let states: Vec<_> = dispatch.iter().map(|rule| (rule.peer.0, dispatch.standing(rule))).collect();
+        let expected = |peer| if peer == chief { Standing::Active } else { Standing::Standby };
+        assert!(states.iter().all(|(peer, standing)| *standing == expected(*peer)), "{states:?}");
+        let _ = dispatch.remove(PeerId(chief), UpTunnel(1));
+        let heir = if chief == 1 { 2 } else { 1 };
+        assert!(open_all(&mut dispatch, 0..100).values().all(|peer| *peer == PeerId(heir)));
+    }
+}
+
+#[test]
+fn operators_weigh_controls() {
+    let mut dispatch = with(&[1, 2]);
+    dispatch.weigh("control1", Some(0));
+    assert!(open_all(&mut dispatch, 0..100).values().all(|peer| *peer == PeerId(2)));
+    assert_eq!(dispatch.standing(&dispatch.iter().next().unwrap().clone()), Standing::Draining);
+    dispatch.weigh("control1", Some(300));
+    let share = open_all(&mut dispatch, 1_000..2_000).values().filter(|peer| **peer == PeerId(1)).count();
+    assert!((700..800).contains(&share), "three quarters of 1,000, not {share}");
+    dispatch.weigh("control1", None);
+    assert_eq!(dispatch.given_weight("control1"), None);
+}
+
+#[test]
+fn relays_with_the_same_controls_choose_alike() {
+    let (mut one, mut two) = (with(&[1, 2, 3]), Dispatch::default());
+    // Other numbers, in another order.
+    for (peer, name) in [(7, "control3"), (8, "control1"), (9, "control2")] {
+        two.name(PeerId(peer), name);
+        let _ = two.add(Rule { weight: 100, symbol: SymbolId(peer), ..rule(peer, 5, listener(80)) });
+    }
+    let names = BTreeMap::from([(7, 3), (8, 1), (9, 2)]);
+    assert!(
+        (0..1_000)
+            .all(|n| opened(&mut one, n).unwrap().peer.0 == names[&opened(&mut two, n).unwrap().peer.0])
+    );
+}
+
 proptest! {
     /// Any sequence of additions and removals leaves what a list of the rules would hold.
     #[test]
@@ -122,7 +400,8 @@ proptest! {
                 prop_assert_eq!(removed, model.remove(&(PeerId(peer), UpTunnel(tunnel))).is_some());
             }
             for port in 80..84 {
-                let chosen = dispatch.choose(&Key::listener(PORT, 6, v4(0), port), flow(1));
+                let ends = Ends { local: (v4(7), port), remote: (v4(1), 40_000) };
+                let chosen = dispatch.serve(PORT, 6, &ends, true);
                 match chosen {
                     Some(target) => {
                         prop_assert_eq!(model.get(&(target.peer, target.tunnel)), Some(&port));
@@ -151,6 +430,7 @@ fn rule(peer: u32, tunnel: u32, protocol_address: ProtocolAddress) -> Rule {
         protocol_address,
         weight: 1,
         stale: false,
+        since: 0,
         packets: 0,
         bytes: 0,
     }
@@ -160,14 +440,37 @@ fn listener(port: u16) -> ProtocolAddress {
     ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::Both), port }
 }
 
-fn any_80() -> Key {
-    Key::listener(PORT, 6, v4(0), 80)
+/// The target of a flow's first segment.
+fn opened(dispatch: &mut Dispatch, n: u32) -> Option<Target> {
+    dispatch.serve(PORT, 6, &ends(n), true)
 }
 
-fn flow(n: u32) -> FlowHash {
-    FlowHash::new(6, (v4(1), 80), (v4(n), 40_000))
+/// The target of any other segment of it.
+fn followed(dispatch: &mut Dispatch, n: u32) -> Option<Target> {
+    dispatch.serve(PORT, 6, &ends(n), false)
+}
+
+fn ends(n: u32) -> Ends {
+    Ends { local: (v4(1), 80), remote: (v4(n), 40_000) }
 }
 
 fn v4(bits: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from_bits(bits))
+}
+
+fn test_port(conflicts: Conflicts, priorities: &[(&str, u16)]) -> PortConfig {
+    let permission = |(control, priority): &(&str, u16)| crate::config::Permission {
+        control: crate::config::ControlName::Named((*control).to_owned()),
+        services: l2link::service::ServiceSet::all(),
+        routes: None,
+        addressing: false,
+        priority: *priority,
+    };
+    PortConfig {
+        interface: "eth1".into(),
+        relay_services: l2link::service::ServiceSet::none(),
+        unmatched: crate::config::Unmatched::Drop,
+        conflicts,
+        allow: priorities.iter().map(permission).collect(),
+    }
 }

@@ -141,6 +141,7 @@ impl World {
             speed: 0,
             flags: flags | PortFlags::PRESENT,
             addresses: Vec::new(),
+            routes: Vec::new(),
         };
         self.ports.set_state(PortId(id), Some(state));
         self.fib.interfaces_changed(self.now);
@@ -160,11 +161,13 @@ fn ports() -> Ports {
             ..RoutePermission::default()
         }),
         addressing: false,
+        priority: 0,
     };
     let port = |interface: &str| PortConfig {
         interface: interface.into(),
         relay_services: ServiceSet::none(),
         unmatched: Unmatched::Drop,
+        conflicts: crate::config::Conflicts::Share,
         allow: vec![permission("one", &[]), permission("two", &["10.0.0.0/8"])],
     };
     let mut ports = Ports::new(vec![port("eth1"), port("eth2")]);
@@ -176,6 +179,7 @@ fn ports() -> Ports {
             speed: 0,
             flags: PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER,
             addresses: Vec::new(),
+            routes: Vec::new(),
         };
         ports.set_state(PortId(id), Some(state));
     }
@@ -347,23 +351,23 @@ fn orphans_are_claimed_without_touching_the_kernel_and_the_rest_goes() {
 
 #[test]
 fn a_successor_can_know_whose_the_orphans_are() {
-    let names = |all: &[&str]| Some(all.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>());
     let (ten, eleven) = (key("10.0.0.0/8"), key("11.0.0.0/8"));
     let mut world = World::new();
-    assert_eq!(world.fib.take_holders(), names(&["one", "two"]), "they may claim orphans yet");
+    let holders = |world: &World| world.fib.holders().cloned().collect::<BTreeSet<_>>();
+    let names = |all: &[&str]| all.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(holders(&world), names(&["one", "two"]), "they may claim orphans yet");
     world.fib.peer_up(TWO, "two");
     world.add(ONE, ten, &[via(1, "192.0.2.1")]);
     world.end(ONE);
     world.end(TWO);
     world.settle();
-    assert_eq!(world.fib.take_holders(), names(&["one"]));
+    assert_eq!(holders(&world), names(&["one"]));
     world.add(ONE, eleven, &[]);
-    assert_eq!(world.fib.take_holders(), None, "said once");
     world.fib.peer_down(ONE, world.now);
-    assert_eq!(world.fib.take_holders(), None, "its routes are held");
+    assert_eq!(holders(&world), names(&["one"]), "its routes are held");
     world.now = world.now + Duration::from_secs(1_000_000);
     world.fib.handle_timeout(world.now);
-    assert_eq!(world.fib.take_holders(), names(&[]));
+    assert_eq!(holders(&world), names(&[]));
 }
 
 #[test]

@@ -43,11 +43,13 @@ impl World {
             services: ServiceSet::all(),
             routes: None,
             addressing: true,
+            priority: 0,
         };
         let port = |interface: &str, allow| PortConfig {
             interface: interface.into(),
             relay_services: ServiceSet::none(),
             unmatched: Unmatched::Drop,
+            conflicts: crate::config::Conflicts::Share,
             allow,
         };
         let ports = vec![
@@ -92,6 +94,7 @@ impl World {
                 speed: 0,
                 flags: PortFlags::UP | PortFlags::CARRIER,
                 addresses,
+                routes: Vec::new(),
             };
             changed |= self.ports.set_state(*port, (!self.absent.contains(port)).then_some(state));
         }

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{PortConfig, Unmatched};
 use crate::port::PortState;
 use crate::rule::Rule;
-use frames::inet::Fragment;
+use frames::inet::{Fragment, Tcp};
 use frames::message::{Group, PortAddress, PortFlags};
 use frames::{Mac, PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
@@ -19,7 +19,7 @@ const UNMATCHED: Result<Vec<u32>, DropReason> = Err(DropReason::Unmatched);
 fn exact_flow_then_address_then_any() {
     let mut relay = Tables::new();
     relay.rule(1, 1, listener(Local::Any(Family::Both), 80));
-    relay.rule(2, 2, listener(local("192.0.2.1"), 80));
+    relay.rule(1, 2, listener(local("192.0.2.1"), 80));
     relay.rule(3, 3, flow(6, "192.0.2.1", 80, "192.0.2.9", 40_000));
     assert_eq!(relay.gets(tcp("192.0.2.9", 40_000, "192.0.2.1", 80)), Ok(vec![3]));
     assert_eq!(relay.gets(tcp("192.0.2.9", 40_001, "192.0.2.1", 80)), Ok(vec![2]));
@@ -236,7 +236,6 @@ struct Tables {
     ports: Ports,
     dispatch: Dispatch,
     memberships: Memberships,
-    translations: Translations,
     targets: Targets,
 }
 
@@ -250,6 +249,7 @@ impl Tables {
             interface: "eth1".into(),
             relay_services: ServiceSet::parse(relay_services).unwrap(),
             unmatched: Unmatched::Drop,
+            conflicts: crate::config::Conflicts::Share,
             allow: Vec::new(),
         }]);
         let state = PortState {
@@ -258,6 +258,7 @@ impl Tables {
             mtu: 1500,
             speed: 0,
             flags: PortFlags::UP | PortFlags::CARRIER,
+            routes: Vec::new(),
             addresses: vec![
                 PortAddress::new(address("192.0.2.1"), 24),
                 PortAddress::new(address("192.0.2.2"), 24),
@@ -270,7 +271,6 @@ impl Tables {
             ports,
             dispatch: Dispatch::default(),
             memberships: Memberships::default(),
-            translations: Translations::default(),
             targets: Targets::default(),
         }
     }
@@ -284,6 +284,7 @@ impl Tables {
             protocol_address,
             weight: 1,
             stale: false,
+            since: 0,
             packets: 0,
             bytes: 0,
         };
@@ -295,9 +296,8 @@ impl Tables {
         let mut selector = Selector {
             link_ethertype: 0x88b5,
             ports: &self.ports,
-            dispatch: &self.dispatch,
+            dispatch: &mut self.dispatch,
             memberships: &self.memberships,
-            translations: &self.translations,
             targets: &mut self.targets,
         };
         if selector.is_for_port(port, &view) {
@@ -321,7 +321,7 @@ fn tcp(source: &str, source_port: u16, destination: &str, destination_port: u16)
 }
 
 fn ports(source: u16, destination: u16) -> Transport {
-    Transport::Ports { source, destination }
+    Transport::Ports { source, destination, tcp: Tcp::NONE }
 }
 
 fn ip(protocol: u8, transport: Transport, source: &str, destination: &str) -> PacketView {

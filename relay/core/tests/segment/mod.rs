@@ -59,6 +59,7 @@ impl Segment {
             services,
             routes: None,
             addressing: false,
+            priority: 0,
         };
         let config = RelayConfig {
             fib: FibConfig::default(),
@@ -68,6 +69,7 @@ impl Segment {
                 interface: "eth1".into(),
                 relay_services: ServiceSet::parse(&["tcp/22"]).unwrap(),
                 unmatched: Unmatched::Drop,
+                conflicts: relay_core::Conflicts::Share,
                 allow: vec![
                     permission("control1", ServiceSet::all()),
                     permission("control2", ServiceSet::parse(&["tcp/80"]).unwrap()),
@@ -350,6 +352,7 @@ pub(crate) fn port_state() -> PortState {
         mtu: 1500,
         speed: 0,
         flags: PortFlags::UP | PortFlags::CARRIER,
+        routes: Vec::new(),
         addresses: vec![
             PortAddress::new("192.0.2.1".parse().unwrap(), 24),
             PortAddress::new("2001:db8::1".parse().unwrap(), 64),
@@ -365,14 +368,17 @@ pub(crate) fn udp_listener(port: u16) -> ProtocolAddress {
     ProtocolAddress::Listener { protocol: 17, local: Local::Any(Family::V4), port }
 }
 
-/// A TCP packet without options and payload from 192.0.2.9 to 192.0.2.1.
+/// A TCP segment that opens a connection, without options, from 192.0.2.9 to 192.0.2.1.
 pub(crate) fn tcp(source_port: u16, destination_port: u16) -> Vec<u8> {
     let mut segment = vec![0; 20];
     segment[..2].copy_from_slice(&source_port.to_be_bytes());
     segment[2..4].copy_from_slice(&destination_port.to_be_bytes());
     segment[12] = 5 << 4;
+    segment[13] = SYN;
     ipv4(6, 1, 0, false, &segment)
 }
+
+const SYN: u8 = 0x02;
 
 /// An IPv4 packet, or a fragment of one at `offset` bytes, from 192.0.2.9 to 192.0.2.1.
 pub(crate) fn ipv4(protocol: u8, id: u16, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {

@@ -1,0 +1,57 @@
+//! Live flows between the link and the [dispatch table](crate::dispatch), and weights from operators.
+
+use crate::dispatch::Standing;
+use crate::relay::Relay;
+use crate::rule::Rule;
+use crate::show::CounterRow;
+use frames::message::{Flows, FlowsRequest, Message};
+use l2link::PeerId;
+
+impl Relay {
+    pub(crate) fn flows(&mut self, peer: PeerId, flows: &Flows<'_>) {
+        self.dispatch.report((peer, flows.tunnel, flows.request), flows.flows, flows.last);
+    }
+
+    /// Sends what the table wants to know.
+    pub(crate) fn ask_for_flows(&mut self) {
+        for (peer, tunnel, request) in self.dispatch.take_requests() {
+            self.link.send_message(peer, &Message::FlowsRequest(FlowsRequest { request, tunnel }));
+        }
+    }
+
+    /// Gives a control that share of new flows, whatever it says itself: 0 for none, `None` for what it says.
+    ///
+    /// # Errors
+    /// No control of this name was ever up.
+    pub fn weigh(&mut self, control: &str, weight: Option<u16>) -> Result<(), UnknownControl> {
+        if !self.controls.values().any(|known| known.name == control) {
+            return Err(UnknownControl);
+        }
+        match weight {
+            Some(weight) => {
+                log::info!(target: "relay::dispatch", "control {control} has weight {weight} now")
+            }
+            None => log::info!(target: "relay::dispatch", "control {control} has its own weight again"),
+        }
+        self.dispatch.weigh(control, weight);
+        self.ask_for_flows();
+        Ok(())
+    }
+
+    pub(crate) fn rule_state(&self, rule: &Rule) -> &'static str {
+        match self.dispatch.standing(rule) {
+            Standing::Active => "active",
+            Standing::Standby => "standby",
+            Standing::Draining => "draining",
+        }
+    }
+
+    pub(crate) fn flow_counters(&self) -> impl Iterator<Item = CounterRow> + use<> {
+        let rows = [("flows-pinned", self.dispatch.pinned()), ("flows-tracked", self.dispatch.tracked())];
+        rows.into_iter().map(|(name, value)| CounterRow { name: name.to_owned(), value: value as u64 })
+    }
+}
+
+/// No control of this name was ever up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownControl;

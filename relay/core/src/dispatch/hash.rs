@@ -1,0 +1,59 @@
+//! Hashes of flows, the same at every relay.
+
+use core::net::IpAddr;
+use frames::PortId;
+use frames::protocol_address::octets;
+
+/// A flow as servers are chosen by it: not the packets, only what is the same in all of them, and at every relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FlowHash(pub(super) u64);
+
+/// A flow at a port, in a quarter of its bytes: of a million flows two are the same with a probability of 2^-88.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct FlowId {
+    hash: u64,
+    more: u64,
+}
+
+impl FlowId {
+    pub(crate) fn new(
+        port: PortId,
+        protocol: u8,
+        (local, local_port): (IpAddr, u16),
+        (remote, remote_port): (IpAddr, u16),
+    ) -> Self {
+        let ports = u64::from(protocol) << 32 | u64::from(local_port) << 16 | u64::from(remote_port);
+        let ((a, b), (c, d)) = (halves(local), halves(remote));
+        let words = [ports, a, b, c, d];
+        let fold = |seed: u64, factor: u64| {
+            words.iter().fold(seed, |hash, word| (hash.rotate_left(23) ^ word).wrapping_mul(factor))
+        };
+        // Odd factors without structure: the golden ratio, and the square root of three.
+        let more = fold(u64::from(port.0), 0xddb3_d742_c265_539d);
+        Self { hash: mix(fold(0, 0x9e37_79b9_7f4a_7c15)), more: mix(more) }
+    }
+
+    /// What servers are chosen by.
+    pub(crate) fn hash(&self) -> FlowHash {
+        FlowHash(self.hash)
+    }
+}
+
+fn halves(address: IpAddr) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = octets(address);
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest))
+}
+
+/// The finisher of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators): each bit of the
+/// input changes each bit of the output with probability one half.
+pub(crate) const fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A name as a number.
+pub(crate) fn of_name(name: &str, rank: usize) -> u64 {
+    let bytes = name.bytes().fold(rank as u64, |hash, byte| mix(hash ^ u64::from(byte)).wrapping_add(1));
+    mix(bytes)
+}

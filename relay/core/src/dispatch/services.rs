@@ -1,0 +1,402 @@
+//! [`Services`]: what several controls may serve together, and the flows that stay where they are.
+//!
+//! # Theory of operation
+//! A *service* is {port, protocol, L4 port}. It has a [`Pool`] for every address that a listener names, and one for the
+//! listeners of any address. A listener of any address serves at the named ones as well, unless its control has a listener of
+//! its own there.
+//!
+//! New flows follow the pool's table, and so does everything of a flow as long as the table stays the same: it costs
+//! nothing to have a million of them. When it changes, the flows that it would move are *pinned*. Which these are, only the
+//! sockets of the servers tell. So the relay asks all of them (`FLOWS_REQUEST`), and until they have answered there are two
+//! tables: a segment that opens a connection goes by the new one, and is pinned if the old one says another; all others go by
+//! the old one. Flows that exist when a table changes are thus where the old table or a pin says: at no time is there
+//! another place.
+//!
+//! Pins are swept by the servers' next report, which is asked for from time to time as long as there are any. A pin of a flow
+//! that is over does no harm: if its server takes new flows it may have this one, too, and if not a new one goes by the table.
+//!
+//! A relay that begins anew after a crash has neither an old table nor pins. It *learns*: until the controls that it had
+//! have told their rules and flows, segments of flows that are not pinned are dropped, and TCP sends them again.
+//!
+//! Datagrams do not say whether they open a flow, and their sockets not whether it is there. [`Tracks`] are kept of them.
+
+use super::hash::FlowId;
+use super::pool::{Candidate, Pool, Share, Standing, Tables, Turnover};
+use super::tracks::Tracks;
+use super::{ServerId, Target};
+use crate::config::Conflicts;
+use core::net::IpAddr;
+use core::time::Duration;
+use frames::message::LiveFlow;
+use frames::protocol_address::octets;
+use frames::{PortId, RequestId, UpTunnel};
+use l2link::{PeerId, Time};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most pinned flows: at 29 bytes each and a hash table's slack, 64 MB for a million.
+pub(crate) const PINS_MAX: usize = 1_000_000;
+/// A control that has not told its flows by then has none, as far as it matters.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a relay that begins anew learns at most: as long as controls take to find it, and some more.
+const LEARNING: Duration = Duration::from_secs(3);
+/// Pause between reports that sweep pins, at least.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Flows of all reports together for which the pause is a second longer.
+const SWEPT_PER_SECOND: usize = 10_000;
+
+/// {port, protocol, L4 port}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ServiceKey {
+    pub(super) port: PortId,
+    pub(super) protocol: u8,
+    pub(super) local_port: u16,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    services: FxHashMap<ServiceKey, Service>,
+    /// The controls of servers.
+    owners: BTreeMap<ServerId, PeerId>,
+    tables: Tables,
+    pins: FxHashMap<FlowId, Pin>,
+    tracks: Tracks,
+    /// The newest request to a control for the flows of a rule.
+    asked: BTreeMap<(PeerId, UpTunnel), RequestId>,
+    last_request: u32,
+    /// Requests on their way out.
+    requests: Vec<(PeerId, UpTunnel, RequestId)>,
+    /// Services whose old table still counts.
+    turning: BTreeSet<ServiceKey>,
+    learning: Option<Learning>,
+    sweep_at: Option<Time>,
+    /// Flows of the reports since the last sweep.
+    reported: usize,
+}
+
+/// What a relay that begins anew waits for.
+#[derive(Debug)]
+struct Learning {
+    /// Controls that have not said all of their rules.
+    controls: BTreeSet<String>,
+    until: Option<Time>,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    /// By the address in its 128-bit form; any is the unspecified address of its version.
+    pools: BTreeMap<u128, Pool>,
+}
+
+/// A flow that stays with its server, whatever the table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pin {
+    server: ServerId,
+    /// Of the rule whose reports sweep it.
+    tunnel: UpTunnel,
+    /// The newest request when it was told or opened.
+    request: u32,
+}
+
+/// The ends of a flow, {address, port}.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) local: (IpAddr, u16),
+    pub(crate) remote: (IpAddr, u16),
+}
+
+impl Services {
+    /// Learns from these controls first.
+    pub(super) fn learn_from(&mut self, controls: BTreeSet<String>) {
+        self.learning = (!controls.is_empty()).then_some(Learning { controls, until: None });
+    }
+
+    /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
+    pub(super) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
+        let key = ServiceKey { port, protocol, local_port: ends.local.1 };
+        let pool = self.services.get(&key)?.pool(ends.local.0)?;
+        let flow = FlowId::new(port, protocol, ends.local, ends.remote);
+        if protocol != TCP {
+            let known = self.tracks.follow(&flow).and_then(|server| pool.share(server));
+            if let Some(share) = known.filter(|share| share.standing != Standing::Draining) {
+                return Some(share.target);
+            }
+            let share = pool.choose(flow.hash())?;
+            self.tracks.note(flow, share.server);
+            return Some(share.target);
+        }
+        if !self.pins.is_empty()
+            && let Some(pin) = self.pins.get_mut(&flow)
+            && let Some(share) = pool.share(pin.server)
+            && (!opens || share.standing == Standing::Active)
+        {
+            if opens {
+                // A new flow of the same ends, which a report that is under way does not know.
+                pin.request = self.last_request;
+            }
+            return Some(share.target);
+        }
+        if !opens {
+            return if self.learning.is_some() { None } else { Some(pool.follow(flow.hash())?.target) };
+        }
+        let Share { server, target, .. } = *pool.choose(flow.hash())?;
+        self.pins.remove(&flow);
+        if self.pins.len() < PINS_MAX && (self.learning.is_some() || pool.moves(flow.hash())) {
+            let pin = Pin { server, tunnel: target.tunnel, request: self.last_request };
+            self.pins.insert(flow, pin);
+        }
+        Some(target)
+    }
+
+    /// Takes over who serves at an address of a service; nobody if there is no listener of that address.
+    pub(super) fn update(
+        &mut self,
+        key: ServiceKey,
+        local: u128,
+        candidates: &[Candidate],
+        conflicts: Conflicts,
+    ) {
+        if candidates.is_empty() {
+            self.close(key, local);
+            return;
+        }
+        self.owners.extend(candidates.iter().map(|candidate| (candidate.server, candidate.target.peer)));
+        let service = self.services.entry(key).or_default();
+        if !service.pools.contains_key(&local) {
+            let any = service.pools.get(&any_like(local)).map(|pool| pool.chooser().clone());
+            let pool = service.pools.entry(local).or_default();
+            any.into_iter().for_each(|chooser| pool.inherit(chooser));
+        }
+        let Some(pool) = service.pools.get_mut(&local) else { return };
+        let known: Vec<Target> = pool.shares().iter().map(|share| share.target).collect();
+        let before = pool.chooser().clone();
+        let changed = pool.update(candidates, conflicts, &mut self.tables);
+        if key.protocol != TCP {
+            return;
+        }
+        let rules = |share: &Share| (share.target.peer, share.target.tunnel);
+        let is_shared = pool.shares().len() > 1;
+        let mut asked: BTreeSet<(PeerId, UpTunnel)> = BTreeSet::new();
+        if changed && (!before.is_empty() || pool.turnover.is_some()) {
+            asked = pool.shares().iter().map(rules).collect();
+            let before = pool.turnover.take().map_or(before, |turnover| turnover.before);
+            pool.turnover = Some(Box::new(Turnover { before, waiting: asked.clone(), until: None }));
+            self.turning.insert(key);
+        }
+        let is_new = |share: &&Share| {
+            let telling = is_shared || self.learning.is_some() || share.standing == Standing::Draining;
+            telling && !known.contains(&share.target)
+        };
+        asked.extend(pool.shares().iter().filter(is_new).map(rules));
+        asked.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
+    }
+
+    /// The named addresses of a service, of the version of `any`.
+    pub(super) fn named(&self, key: &ServiceKey, any: u128) -> Vec<u128> {
+        let pools = self.services.get(key).into_iter().flat_map(|service| service.pools.keys().copied());
+        pools.filter(|local| *local != any && any_like(*local) == any).collect()
+    }
+
+    /// The standing of a server's rule at an address.
+    pub(super) fn standing(&self, key: &ServiceKey, local: u128, server: ServerId) -> Option<Standing> {
+        Some(self.services.get(key)?.pools.get(&local)?.share(server)?.standing)
+    }
+
+    /// A control tells flows of a rule that listens at `key` for `server`.
+    pub(super) fn report(
+        &mut self,
+        (peer, tunnel, request): (PeerId, UpTunnel, RequestId),
+        (key, server): (ServiceKey, ServerId),
+        flows: &[LiveFlow],
+        last: bool,
+    ) {
+        if self.asked.get(&(peer, tunnel)) != Some(&request) {
+            return;
+        }
+        let Some(service) = self.services.get(&key) else { return };
+        self.reported += flows.len();
+        let learning = self.learning.is_some();
+        for flow in flows.iter().filter(|flow| flow.local().1 == key.local_port) {
+            let Some(pool) = service.pool(flow.local().0) else { continue };
+            let id = FlowId::new(key.port, key.protocol, flow.local(), flow.remote());
+            let pin = self.pins.get(&id);
+            // As long as there are two tables, a flow is at home where both say so.
+            let at_home =
+                pool.choose(id.hash()).is_some_and(|share| share.server == server) && !pool.moves(id.hash());
+            if at_home && !learning {
+                if pin.is_some_and(|pin| pin.server == server) {
+                    self.pins.remove(&id);
+                }
+            } else if self.pins.len() < PINS_MAX
+                && pin.is_none_or(|pin| pin.server == server || is_before(pin.request, request))
+            {
+                self.pins.insert(id, Pin { server, tunnel, request: request.0 });
+            }
+        }
+        if last {
+            let is_rules = |pin: &Pin| (pin.server, pin.tunnel) == (server, tunnel);
+            self.pins.retain(|_, pin| !is_rules(pin) || !is_before(pin.request, request));
+            self.answered(key, peer, tunnel);
+        }
+    }
+
+    /// A rule is gone: nobody waits for its flows.
+    pub(super) fn forget(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
+        self.answered(key, peer, tunnel);
+    }
+
+    /// A control has said all of its rules.
+    pub(super) fn said_all(&mut self, control: &str) {
+        if let Some(learning) = &mut self.learning {
+            learning.controls.remove(control);
+        }
+        self.end_learning();
+    }
+
+    /// Requests for flows that are to be sent.
+    pub(super) fn take_requests(&mut self) -> Vec<(PeerId, UpTunnel, RequestId)> {
+        core::mem::take(&mut self.requests)
+    }
+
+    pub(super) fn pinned(&self) -> usize {
+        self.pins.len()
+    }
+
+    pub(super) fn tracked(&self) -> usize {
+        self.tracks.len()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let learning = self.learning.as_ref().and_then(|learning| learning.until);
+        let turning = self.turning.iter().filter_map(|key| self.services.get(key)?.until()).min();
+        [learning, turning, self.sweep_at, self.tracks.poll_timeout()].into_iter().flatten().min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        self.tracks.handle_timeout(now);
+        if let Some(learning) = &mut self.learning {
+            let until = *learning.until.get_or_insert(now + LEARNING);
+            if until <= now {
+                learning.controls.clear();
+                self.asked.clear();
+            }
+            self.end_learning();
+        }
+        for key in self.turning.clone() {
+            let Some(service) = self.services.get_mut(&key) else { continue };
+            for pool in service.pools.values_mut() {
+                let Some(turnover) = &mut pool.turnover else { continue };
+                if *turnover.until.get_or_insert(now + PATIENCE) <= now {
+                    pool.turnover = None;
+                }
+            }
+            self.settle(key);
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            self.ask_all();
+            self.schedule(now);
+        } else if self.sweep_at.is_none() && !self.pins.is_empty() {
+            self.schedule(now);
+        }
+    }
+
+    fn schedule(&mut self, now: Time) {
+        let more = core::mem::take(&mut self.reported) / SWEPT_PER_SECOND;
+        self.sweep_at = (!self.pins.is_empty()).then(|| now + SWEEP + Duration::from_secs(more as u64));
+    }
+
+    fn ask(&mut self, peer: PeerId, tunnel: UpTunnel) {
+        self.last_request = self.last_request.wrapping_add(1);
+        let request = RequestId(self.last_request);
+        self.asked.insert((peer, tunnel), request);
+        self.requests.push((peer, tunnel, request));
+    }
+
+    /// Asks everybody whose flows may be pinned.
+    fn ask_all(&mut self) {
+        let pools = self.services.values().flat_map(|service| service.pools.values());
+        let shares = pools.flat_map(Pool::shares);
+        let in_force: BTreeSet<_> = shares.map(|share| (share.server, share.target.tunnel)).collect();
+        // Whoever had the rules of the others has told the flows by its new ones.
+        self.pins.retain(|_, pin| in_force.contains(&(pin.server, pin.tunnel)));
+        let pinned: BTreeSet<_> = self.pins.values().map(|pin| (pin.server, pin.tunnel)).collect();
+        let owner = |(server, tunnel)| Some((*self.owners.get(&server)?, tunnel));
+        let rules: Vec<_> = pinned.into_iter().filter_map(owner).collect();
+        rules.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
+    }
+
+    fn answered(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
+        self.asked.remove(&(peer, tunnel));
+        let pools = self.services.get_mut(&key).into_iter().flat_map(|service| service.pools.values_mut());
+        for pool in pools {
+            if let Some(turnover) = &mut pool.turnover {
+                turnover.waiting.remove(&(peer, tunnel));
+                if turnover.waiting.is_empty() {
+                    pool.turnover = None;
+                }
+            }
+        }
+        self.settle(key);
+        self.end_learning();
+    }
+
+    /// Notes whether a service still has an old table.
+    fn settle(&mut self, key: ServiceKey) {
+        let turning = self.services.get(&key).is_some_and(|service| service.is_turning());
+        if !turning {
+            self.turning.remove(&key);
+        }
+    }
+
+    fn end_learning(&mut self) {
+        let over = self.learning.as_ref().is_some_and(|learning| learning.controls.is_empty());
+        if over && self.asked.is_empty() {
+            self.learning = None;
+            // Every flow is pinned; most need not be.
+            self.ask_all();
+        }
+    }
+
+    fn close(&mut self, key: ServiceKey, local: u128) {
+        let Some(service) = self.services.get_mut(&key) else { return };
+        service.pools.remove(&local);
+        if service.pools.is_empty() {
+            self.services.remove(&key);
+        }
+        self.settle(key);
+    }
+}
+
+impl Service {
+    /// The pool that an address is served by.
+    fn pool(&self, local: IpAddr) -> Option<&Pool> {
+        let local = wide(local);
+        self.pools.get(&local).or_else(|| self.pools.get(&any_like(local)))
+    }
+
+    fn is_turning(&self) -> bool {
+        self.pools.values().any(|pool| pool.turnover.is_some())
+    }
+
+    fn until(&self) -> Option<Time> {
+        self.pools.values().filter_map(|pool| pool.turnover.as_ref()?.until).min()
+    }
+}
+
+/// Whether a request was made before another.
+fn is_before(request: u32, other: RequestId) -> bool {
+    request.wrapping_sub(other.0) > u32::MAX / 2
+}
+
+fn wide(address: IpAddr) -> u128 {
+    u128::from_be_bytes(octets(address))
+}
+
+/// "Any address" of the version of an address, both in their 128-bit form.
+pub(super) const fn any_like(local: u128) -> u128 {
+    const MAPPED: u128 = 0xffff << 32;
+    if local >> 32 == 0xffff { MAPPED } else { 0 }
+}
+
+const TCP: u8 = 6;

@@ -1,0 +1,185 @@
+//! From the rules of listeners to the candidates of their services.
+
+use super::hash::of_name;
+use super::pool::{Candidate, Standing};
+use super::services::{ServiceKey, any_like};
+use super::{Dispatch, Member, ServerId, Sharing};
+use crate::config::{Conflicts, PortConfig};
+use crate::rule::{Key, Rule};
+use frames::message::LiveFlow;
+use frames::{PortId, ProtocolAddress, RequestId, UpTunnel};
+use l2link::{PeerId, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Dispatch {
+    /// A table for these ports, in the order of their ids. `controls` are those that had rules in an earlier life, if it
+    /// did not end in order.
+    pub(crate) fn new(ports: &[PortConfig], controls: BTreeSet<String>) -> Self {
+        let sharing = (1..)
+            .map(PortId)
+            .zip(ports.iter().cloned())
+            .map(|(id, config)| (id, Sharing { conflicts: config.conflicts, config: Some(config) }));
+        let mut dispatch = Self { sharing: sharing.collect(), ..Self::default() };
+        dispatch.services.learn_from(controls);
+        dispatch
+    }
+
+    /// The name by which a control is known to all relays.
+    pub(crate) fn name(&mut self, peer: PeerId, name: &str) {
+        self.names.insert(peer, name.to_owned());
+    }
+
+    /// Has a control of this name have that share of new flows, whatever it says itself; `None` for what it says.
+    pub(crate) fn weigh(&mut self, control: &str, weight: Option<u16>) {
+        match weight {
+            Some(weight) => _ = self.weights.insert(control.to_owned(), weight),
+            None => _ = self.weights.remove(control),
+        }
+        let peers = self.names.iter().filter(|(_, name)| *name == control).map(|(peer, _)| *peer);
+        let peers: Vec<PeerId> = peers.collect();
+        let rules = peers.into_iter().flat_map(|peer| self.of_peer(peer));
+        let keys: BTreeSet<Key> = rules.flat_map(|rule| Key::of(rule.port, &rule.protocol_address)).collect();
+        keys.iter().for_each(|key| self.share_out(key));
+    }
+
+    /// The names of all controls with rules.
+    pub(crate) fn controls(&self) -> impl Iterator<Item = &String> {
+        self.owned.keys().filter_map(|peer| self.names.get(peer))
+    }
+
+    /// The weight that an operator gave a control.
+    pub(crate) fn given_weight(&self, control: &str) -> Option<u16> {
+        self.weights.get(control).copied()
+    }
+
+    /// What a rule is good for.
+    pub(crate) fn standing(&self, rule: &Rule) -> Standing {
+        let server = self.servers.get(&(rule.peer, rule.symbol));
+        let standings = Key::of(rule.port, &rule.protocol_address).filter_map(|key| {
+            let (service, local) = service_of(&key)?;
+            self.services.standing(&service, local, *server?)
+        });
+        let otherwise = if rule.weight == 0 { Standing::Draining } else { Standing::Active };
+        standings.min().unwrap_or(otherwise)
+    }
+
+    /// A control tells flows of a rule.
+    pub(crate) fn report(
+        &mut self,
+        (peer, tunnel, request): (PeerId, UpTunnel, RequestId),
+        flows: &[LiveFlow],
+        last: bool,
+    ) {
+        let Some(rule) = self.by_tunnel.get(&(peer, tunnel)).and_then(|index| self.rules[index.0].as_ref())
+        else {
+            return;
+        };
+        let ProtocolAddress::Listener { protocol, port: local_port, .. } = rule.protocol_address else {
+            return;
+        };
+        let Some(server) = self.servers.get(&(peer, rule.symbol)).copied() else { return };
+        let service = ServiceKey { port: rule.port, protocol, local_port };
+        self.services.report((peer, tunnel, request), (service, server), flows, last);
+    }
+
+    /// A control has said all of its rules.
+    pub(crate) fn said_all(&mut self, control: &str) {
+        self.services.said_all(control);
+    }
+
+    /// Requests for flows that are to be sent to controls.
+    pub(crate) fn take_requests(&mut self) -> Vec<(PeerId, UpTunnel, RequestId)> {
+        self.services.take_requests()
+    }
+
+    /// Flows that stay with their server against the table.
+    pub(crate) fn pinned(&self) -> usize {
+        self.services.pinned()
+    }
+
+    /// Flows of datagrams that are remembered.
+    pub(crate) fn tracked(&self) -> usize {
+        self.services.tracked()
+    }
+
+    /// When [`Dispatch::handle_timeout`] wants to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.services.poll_timeout()
+    }
+
+    /// Lets time pass.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.services.handle_timeout(now);
+    }
+
+    /// The rules of a key changed: if they are listeners, its service has others to serve it.
+    pub(super) fn share_out(&mut self, key: &Key) {
+        let Some((service, local)) = service_of(key) else { return };
+        let mut locals = vec![local];
+        if local == any_like(local) {
+            locals.extend(self.services.named(&service, local));
+        }
+        let conflicts = self.sharing.get(&service.port).map_or(Conflicts::Share, |sharing| sharing.conflicts);
+        for local in locals {
+            let candidates = self.candidates(service, local);
+            self.services.update(service, local, &candidates, conflicts);
+        }
+    }
+
+    /// Who serves at an address: who listens there, and then who listens at any.
+    fn candidates(&mut self, service: ServiceKey, local: u128) -> Vec<Candidate> {
+        let ServiceKey { port, protocol, local_port } = service;
+        let key = |local| Key::Listener { port, protocol, local, local_port };
+        let mut members: Vec<Member> = self.members(&key(local)).to_vec();
+        if members.is_empty() {
+            return Vec::new();
+        }
+        if any_like(local) != local {
+            members.extend_from_slice(self.members(&key(any_like(local))));
+        }
+        let mut newest: BTreeMap<ServerId, Candidate> = BTreeMap::new();
+        let mut ranks: BTreeMap<(PeerId, frames::SymbolId), ServerId> = BTreeMap::new();
+        for member in members {
+            let Some(rule) = self.rules[member.target.rule.0].as_ref() else { continue };
+            let (peer, symbol, since) = (rule.peer, rule.symbol, rule.since);
+            let next = ServerId(u32::try_from(self.servers.len()).unwrap_or(u32::MAX));
+            let server = *self.servers.entry((peer, symbol)).or_insert(next);
+            ranks.insert((peer, symbol), server);
+            let name = self.names.get(&peer).map_or("", String::as_str);
+            let candidate = || {
+                let given = self.weights.get(name).copied().filter(|_| member.weight > 0);
+                let config = self.sharing.get(&port).and_then(|sharing| sharing.config.as_ref());
+                let priority = config.map_or(0, |config| config.priority(name));
+                let weight = given.unwrap_or(member.weight);
+                Candidate { server, target: member.target, weight, seed: 0, priority, since }
+            };
+            let known = newest.entry(server).or_insert_with(candidate);
+            // A control that began anew has its former place.
+            known.since = known.since.min(since);
+        }
+        let mut last = None;
+        let mut rank = 0;
+        for ((peer, _), server) in ranks {
+            rank = if last == Some(peer) { rank + 1 } else { 0 };
+            last = Some(peer);
+            let seed = match self.names.get(&peer) {
+                Some(name) => of_name(name, rank),
+                None => of_name("", peer.0 as usize * 256 + rank),
+            };
+            if let Some(candidate) = newest.get_mut(&server) {
+                candidate.seed = seed;
+            }
+        }
+        newest.into_values().collect()
+    }
+}
+
+/// The service that a listener is of, and its address.
+pub(super) fn service_of(key: &Key) -> Option<(ServiceKey, u128)> {
+    match *key {
+        Key::Listener { port, protocol, local, local_port } => {
+            Some((ServiceKey { port, protocol, local_port }, local))
+        }
+        Key::Flow { .. } | Key::IpProtocol { .. } | Key::EtherType { .. } => None,
+    }
+}

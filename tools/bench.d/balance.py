@@ -1,0 +1,353 @@
+"""One service on two servers behind one relay, beside haproxy and nginx's `stream` module in the relay's place.
+
+    client ── eth0 ══ eth1 [relay] lan0 ══ segment ══ lan0 [server1]
+                                              ╚══════ lan0 [server2]
+
+The proxies reach the servers by IP over the same honest segment, and their servers see no client's address. wrk asks two
+nginxes for a tiny file: with a new connection for every request, and with connections that are kept.
+"""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from carrier import inside
+from lab import Lab, run
+
+PREFIX = f"l2bench{os.getpid()}-"
+CLIENT, RELAY, SEGMENT = (PREFIX + name for name in ("client", "relay", "segment"))
+SERVERS = [PREFIX + "server1", PREFIX + "server2"]
+NAMESPACES = [CLIENT, RELAY, SEGMENT, *SERVERS]
+CLIENT_ADDRESS, ADDRESS = "192.0.2.2", "192.0.2.1"
+PAGE = "served\n"
+CONNECTIONS = 32
+OPENED_PORT, NAMED_PORT = 9000, 7000
+PROBE_S = 0.001
+STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
+SET_UP, REQUESTS = "connections/s", "requests/s, kept connections"
+
+
+def study(folder, target, quick):
+    contenders = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "l2link": L2link, "l2link clear": Clear}
+    samples = {name: [] for name in contenders}
+    figures = {}
+    with Site() as site:
+        for number in range(len(SERVERS)):
+            site.nginx(folder, number)
+        for repeat in range(1 if quick else 3):
+            for name, contender in contenders.items():
+                print(f"run {repeat + 1}: {name}", flush=True)
+                place = folder / f"{name}-{repeat}".replace(", ", "-").replace(" ", "-")
+                place.mkdir()
+                with contender(place, target):
+                    samples[name].append(load(2 if quick else 4))
+        for name, runs in samples.items():
+            figures[name] = {row: statistics.median(run[row] for run in runs) for row in runs[0]}
+        show(figures)
+        place = folder / "times"
+        place.mkdir()
+        with L2link(place, target) as pair:
+            figures["times"] = opened_to_served(30 if quick else 100) | silent_to_served(pair, 3 if quick else 10)
+    for name, value in figures["times"].items():
+        print(f"{name}: {value:.2f}")
+    return figures
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The machines
+
+
+class Site:
+    """The namespaces and two web servers, always removed."""
+
+    def __enter__(self):
+        self.children = []
+        try:
+            for namespace in NAMESPACES:
+                run(f"ip netns add {namespace}")
+                run(f"ip -n {namespace} link set lo up")
+                run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1", namespace)
+            # Proxies and the client make as many connections as there are ports.
+            for namespace in (CLIENT, RELAY):
+                run(["sysctl", "-qw", "net.ipv4.ip_local_port_range=10000 65000", "net.ipv4.tcp_tw_reuse=1"], namespace)
+            run(f"ip -n {CLIENT} link add eth0 type veth peer name eth1 netns {RELAY}")
+            Lab.address(CLIENT, "eth0", CLIENT_ADDRESS)
+            Lab.address(RELAY, "eth1", ADDRESS)
+            run(f"ip -n {SEGMENT} link add br0 type bridge")
+            run(f"ip -n {SEGMENT} link set br0 up")
+            for host, namespace in enumerate([RELAY, *SERVERS], start=1):
+                run(f"ip -n {SEGMENT} link add port{host} type veth peer name lan0 netns {namespace}")
+                run(f"ip -n {SEGMENT} link set port{host} master br0 up")
+                Lab.address(namespace, "lan0", f"198.51.100.{host}")
+                for where, interface in ((SEGMENT, f"port{host}"), (namespace, "lan0")):
+                    run(f"ethtool -K {interface} tx off rx off tso off gso off gro off sg off", where)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        end(self.children)
+        for namespace in NAMESPACES:
+            for pid in run(f"ip netns pids {namespace}", check=False).split():
+                run(f"kill -9 {pid}", check=False)
+            run(f"ip netns del {namespace}", check=False)
+
+    def nginx(self, folder, number):
+        """A web server with one worker and a tiny page."""
+        place = folder / f"server{number + 1}"
+        place.mkdir()
+        folder.chmod(0o755)
+        (place / "index.html").write_text(PAGE)
+        (place / "nginx.conf").write_text(
+            f"user root; daemon off; worker_processes 1; pid {place}/pid; error_log stderr;\n"
+            "worker_rlimit_nofile 20000; events { worker_connections 8192; }\n"
+            f"http {{ access_log off; keepalive_requests 1000000; {temporary(place)}\n"
+            f"server {{ listen 80 backlog=4096; root {place}; }} }}\n"
+        )
+        self.children.append(spawn(["nginx", "-e", "stderr", "-c", place / "nginx.conf"], SERVERS[number], folder, place.name))
+
+
+class Haproxy:
+    """haproxy in TCP mode, in the relay's place."""
+
+    def __init__(self, folder, target):
+        self.folder, self.target = folder, target
+        self.children = []
+
+    def __enter__(self):
+        try:
+            self.start()
+            Lab.eventually(lambda: run(f"curl -s --max-time 1 http://{ADDRESS}/", CLIENT, check=False) == PAGE)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        end(self.children)
+
+    def start(self):
+        servers = "".join(f"  server server{n} 198.51.100.{n + 1}:80\n" for n in (1, 2))
+        (self.folder / "haproxy.cfg").write_text(
+            "global\n  maxconn 8192\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n"
+            f"listen web\n  bind {ADDRESS}:80 backlog 4096\n  balance roundrobin\n{servers}"
+        )
+        self.spawn(["haproxy", "-db", "-f", self.folder / "haproxy.cfg"], RELAY, "haproxy")
+
+    def spawn(self, words, namespace, name):
+        self.children.append(spawn(words, namespace, self.folder.parent, f"{self.folder.name}-{name}"))
+        return self.children[-1]
+
+
+class NginxStream(Haproxy):
+    """nginx as a TCP proxy, in the relay's place."""
+
+    def start(self):
+        (self.folder / "nginx.conf").write_text(
+            f"load_module {STREAM}; user root; daemon off; worker_processes auto; pid {self.folder}/pid; error_log stderr;\n"
+            "worker_rlimit_nofile 20000; events { worker_connections 8192; }\n"
+            "stream { upstream web { server 198.51.100.2:80; server 198.51.100.3:80; }\n"
+            f"server {{ listen {ADDRESS}:80 backlog=4096; proxy_pass web; }} }}\n"
+        )
+        self.spawn(["nginx", "-e", "stderr", "-c", self.folder / "nginx.conf"], RELAY, "nginx")
+
+
+class L2link(Haproxy):
+    """This product, with sealed data frames."""
+
+    link = ""
+
+    def start(self):
+        (self.folder / "psk").write_text(run(["openssl", "rand", "-base64", "32"]))
+        (self.folder / "psk").chmod(0o600)
+        self.daemon("relay", "relay1", RELAY, '[[port]]\ninterface = "eth1"\n[[port.allow]]\ncontrol = "*"\n')
+        symbol = '[[symbol]]\nkind = "interface"\nrelay = "relay1"\nport = "eth1"\n'
+        self.controls = [
+            self.daemon("control", f"control{n}", namespace, symbol) for n, namespace in enumerate(SERVERS, start=1)
+        ]
+        self.serve("tcp", 80)
+
+    def daemon(self, kind, name, namespace, more):
+        link = f'[link]\ninterface = "lan0"\npsk_file = "psk"\n{self.link}'
+        socket_path = f'[api]\nsocket = "{self.folder}/{name}.sock"\n'
+        (self.folder / f"{name}.toml").write_text(f'name = "{name}"\n{link}{socket_path}{more}')
+        return self.spawn([self.target / f"l2{kind}", "--config", self.folder / f"{name}.toml"], namespace, name)
+
+    def serve(self, protocol, port):
+        """Waits until the relay has a rule of both servers for a port."""
+        Lab.eventually(lambda: len(self.servers(protocol, port)) == len(SERVERS))
+
+    def servers(self, protocol, port):
+        words = [str(self.target / "l2ctl"), "--socket", f"{self.folder}/relay1.sock", "show", "rules", "--json"]
+        rules = json.loads(run(words, check=False) or "[]")
+        wanted = (protocol, port, "active", None)
+        of_port = [r for r in rules if (r["protocol"], r["port_number"], r["state"], r["remote"]) == wanted]
+        return {rule["control"] for rule in of_port}
+
+
+class Clear(L2link):
+    link = 'data = "clear"\n'
+
+
+def temporary(place):
+    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return " ".join(f"{name}_temp_path {place}/tmp;" for name in names)
+
+
+def spawn(words, namespace, folder, name):
+    words = ["ip", "netns", "exec", namespace, *map(str, words)]
+    with open(Path(folder) / f"{name}.log", "wb") as log:
+        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+
+def end(children):
+    for child in reversed(children):
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    children.clear()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Load
+
+
+def load(seconds):
+    return {SET_UP: wrk(seconds, "Connection: close"), REQUESTS: wrk(seconds, "Connection: keep-alive")}
+
+
+def wrk(seconds, header):
+    """Requests per second; none may fail."""
+    words = f"wrk -t 1 -c {CONNECTIONS} -d {seconds}s --timeout 5s".split()
+    said = run([*words, "-H", header, f"http://{ADDRESS}/"], CLIENT, timeout=seconds + 30)
+    complaints = [line for line in said.splitlines() if "Socket errors" in line or "Non-2xx" in line]
+    if complaints:
+        print(f"  {header}: {complaints}", flush=True)
+    return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
+
+
+def show(figures):
+    names, peers = list(figures), [name for name in figures if not name.startswith("l2link")]
+    width = max(map(len, (SET_UP, REQUESTS)))
+    print(f"\n{'':{width}}" + "".join(f"{name:>16}" for name in names))
+    for row in (SET_UP, REQUESTS):
+        print(f"{row:{width}}" + "".join(f"{figures[name][row]:16,.0f}" for name in names))
+    for peer in peers:
+        print(f"\nratio to {peer}")
+        for row in (SET_UP, REQUESTS):
+            ratios = (figures[name][row] / figures[peer][row] for name in names)
+            print(f"{row:{width}}" + "".join(f"{ratio:16.2f}" for ratio in ratios))
+    print()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Times
+
+
+# Begins a connection every 200 µs, and gives each up after some milliseconds.
+SPRAY = f"""
+import collections, socket, time
+begun = collections.deque()
+while True:
+    client = socket.socket()
+    client.setblocking(False)
+    client.connect_ex(("{ADDRESS}", {OPENED_PORT}))
+    begun.append(client)
+    if len(begun) > 50:
+        begun.popleft().close()
+    time.sleep(0.0002)
+"""
+
+
+def opened_to_served(count):
+    """From `listen()` to the first connection that is accepted, while a client keeps trying."""
+    times = []
+    client = subprocess.Popen(["ip", "netns", "exec", CLIENT, "/usr/bin/python3", "-c", SPRAY])
+    try:
+        for number in range(count):
+            with inside(SERVERS[number % len(SERVERS)]):
+                listener = socket.socket()
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.settimeout(5)
+            listener.bind(("0.0.0.0", OPENED_PORT))
+            begin = time.monotonic()
+            listener.listen(64)
+            accepted, _ = listener.accept()
+            times.append((time.monotonic() - begin) * 1e3)
+            accepted.close()
+            listener.close()
+            time.sleep(0.03)
+    finally:
+        client.kill()
+        client.wait()
+    return {"listener opened to first connection served, p50, ms": statistics.median(times),
+            "listener opened to first connection served, longest, ms": max(times)}
+
+
+def silent_to_served(pair, count):
+    """From a control's silence (its daemon is stopped) to the last datagram of a new flow that is lost."""
+    named = []
+    for number, namespace in enumerate(SERVERS, start=1):
+        with inside(namespace):
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("0.0.0.0", NAMED_PORT))
+        threading.Thread(target=answer, args=(server, str(number).encode()), daemon=True).start()
+        named.append(server)
+    pair.serve("udp", NAMED_PORT)
+    times = []
+    for number in range(count):
+        control = pair.controls[number % len(SERVERS)]
+        times.append(dark(control) * 1e3)
+        pair.serve("udp", NAMED_PORT)
+        time.sleep(0.3)
+    return {"silent control to its share re-hashed, p50, ms": statistics.median(times),
+            "silent control to its share re-hashed, longest, ms": max(times)}
+
+
+def answer(server, name):
+    while True:
+        _, peer = server.recvfrom(100)
+        server.sendto(name, peer)
+
+
+def dark(control):
+    """Asks from a new port every millisecond while a control is stopped; seconds to the last question that got no answer."""
+    sent, poll = {}, select.poll()
+    with inside(CLIENT):
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(900)]
+    for client in sockets:
+        client.setblocking(False)
+        poll.register(client, select.POLLIN)
+    by_number = {client.fileno(): client for client in sockets}
+    stopped = None
+    for count, client in enumerate(sockets):
+        if count == 100:
+            control.send_signal(signal.SIGSTOP)
+            stopped = time.monotonic()
+        sent[client.fileno()] = time.monotonic()
+        client.sendto(b"x", (ADDRESS, NAMED_PORT))
+        until = sent[client.fileno()] + PROBE_S
+        while (left := until - time.monotonic()) > 0:
+            for number, _ in poll.poll(left * 1e3):
+                by_number[number].recv(100)
+                sent.pop(number, None)
+                poll.unregister(number)
+    for number, _ in poll.poll(200):
+        sent.pop(number, None)
+    control.send_signal(signal.SIGCONT)
+    for client in sockets:
+        client.close()
+    return max((when - stopped for when in sent.values()), default=0.0)
