@@ -1,6 +1,8 @@
 //! `control.toml`.
 
-use control_core::{Addressing, Exposure, RoutesConfig, SymbolConfig, Translation, default_control_address};
+use control_core::{
+    Addressing, Exposure, RoutesConfig, SymbolConfig, Translation, Weight, default_control_address,
+};
 use core::net::IpAddr;
 use core::time::Duration;
 use frames::discovery::Role;
@@ -71,7 +73,7 @@ struct SymbolSection {
     address: Option<Spanned<IpAddr>>,
     local: Option<Spanned<IpAddr>>,
     default_route: Option<Spanned<bool>>,
-    weight: Option<Spanned<i64>>,
+    weight: Option<Spanned<WeightWord>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -80,6 +82,14 @@ enum Kind {
     Interface,
     Address,
     Files,
+}
+
+/// `weight`
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum WeightWord {
+    Number(i64),
+    Word(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -226,14 +236,19 @@ impl SymbolSection {
         }
     }
 
-    fn weight(&self, source: &ConfigSource) -> Result<u16, ConfigError> {
-        let Some(configured) = &self.weight else { return Ok(SymbolConfig::WEIGHT) };
-        let weight = u16::try_from(*configured.get_ref()).ok().filter(|weight| *weight > 0);
-        weight.ok_or_else(|| {
-            let message = format!("weight is {}; 1 to {} are allowed", configured.get_ref(), u16::MAX);
-            let help = format!("leave it out for {}", SymbolConfig::WEIGHT);
-            source.error_at(configured.span(), message).help(help)
-        })
+    fn weight(&self, source: &ConfigSource) -> Result<Weight, ConfigError> {
+        let Some(configured) = &self.weight else { return Ok(Weight::default()) };
+        let shown = match configured.get_ref() {
+            WeightWord::Number(number) => match u16::try_from(*number) {
+                Ok(weight @ 1..) => return Ok(Weight::Fixed(weight)),
+                _ => number.to_string(),
+            },
+            WeightWord::Word(word) if word == "auto" => return Ok(Weight::Auto),
+            WeightWord::Word(word) => format!("{word:?}"),
+        };
+        let message = format!("weight is {shown}; 1 to {} are allowed, and \"auto\"", u16::MAX);
+        let help = format!("leave it out for {}", Weight::USUAL);
+        Err(source.error_at(configured.span(), message).help(help))
     }
 
     fn gateways(&self, source: &ConfigSource) -> Result<Vec<IpAddr>, ConfigError> {
@@ -297,7 +312,7 @@ fn unique(
 ) -> Result<(), ConfigError> {
     for (index, (section, symbol)) in sections.iter().zip(symbols).enumerate() {
         let own = &symbol.core;
-        let mut earlier = symbols[..index].iter().map(|other| &other.core);
+        let earlier = symbols[..index].iter().map(|other| &other.core);
         if let Some(other) = earlier
             .filter(|other| other.translation.is_none() && own.translation.is_none())
             .find(|other| other.netns == own.netns && (&other.relay, &other.port) == (&own.relay, &own.port))

@@ -3,7 +3,7 @@
 use crate::routes::RouteWatch;
 use crate::source::Source;
 use control_core::NamespaceId;
-use control_core::seen::{ClosedSocket, Connection, Connections, IfIndex, OpenSocket, OpenSockets};
+use control_core::seen::{ClosedSocket, Connection, Connections, IfIndex, OpenSocket, OpenSockets, Queue};
 use core::time::Duration;
 use frames::message::Group;
 use l2link::Time;
@@ -159,7 +159,11 @@ impl Watched {
                 interface => open.push(OpenSocket { address, interface }),
             }
         }
-        Ok(OpenSockets { sockets: open, took })
+        let queues = sockets.iter().filter(|socket| socket.queue.0 > 0).filter_map(|socket| {
+            let (waiting, room) = socket.queue;
+            Some(Queue { listener: socket.listens_for()?, waiting, room })
+        });
+        Ok(OpenSockets { sockets: open, queues: queues.collect(), took })
     }
 
     /// All connections.

@@ -75,7 +75,9 @@ fn a_narrow_path_is_discovered_by_the_server_that_owns_the_flow(#[case] address:
     let learned = (0..3).filter(|server| {
         let family = if address.contains(':') { "-6" } else { "-4" };
         let far_address = if address.contains(':') { FAR_V6 } else { FAR_V4 };
-        let line = format!("ip {family} route get {far_address}");
+        // The port's address has a way back of its own.
+        let port = if address.contains(':') { PORT_V6 } else { PORT_V4 };
+        let line = format!("ip {family} route get {far_address} from {port}");
         farm.programs(*server).ok(&line).contains("mtu 1300")
     });
     assert_eq!(learned.collect::<Vec<_>>(), [0, 1, 2], "every server has learned the path's MTU");

@@ -7,7 +7,7 @@ readonly CONTROLS=(control1 control2 control3 control4)
 readonly NAMESPACES=("${CONTROLS[@]/#/$PREFIX-}" "$RELAY" "$CLIENT" "$SEGMENT")
 readonly DARK_MS=3000           # longer than this no client may go unserved when a machine dies
 
-COMMANDS+=(nginx:nginx-light haproxy:haproxy dnsmasq:dnsmasq-base dig:bind9-dnsutils python3:python3)
+COMMANDS+=(ss:iproute2 nginx:nginx-light haproxy:haproxy dnsmasq:dnsmasq-base dig:bind9-dnsutils python3:python3)
 
 tell() {
     show_machines
@@ -132,6 +132,7 @@ servers_come() {
     local name
     for name in control2 control3 control4; do
         start "$name"
+        await "the rule for the server on $name" has_rules tcp 80 "${name#control}"
         who_gets_what
     done
     expect_serving 4
@@ -172,6 +173,7 @@ restart_all() {
         stop "$name"
         start "$name"
         weight "$name" 100
+        await "all four to serve" has_rules tcp 80 4
     done
     who_gets_what
     expect_serving 4
@@ -268,10 +270,9 @@ frontend www
 HAPROXY
 }
 
-# Starts a control's server, and waits for its rule.
+# Starts a control's server, and waits until it listens.
 start() {
-    local name=$1 before
-    before=$(count_rules tcp 80)
+    local name=$1
     case $name in
         control1 | control4)
             shown "$name" "nginx -c nginx.conf"
@@ -287,13 +288,12 @@ start() {
             ;;
     esac
     servers[$name]=$!
-    await "the rule for the server on $name" has_rules tcp 80 $((before + 1))
+    await "the server on $name to listen" listens "$name"
 }
 
 # Ends a control's server in order.
 stop() {
-    local name=$1 signal before
-    before=$(count_rules tcp 80)
+    local name=$1 signal
     case $name in
         control1 | control4) signal=QUIT; shown "$name" "nginx -s quit" ;;
         control2) signal=USR1; shown "$name" "kill -USR1 haproxy     # finish, then end" ;;
@@ -301,14 +301,17 @@ stop() {
     esac
     kill -$signal "${servers[$name]}"
     await "the server on $name to end" ended_process "${servers[$name]}"
-    await "its rule to go" has_rules tcp 80 $((before - 1))
+}
+
+listens() {
+    [[ -n $(ip netns exec "$PREFIX-$1" ss -Hltn sport = :80) ]]
 }
 
 weight() {
     run relay l2ctl --socket $DIR/relay.sock peer weight "$1" "$2"
 }
 
-# Controls with a rule for a port, also those that get no new flow. Arguments: protocol, port
+# Controls with a rule for a port's listeners by which they get new flows. Arguments: protocol, port
 count_rules() {
     l2ctl --socket $DIR/relay.sock show rules --json | python3 -c "$RULES" "$1" "$2"
 }
@@ -329,7 +332,8 @@ RULES='
 import json, sys
 protocol, port = sys.argv[1], int(sys.argv[2])
 print(len({rule["control"] for rule in json.load(sys.stdin)
-           if (rule["protocol"], rule["port_number"]) == (protocol, port) and rule["state"] in ("active", "draining")}))
+           if (rule["protocol"], rule["port_number"], rule["remote"]) == (protocol, port, None)
+           and rule["state"] == "active"}))
 '
 
 # ---------------------------------------------------------------------------------------------------------------------------

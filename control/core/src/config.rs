@@ -2,6 +2,7 @@
 
 use crate::Exposure;
 use crate::routes::RoutesConfig;
+use crate::weight::Weight;
 use core::time::Duration;
 use frames::message::Translation;
 
@@ -47,11 +48,6 @@ pub struct SymbolConfig {
     /// Of a symbol of kind `address`, the address that it stands for and the control's own; `None` for one of kind
     /// `interface`.
     pub translation: Option<Translation>,
-    /// Share of new flows among the controls that serve the same, from 1.
-    pub weight: u16,
-}
-
-impl SymbolConfig {
-    /// The weight of a symbol that the file does not give one.
-    pub const WEIGHT: u16 = crate::symbol_rules::WEIGHT;
+    /// Share of new flows among the controls that serve the same.
+    pub weight: Weight,
 }

@@ -21,6 +21,7 @@ use crate::seen::{OpenSocket, OpenSockets};
 use crate::symbol::{Interface, Seat, Symbol};
 use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
 use crate::translation::{at_address, can_reach};
+use crate::weight::{self, Weight};
 use crate::{Control, NamespaceId};
 use frames::ProtocolAddress;
 use frames::protocol_address::Local;
@@ -46,16 +47,24 @@ impl Control {
         let triggered = self.triggered;
         let Some(place) = self.namespace_mut(namespace) else { return };
         let changed = place.replace_sockets(&seen.sockets);
-        let mut untold = false;
+        let (mut untold, mut queued) = (false, false);
         for index in 0..self.symbols.len() {
             if self.symbols[index].namespace == namespace {
                 self.reconcile_symbol(index, now);
                 untold |= self.symbols[index].rules.listeners().any(ends_untold);
+                let symbol = &mut self.symbols[index];
+                if symbol.config.weight == Weight::Auto {
+                    weight::follow_queues(&mut symbol.rules, seen, &mut self.tables);
+                    queued = true;
+                }
             }
         }
         let Some(place) = self.namespace_mut(namespace) else { return };
         let pace = place.pace.after(seen.took, Found { changed, untold }, triggered, now);
         place.socket_looks.done(seen.took, Some(pace), now);
+        if queued {
+            place.socket_looks.at_latest(weight::next_look(now));
+        }
         self.end_rules(now);
         self.look(now);
         self.flush();
@@ -183,7 +192,6 @@ fn remove_covered_flows(rules: &mut SymbolRules, listener: &ProtocolAddress, now
 mod tests {
     use super::*;
     use crate::seen::IfIndex;
-    use crate::symbol_rules::WEIGHT;
     use core::net::IpAddr;
     use frames::protocol_address::Family;
     use l2link::service::ServiceSet;
@@ -240,7 +248,8 @@ mod tests {
 
     #[test]
     fn twins_are_one_rule_until_the_last_is_gone() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None, WEIGHT), Tables::new(0));
+        let (mut rules, mut tables) =
+            (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
         let twin = OpenSocket { address: raw(89), interface: None };
         for (sockets, there) in [(vec![twin, twin], true), (vec![twin], true), (vec![], false)] {
             let desired = desired(&seat(), &Exposure::standard(false), &sockets);
@@ -251,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_listener_that_comes_back_stays() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), None, WEIGHT), Tables::new(0));
+        let (mut rules, mut tables) =
+            (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
         let http = tcp(Local::Any(Family::Both));
         let with = BTreeSet::from([http, NEIGHBORS]);
         let _ = reconcile(&mut rules, &with, true, Time(0), &mut tables);
@@ -268,7 +278,7 @@ mod tests {
         let http = tcp(Local::Any(Family::Both));
         for (known, leaves) in [(true, false), (false, true)] {
             let (mut rules, mut tables) =
-                (SymbolRules::new(frames::SymbolId(1), None, WEIGHT), Tables::new(0));
+                (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
             let _ = reconcile(&mut rules, &BTreeSet::from([http, NEIGHBORS]), known, Time(0), &mut tables);
             let _ = reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), known, Time(0), &mut tables);
             assert_eq!((rules.contains(&http), rules.leaving().contains(&http)), (leaves, leaves));

@@ -50,7 +50,7 @@ impl Control {
         }
         let Some(place) = self.namespaces.iter_mut().find(|place| place.id == namespace) else { return };
         let datagram_ports = core::mem::take(&mut place.datagram_ports);
-        let mut flows = false;
+        let (mut flows, mut again) = (false, None);
         for index in 0..self.symbols.len() {
             let Some(seat) = self.seat(&self.symbols[index]) else { continue };
             let symbol = &mut self.symbols[index];
@@ -68,11 +68,13 @@ impl Control {
             symbol.looked.connections = true;
             flows |= symbol.rules.flows().any(|(flow, _)| !flow.is_echo());
             flows |= !symbol.rules.leaving().is_empty();
+            again = again.or_else(|| symbol.rules.lingers_until());
         }
         if let Some(place) = self.namespace_mut(namespace) {
             place.datagram_ports = datagram_ports;
             let pace = flows.then_some(Pace::safety(REGULAR, seen.took));
             place.connection_looks.done(seen.took, pace, now);
+            again.into_iter().for_each(|time| place.connection_looks.at_latest(time));
         }
         self.end_rules(now);
         self.look(now);

@@ -17,6 +17,7 @@
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
 //! | `translation` | address symbols: translation instead of tunnels |
+//! | `weight` | shares of new flows |
 //! | `reports` | live flows, for relays that share them out anew |
 //! | `memberships` | multicast groups |
 //! | `addresses` | what programs put on symbols, for their ports |
@@ -55,6 +56,7 @@ mod symbol;
 mod symbol_rules;
 mod translation;
 pub mod way_back;
+mod weight;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
@@ -67,3 +69,4 @@ pub use parcels::{LinkVerdict, SymbolVerdict};
 pub use routes::{RoutesConfig, VerifyRow};
 pub use translation::default_control_address;
 pub use way_back::{Ground, WayBack};
+pub use weight::Weight;

@@ -266,6 +266,10 @@ impl Control {
         }
         let Some(rule) = self.tables.receive.get_mut(reply.tunnel) else { return };
         let accepted = reply.status == Status::OK;
+        if accepted && rule.state == RuleState::Active {
+            // Only its weight is another one.
+            return;
+        }
         if accepted {
             rule.state = RuleState::Active;
         } else {

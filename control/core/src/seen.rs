@@ -24,8 +24,21 @@ pub struct OpenSocket {
 pub struct OpenSockets {
     /// The sockets, in any order; twins and inherited ones may come more than once.
     pub sockets: Vec<OpenSocket>,
+    /// The queues of listeners in which connections wait.
+    pub queues: Vec<Queue>,
     /// How long it took to look: expensive looks are taken less often.
     pub took: Duration,
+}
+
+/// Connections that wait to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Whose.
+    pub listener: ProtocolAddress,
+    /// How many.
+    pub waiting: u32,
+    /// How many there can be (`listen(2)`).
+    pub room: u32,
 }
 
 /// A connection, or a connected datagram socket.

@@ -124,7 +124,7 @@ pub(crate) struct Looked {
 
 impl Symbol {
     pub(crate) fn new(id: SymbolId, config: SymbolConfig, relay: RelayId, namespace: NamespaceId) -> Self {
-        let rules = SymbolRules::new(id, config.translation, config.weight);
+        let rules = SymbolRules::new(id, config.translation, config.weight.first());
         Self {
             id,
             config,

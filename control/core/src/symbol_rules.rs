@@ -31,9 +31,6 @@ pub(crate) const FLOWS_MAX: usize = 65_536;
 /// How many of the flows that have been idle longest go when the table is full: one pass makes room for many.
 const EVICTED_AT_ONCE: usize = FLOWS_MAX / 16;
 
-/// A symbol's share of new flows if the configuration does not say another.
-pub(crate) const WEIGHT: u16 = 100;
-
 /// Whether a listener that is closed keeps its rule until its last connection is gone. Of others each connection has a rule
 /// of its own then, as the relay does not know which of their packets begin a flow.
 pub(crate) fn drains(listener: &ProtocolAddress) -> bool {
@@ -110,6 +107,22 @@ impl SymbolRules {
         }
     }
 
+    /// Sets the share of new flows, from 1.
+    pub(crate) fn set_weight(&mut self, weight: u16, tables: &mut Tables) {
+        if core::mem::replace(&mut self.weight, weight) == weight {
+            return;
+        }
+        let open = self.listeners.keys().filter(|address| {
+            matches!(address, ProtocolAddress::Listener { .. }) && !self.leaving.contains(address)
+        });
+        let open: Vec<ProtocolAddress> = open.copied().collect();
+        open.iter().for_each(|listener| self.tell_weight(listener, tables));
+    }
+
+    pub(crate) fn weight(&self) -> u16 {
+        self.weight
+    }
+
     pub(crate) fn grant(&self) -> Option<Grant> {
         self.grant
     }
@@ -166,6 +179,7 @@ impl SymbolRules {
             rule.resets = Resets::None;
         }
         if is_news && drains(&listener) {
+            log::info!(target: "control::rule", "rule {listener}: draining");
             self.tell_weight(&listener, tables);
         }
         is_news
@@ -190,6 +204,11 @@ impl SymbolRules {
         }
     }
 
+    /// When the connections are to be looked at again because of a listener that stays for last packets only.
+    pub(crate) fn lingers_until(&self) -> Option<Time> {
+        self.quiet.values().min().map(|since| *since + LINGER)
+    }
+
     /// The listener's socket is there (again).
     pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
         if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel))
@@ -198,6 +217,7 @@ impl SymbolRules {
             rule.resets = Resets::Meant;
         }
         if self.leaving.remove(listener) && drains(listener) {
+            log::info!(target: "control::rule", "rule {listener}: takes new flows again");
             self.tell_weight(listener, tables);
         }
     }

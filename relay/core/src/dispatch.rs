@@ -120,6 +120,11 @@ impl Dispatch {
                 == (rule.port, rule.symbol, rule.protocol_address)
         {
             known.stale = false;
+            if known.weight == 0 && rule.weight > 0 {
+                // A server that is back, behind those that took its place.
+                self.arrivals += 1;
+                known.since = self.arrivals;
+            }
             known.weight = rule.weight;
             self.set_weight(index, &rule);
             return Ok(Added::Again);

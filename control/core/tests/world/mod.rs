@@ -120,7 +120,7 @@ impl World {
             netns: Some("router".into()),
             exposure: Exposure::standard(false),
             translation,
-            weight: SymbolConfig::WEIGHT,
+            weight: control_core::Weight::default(),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
         let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, addressing, routes };
@@ -258,7 +258,7 @@ impl World {
                 Action::SetCarrier { up, .. } => self.actions.push(format!("carrier {up}")),
                 Action::RemoveSymbol { .. } => self.actions.push("remove".into()),
                 Action::DumpSockets { namespace } => {
-                    let seen = OpenSockets { sockets: self.sockets.clone(), took };
+                    let seen = OpenSockets { sockets: self.sockets.clone(), queues: Vec::new(), took };
                     self.control.handle_sockets(namespace, &seen, self.now);
                 }
                 Action::DumpConnections { namespace } => {

@@ -129,6 +129,10 @@ pub(super) fn parse(message: &[u8], kind: impl Fn(u8) -> Option<SocketKind>) -> 
         state: SocketState(header.state),
         inode: header.inode,
         uid: header.uid,
+        queue: match SocketState(header.state) {
+            SocketState::LISTEN => (header.recv_queue, header.send_queue),
+            _ => (0, 0),
+        },
     };
     Some((socket, u64::from_ne_bytes(id.cookie)))
 }

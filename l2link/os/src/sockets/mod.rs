@@ -104,6 +104,8 @@ pub struct Socket {
     pub inode: u32,
     /// Effective user at its creation.
     pub uid: u32,
+    /// Connections that wait to be accepted, and how many there can be; zero of any but a TCP listener.
+    pub queue: (u32, u32),
 }
 
 impl SocketKind {

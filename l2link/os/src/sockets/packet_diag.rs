@@ -79,6 +79,7 @@ fn parse(message: &[u8]) -> Option<Socket> {
         state: SocketState::CLOSE,
         inode: answer.inode,
         uid,
+        queue: (0, 0),
     })
 }
 

@@ -35,6 +35,7 @@ fn line(line: &str) -> Option<Socket> {
         state: SocketState(state),
         inode,
         uid,
+        queue: (0, 0),
     })
 }
 

@@ -1,0 +1,81 @@
+//! [`Weight`]: a symbol's share of new flows among the controls that serve the same.
+//!
+//! # Theory of operation
+//! An *automatic* weight follows the queues of the listeners: connections that wait to be accepted are what a server is
+//! behind by, whatever the cause. The fullest queue of the symbol decides: an empty one stands for [`Weight::USUAL`], a full
+//! one for a tenth of it, as a server that gets nothing could never show that it is well again. Every change of a weight has
+//! the relay share new flows out anew, so it goes by tenths, and by one tenth alone only back to the usual weight.
+
+use crate::seen::OpenSockets;
+use crate::symbol_rules::{SymbolRules, Tables};
+use core::time::Duration;
+use l2link::Time;
+
+/// How a share is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// This one, from 1.
+    Fixed(u16),
+    /// By the queues of the listeners.
+    Auto,
+}
+
+impl Weight {
+    /// The share if the configuration does not say another, and of a server that is not behind.
+    pub const USUAL: u16 = 100;
+
+    pub(crate) fn first(self) -> u16 {
+        match self {
+            Self::Fixed(weight) => weight,
+            Self::Auto => Self::USUAL,
+        }
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self::Fixed(Self::USUAL)
+    }
+}
+
+/// How often queues are looked at.
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
+const TENTH: u16 = Weight::USUAL / 10;
+
+/// Takes over what the queues of a symbol's listeners say.
+pub(crate) fn follow_queues(rules: &mut SymbolRules, seen: &OpenSockets, tables: &mut Tables) {
+    let queues = seen.queues.iter().filter(|queue| rules.contains(&queue.listener));
+    let fullness = queues.map(|queue| queue.waiting.saturating_mul(9) / queue.room.max(1)).max().unwrap_or(0);
+    let wanted = Weight::USUAL - TENTH * u16::try_from(fullness).unwrap_or(9).min(9);
+    if wanted == Weight::USUAL || wanted.abs_diff(rules.weight()) > TENTH {
+        rules.set_weight(wanted, tables);
+    }
+}
+
+/// When the queues are to be looked at next.
+pub(crate) fn next_look(now: Time) -> Time {
+    now + LOOK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seen::Queue;
+    use frames::protocol_address::{Family, Local};
+    use frames::{ProtocolAddress, SymbolId};
+
+    #[test]
+    fn a_full_queue_leaves_a_tenth_and_an_empty_one_brings_all_back() {
+        let listener = ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::Both), port: 80 };
+        let (mut rules, mut tables) =
+            (SymbolRules::new(SymbolId(1), None, Weight::Auto.first()), Tables::new(0));
+        rules.add(listener, Time(0), &mut tables);
+        let seen =
+            [(0, 100), (10, 100), (50, 70), (60, 70), (128, 10), (1_000, 10), (100, 30), (90, 30), (0, 100)];
+        for (waiting, expected) in seen {
+            let queues = vec![Queue { listener, waiting, room: 128 }];
+            follow_queues(&mut rules, &OpenSockets { queues, ..OpenSockets::default() }, &mut tables);
+            assert_eq!(rules.weight(), expected, "{waiting} waiting");
+        }
+    }
+}
