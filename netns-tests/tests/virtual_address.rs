@@ -176,6 +176,31 @@ fn programs_go_out_from_the_virtual_address() {
     assert!(flows.contains(&format!("{CLIENT_V4}:80")), "{flows:?}");
 }
 
+#[test]
+fn an_open_connection_outlives_its_listener() {
+    let Some(lab) = lab(Layout::default()) else { return };
+    let server = lab.programs().python(
+        "import socket\n\
+         l = socket.create_server(('0.0.0.0', 7000))\nprint('listening')\nc, _ = l.accept()\nl.close()\n\
+         print('closed')\nwhile data := c.recv(100): c.sendall(data)\nprint('done')",
+        &[],
+    );
+    lab.relay.await_rules(&["eth1 tcp 192.0.2.10:7000 active"]);
+    let client = lab.client.python(
+        "import socket, time\n\
+         c = socket.create_connection(('192.0.2.10', 7000), 5)\n\
+         for i in range(30):\n    c.sendall(b'x')\n    assert c.recv(100) == b'x'\n    time.sleep(0.1)\nprint('echoed')",
+        &[],
+    );
+    server.await_log("closed", SOON);
+    client.await_log("echoed", SOON);
+    server.await_log("done", SOON);
+    eventually(SOON, "no rule stays", || match lab.relay.rules()? {
+        rules if rules.is_empty() => Ok(()),
+        rules => Err(format!("{rules:?}")),
+    });
+}
+
 /// Going out by the relay's kernel does not lead into it.
 #[rstest]
 #[case::v4(PORT_V4, SEGMENT_RELAY_V4)]
