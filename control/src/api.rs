@@ -32,11 +32,12 @@ fn show(control: &Control, object: &str, after: Option<&str>, now: Time) -> Valu
         "ports" => rows(&control.show_ports()),
         "symbols" => rows(&control.show_symbols()),
         "tunnels" => rows(&control.show_tunnels()),
+        "translations" => rows(&control.show_translations()),
         "rules" => rows(&control.show_rules()),
         "counters" => rows(&control.show_counters()),
         "routes" => routes(control, after),
         other => failure(format!(
-            "unknown object {other:?}: there are peers, ports, symbols, tunnels, rules, counters, routes"
+            "unknown object {other:?}: there are peers, ports, symbols, tunnels, translations, rules, counters, routes"
         )),
     }
 }

@@ -1,6 +1,8 @@
 //! `control.toml`.
 
-use control_core::{Addressing, Exposure, RoutesConfig, SymbolConfig, Weight};
+use control_core::{
+    Addressing, Exposure, RoutesConfig, SymbolConfig, Translation, Weight, default_control_address,
+};
 use core::net::IpAddr;
 use core::time::Duration;
 use frames::discovery::Role;
@@ -39,6 +41,8 @@ pub(crate) struct SymbolSettings {
     pub(crate) core: SymbolConfig,
     /// Default routes by way of the symbol, at most one for each version of IP.
     pub(crate) gateways: Vec<IpAddr>,
+    /// Whether an address symbol is the way of all that has no other.
+    pub(crate) default_route: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,6 +70,9 @@ struct SymbolSection {
     services: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     gateway: Vec<Spanned<IpAddr>>,
+    address: Option<Spanned<IpAddr>>,
+    local: Option<Spanned<IpAddr>>,
+    default_route: Option<Spanned<bool>>,
     weight: Option<Spanned<WeightWord>>,
 }
 
@@ -120,7 +127,7 @@ impl Settings {
             symbols: file
                 .symbol
                 .iter()
-                .map(|section| section.check(&source))
+                .map(|section| section.check(file.name.get_ref(), &source))
                 .collect::<Result<Vec<_>, ConfigError>>()?,
             routes: None,
         };
@@ -160,18 +167,20 @@ impl RoutesSection {
 }
 
 impl SymbolSection {
-    fn check(&self, source: &ConfigSource) -> Result<SymbolSettings, ConfigError> {
-        if let Some(kind) = &self.kind {
-            let word = match kind.get_ref() {
-                Kind::Interface => None,
-                Kind::Address => Some("address"),
-                Kind::Files => Some("files"),
-            };
-            if let Some(word) = word {
-                let message = format!("a symbol of kind \"{word}\" is not supported by this version");
-                return Err(source.error_at(kind.span(), message).help("use kind = \"interface\""));
-            }
+    fn check(&self, control: &str, source: &ConfigSource) -> Result<SymbolSettings, ConfigError> {
+        let kind = self.kind.as_ref().map_or(Kind::Interface, |kind| *kind.get_ref());
+        if let Some(kind) = self.kind.as_ref().filter(|kind| *kind.get_ref() == Kind::Files) {
+            let message = "a symbol of kind \"files\" is not supported by this version".to_owned();
+            let help = "use kind = \"interface\" or kind = \"address\"";
+            return Err(source.error_at(kind.span(), message).help(help));
         }
+        let translation = match kind {
+            Kind::Address => Some(self.translation(control, source)?),
+            Kind::Interface | Kind::Files => {
+                self.no_address(source)?;
+                None
+            }
+        };
         let port = interface_name(&self.port, source)?;
         let name = self.name.as_ref().map(|name| interface_name(name, source)).transpose()?;
         let netns = self.netns.as_ref().map(|netns| namespace_name(netns, source)).transpose()?;
@@ -181,8 +190,50 @@ impl SymbolSection {
         };
         let relay = device_name(&self.relay, source)?;
         let name = name.unwrap_or_else(|| port.clone());
-        let core = SymbolConfig { relay, name, port, netns, exposure, weight: self.weight(source)? };
-        Ok(SymbolSettings { core, gateways: self.gateways(source)? })
+        let core =
+            SymbolConfig { relay, name, port, netns, exposure, translation, weight: self.weight(source)? };
+        let default_route = self.default_route.as_ref().is_some_and(|wanted| *wanted.get_ref());
+        Ok(SymbolSettings { core, gateways: self.gateways(source)?, default_route })
+    }
+
+    /// The addresses of a symbol of kind `address`.
+    fn translation(&self, control: &str, source: &ConfigSource) -> Result<Translation, ConfigError> {
+        let Some(address) = &self.address else {
+            let error = source
+                .error_at(self.port.span(), "a symbol of kind \"address\" without `address`".to_owned());
+            return Err(error.help("write the address of the relay's port that it stands for"));
+        };
+        if let Some(gateway) = self.gateway.first() {
+            let message = "a symbol of kind \"address\" has no gateway: the relay knows the way".to_owned();
+            return Err(source.error_at(gateway.span(), message).help("use default_route = true"));
+        }
+        let virtual_address = host_address(address, source)?;
+        let control_address = match &self.local {
+            None => default_control_address(control, self.relay.get_ref(), virtual_address),
+            Some(local) => {
+                let own = host_address(local, source)?;
+                if own.is_ipv4() != virtual_address.is_ipv4() || own == virtual_address {
+                    let message = format!("{own} cannot stand for {virtual_address}");
+                    let help = "use another address of the same version of IP, or leave `local` out";
+                    return Err(source.error_at(local.span(), message).help(help));
+                }
+                own
+            }
+        };
+        Ok(Translation { virtual_address, control_address })
+    }
+
+    /// Refuses what only symbols of kind `address` have.
+    fn no_address(&self, source: &ConfigSource) -> Result<(), ConfigError> {
+        let span = [&self.address, &self.local].into_iter().flatten().map(Spanned::span).next();
+        let span = span.or_else(|| self.default_route.as_ref().map(Spanned::span));
+        match span {
+            None => Ok(()),
+            Some(span) => {
+                let message = "`address`, `local` and `default_route` are of kind = \"address\"".to_owned();
+                Err(source.error_at(span, message).help("write kind = \"address\", or leave them out"))
+            }
+        }
     }
 
     fn weight(&self, source: &ConfigSource) -> Result<Weight, ConfigError> {
@@ -221,6 +272,22 @@ impl SymbolSection {
     }
 }
 
+/// The address of a host, and not on one network only.
+fn host_address(address: &Spanned<IpAddr>, source: &ConfigSource) -> Result<IpAddr, ConfigError> {
+    let host = *address.get_ref();
+    let narrow = match host {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
+    };
+    if narrow || host.is_unspecified() || host.is_multicast() || host.is_loopback() {
+        let message = format!("{host} cannot be the address of a symbol");
+        return Err(source
+            .error_at(address.span(), message)
+            .help("use an address that other hosts can reach"));
+    }
+    Ok(host)
+}
+
 /// A time in ms, and its value if the file does not say.
 fn duration(
     configured: &Option<Spanned<u64>>,
@@ -245,8 +312,9 @@ fn unique(
 ) -> Result<(), ConfigError> {
     for (index, (section, symbol)) in sections.iter().zip(symbols).enumerate() {
         let own = &symbol.core;
-        let mut earlier = symbols[..index].iter().map(|other| &other.core);
+        let earlier = symbols[..index].iter().map(|other| &other.core);
         if let Some(other) = earlier
+            .filter(|other| other.translation.is_none() && own.translation.is_none())
             .find(|other| other.netns == own.netns && (&other.relay, &other.port) == (&own.relay, &own.port))
         {
             let message = format!(
@@ -263,6 +331,18 @@ fn unique(
             return Err(source
                 .error_at(place.span(), message)
                 .help("give it another `name`, or another `netns`"));
+        }
+        let Some(own) = symbol.core.translation else { continue };
+        let clash = |other: &&SymbolSettings| {
+            other.core.relay == symbol.core.relay
+                && other.core.translation.is_some_and(|other| {
+                    other.virtual_address == own.virtual_address
+                        || other.control_address == own.control_address
+                })
+        };
+        if let (Some(other), Some(place)) = (symbols[..index].iter().find(clash), &section.address) {
+            let message = format!("{own}: claimed twice, by symbol {} already", other.core.name);
+            return Err(source.error_at(place.span(), message).help("one symbol for each address"));
         }
     }
     Ok(())

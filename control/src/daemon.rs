@@ -9,6 +9,7 @@ use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
+use crate::symbol_interface::ByAddress;
 use crate::symbols::{Adopted, Place, Symbols};
 use crate::way_back;
 use control_core::{Config, Control, Failure, Ground};
@@ -100,7 +101,11 @@ impl Daemon {
                 None => Ground::Machine,
             };
             let gateways = symbol.gateways.clone();
-            Some((id, Place { namespace, name: name.to_owned(), gateways, ground }))
+            let by_address = symbol.core.translation.map(|translation| ByAddress {
+                virtual_address: translation.virtual_address,
+                default_route: symbol.default_route,
+            });
+            Some((id, Place { namespace, name: name.to_owned(), gateways, by_address, ground }))
         });
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {

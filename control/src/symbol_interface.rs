@@ -22,10 +22,20 @@ pub(crate) struct SymbolInterface {
     /// Name of its namespace; empty for the daemon's own.
     netns: String,
     gateways: Vec<IpAddr>,
+    by_address: Option<ByAddress>,
     /// Somebody has set it down.
     down: bool,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
     attributes: Attributes,
+}
+
+/// What is different about the interface of an address symbol.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ByAddress {
+    /// The address that it stands for. Nobody behind the interface answers ARP.
+    pub(crate) virtual_address: IpAddr,
+    /// Whether all leaves by it that has no other route.
+    pub(crate) default_route: bool,
 }
 
 impl SymbolInterface {
@@ -35,6 +45,7 @@ impl SymbolInterface {
         netlink: &mut Netlink,
         name: &str,
         gateways: &[IpAddr],
+        by_address: Option<ByAddress>,
         attributes: &Attributes,
     ) -> Result<Self, SetupError> {
         let tap = Tap::create(netns, name)?;
@@ -57,6 +68,9 @@ impl SymbolInterface {
         netlink.set_mac(ifindex, attributes.mac).map_err(system("set the Ethernet address"))?;
         netlink.set_mtu(ifindex, attributes.mtu).map_err(system("set the MTU"))?;
         set_speed(netlink, name, attributes.speed);
+        if by_address.is_some() {
+            netlink.set_no_arp(ifindex).map_err(system("switch off ARP"))?;
+        }
         netlink.set_up(ifindex, true).map_err(system("set up the interface"))?;
         let mut interface = Self {
             tap,
@@ -64,6 +78,7 @@ impl SymbolInterface {
             name: name.to_owned(),
             netns: netns.name().unwrap_or_default().to_owned(),
             gateways: gateways.to_vec(),
+            by_address,
             down: false,
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
         };
@@ -78,6 +93,7 @@ impl SymbolInterface {
         netlink: &mut Netlink,
         name: &str,
         gateways: &[IpAddr],
+        by_address: Option<ByAddress>,
         kept: Kept,
     ) -> Result<(Self, bool), SetupError> {
         let system = |source| SetupError::system(format!("take over symbol {name}"), source);
@@ -101,6 +117,7 @@ impl SymbolInterface {
             name: name.to_owned(),
             netns: kept.place.netns,
             gateways: gateways.to_vec(),
+            by_address,
             down: false,
             attributes: Attributes {
                 generation: 0,
@@ -221,6 +238,12 @@ impl SymbolInterface {
     }
 
     fn add_default_routes(&self, netlink: &mut Netlink) {
+        if let Some(ByAddress { virtual_address, default_route: true }) = self.by_address
+            && let Err(error) = netlink.route_all(self.ifindex, virtual_address)
+        {
+            let name = &self.name;
+            warn!(target: "control::symbol", "symbol {name}: add a default route: {error}");
+        }
         for gateway in &self.gateways {
             if let Err(error) = netlink.add_default_route(self.ifindex, *gateway) {
                 let name = &self.name;

@@ -3,7 +3,7 @@
 use crate::keeper::{Device, SymbolKeeper};
 use crate::namespaces::{Namespace, Watched};
 use crate::source::Source;
-use crate::symbol_interface::SymbolInterface;
+use crate::symbol_interface::{ByAddress, SymbolInterface};
 use crate::way_back::WaysBack;
 use control_core::seen::{IfIndex, SymbolGroups};
 use control_core::{Attributes, Failure, Ground, NamespaceId, WayBack};
@@ -26,6 +26,8 @@ pub(crate) struct Place {
     pub(crate) namespace: NamespaceId,
     pub(crate) name: String,
     pub(crate) gateways: Vec<IpAddr>,
+    /// Of an address symbol.
+    pub(crate) by_address: Option<ByAddress>,
     /// Whose the namespace's main routing table is.
     pub(crate) ground: Ground,
 }
@@ -38,6 +40,16 @@ pub(crate) struct Adopted {
     pub(crate) carrier: bool,
     /// Parcels that waited too long.
     pub(crate) stale: u64,
+}
+
+impl Place {
+    /// By which ways what is sent from the symbol's addresses leaves.
+    fn way_back(&self, attributes: &Attributes) -> WayBack {
+        match self.by_address {
+            Some(by_address) => WayBack::by_address(by_address.virtual_address),
+            None => WayBack::new(attributes, &self.gateways, self.ground),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -94,7 +106,7 @@ impl Symbols {
     ) -> Result<Adopted, SetupError> {
         let Watched { netns, netlink, .. } = namespace.enter(registry, now)?;
         let (mut interface, carrier) =
-            SymbolInterface::adopt(netns, netlink, &place.name, &place.gateways, kept)?;
+            SymbolInterface::adopt(netns, netlink, &place.name, &place.gateways, place.by_address, kept)?;
         let failed = |error| SetupError::system(format!("read symbol {}", place.name), error);
         let stale = interface.tap.discard().map_err(failed)?;
         watch(symbol, &interface, registry).map_err(failed)?;
@@ -137,12 +149,19 @@ impl Symbols {
         };
         let watched = namespace.enter(registry, now).map_err(failure)?;
         let (netns, netlink) = (&watched.netns, &mut watched.netlink);
-        let interface = SymbolInterface::create(netns, netlink, &place.name, &place.gateways, attributes);
+        let interface = SymbolInterface::create(
+            netns,
+            netlink,
+            &place.name,
+            &place.gateways,
+            place.by_address,
+            attributes,
+        );
         let interface = interface.map_err(failure)?;
         watch(symbol, &interface, registry)
             .map_err(|error| failure(SetupError::system(format!("watch symbol {}", place.name), error)))?;
         self.keeper.hold(&interface.device(), now);
-        let way_back = WayBack::new(attributes, &place.gateways, place.ground);
+        let way_back = place.way_back(attributes);
         self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
         let ifindex = IfIndex(interface.ifindex.0);
         self.interfaces.insert(symbol, interface);
@@ -169,7 +188,7 @@ impl Symbols {
         if note != before {
             self.keeper.note(&kept, &note, now);
         }
-        let way_back = WayBack::new(attributes, &place.gateways, place.ground);
+        let way_back = place.way_back(attributes);
         self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
         updated.map_err(|error| {
             Failure::Refused(format!("interface {}: cannot be changed like its port: {error}", place.name))

@@ -14,6 +14,8 @@ fn a_good_file_is_ok() {
         [[symbol]]\nkind = \"interface\"\nrelay = \"relay1\"\nport = \"eth1\"\nname = \"eth1\"\nnetns = \"router\"\n\
         services = [\"tcp/80\", \"udp/*\", \"ip/ospf\"]\ngateway = [\"192.0.2.254\", \"2001:db8::1\"]\n\
         [[symbol]]\nrelay = \"relay1\"\nport = \"eth1\"\n\
+        [[symbol]]\nkind = \"address\"\nrelay = \"relay1\"\nport = \"eth1\"\nname = \"web\"\naddress = \"192.0.2.10\"\n\
+        local = \"10.99.0.2\"\ndefault_route = true\nservices = [\"tcp/80\"]\n\
         [routes]\nenabled = true\n";
     let (output, folder) = check(symbols, 0o600);
     assert!(output.status.success(), "{}", stderr(&output));
@@ -24,9 +26,30 @@ fn a_good_file_is_ok() {
 #[rstest]
 #[case::unknown_key("[[symbol]]\nrelay = \"r\"\nport = \"e\"\ncolor = 1\n", "8:1: unknown field `color`")]
 #[case::no_relay("[[symbol]]\nport = \"e\"\n", "5:1: missing field `relay`")]
-#[case::address(
+#[case::no_address(
     "[[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"e\"\n",
-    "6:8: a symbol of kind \"address\" is not supported by this version"
+    "8:8: a symbol of kind \"address\" without `address`"
+)]
+#[case::address_of_an_interface(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\naddress = \"192.0.2.10\"\n",
+    "8:11: `address`, `local` and `default_route` are of kind = \"address\""
+)]
+#[case::no_hosts_address(
+    "[[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"e\"\naddress = \"fe80::1\"\n",
+    "9:11: fe80::1 cannot be the address of a symbol"
+)]
+#[case::another_version(
+    "[[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"e\"\naddress = \"192.0.2.10\"\nlocal = \"fd00::2\"\n",
+    "10:9: fd00::2 cannot stand for 192.0.2.10"
+)]
+#[case::gateway_of_an_address(
+    "[[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"e\"\naddress = \"192.0.2.10\"\ngateway = [\"192.0.2.1\"]\n",
+    "10:12: a symbol of kind \"address\" has no gateway"
+)]
+#[case::claimed_twice(
+    "[[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"e\"\naddress = \"192.0.2.10\"\n\
+     [[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"f\"\naddress = \"192.0.2.10\"\n",
+    "14:11: 192.0.2.10 as 100."
 )]
 #[case::files(
     "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\n",

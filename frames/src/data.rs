@@ -17,6 +17,11 @@ pub const PARCEL_MAX: usize = size_of::<OffloadHeader>() + 14 + 8 + 65_535;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tunnel(pub u32);
 
+impl Tunnel {
+    /// Of packets of address symbols: their addresses say whose they are.
+    pub const NONE: Self = Self(0);
+}
+
 impl From<UpTunnel> for Tunnel {
     fn from(tunnel: UpTunnel) -> Self {
         Self(tunnel.0)

@@ -117,6 +117,8 @@ drop_reasons! {
     Refusal = "refusal",
     /// The symbol's interface refused a packet.
     SymbolTxError = "symbol-tx-error",
+    /// A packet of an address symbol is not between its virtual address and another host's.
+    NotTranslated = "not-translated",
 }
 
 impl fmt::Display for DropReason {

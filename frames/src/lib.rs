@@ -14,7 +14,7 @@
 //! | [`message`] | the control messages that travel in the reliable streams |
 //! | [`protocol_address`] | what a socket listens for, as rules name it |
 //! | [`route`] | routes, and digests that compare tables of them |
-//! | [`inet`] | Ethernet, ARP, IPv4/6, TCP, UDP, ICMP as classification sees them |
+//! | [`inet`] | Ethernet, ARP, IPv4/6, TCP, UDP, ICMP as classification sees them, and their translation |
 //! | [`drop_reason`] | every reason for which either daemon drops a frame |
 #![no_std]
 #![forbid(unsafe_code)]

@@ -144,6 +144,7 @@ fn messages(mut bytes: &[u8]) -> BTreeMap<&'static str, String> {
         types.push(format!("{:#06x}", raw.kind.0));
         match message {
             Message::RuleAdd(rule) => tunnels.push(rule.tunnel.0),
+            Message::TranslatedRuleAdd(add) => tunnels.push(add.rule.tunnel.0),
             Message::RuleReply(reply) => tunnels.push(reply.tunnel.0),
             Message::RuleDelete(delete) | Message::RuleDeleted(delete) => tunnels.push(delete.tunnel.0),
             Message::FlowsRequest(request) => tunnels.push(request.tunnel.0),

@@ -135,7 +135,9 @@ fn configuration_files_shown_are_the_examples() {
     let examples = ["", "router/", "balance/"].iter().flat_map(|folder| {
         ["relay.toml", "control.toml"].map(|file| root().join("examples").join(folder).join(file))
     });
-    let examples: Vec<String> = examples.map(|path| fs::read_to_string(path).unwrap()).collect();
+    let address = root().join("examples/address/control.toml");
+    let examples: Vec<String> =
+        examples.chain([address]).map(|path| fs::read_to_string(path).unwrap()).collect();
     assert_eq!(shown, examples);
 }
 

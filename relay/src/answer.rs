@@ -29,6 +29,7 @@ pub(crate) fn answer(request: &Value, relay: &mut Relay, now: Time) -> Asked {
             "symbols" => rows(&relay.show_symbols()),
             "tunnels" => rows(&relay.show_tunnels()),
             "rules" => rows(&relay.show_rules()),
+            "translations" => rows(&relay.show_translations()),
             "counters" => rows(&relay.show_counters()),
             "routes" => routes(relay, word("after")),
             other => failure(format!("there is no object {other:?}; there are {OBJECTS}")),
@@ -83,7 +84,7 @@ fn rows<T: Serialize>(rows: &[T]) -> Value {
     success(rows.iter().map(|row| json!(row)).collect::<Vec<_>>())
 }
 
-const OBJECTS: &str = "peers, ports, symbols, tunnels, rules, routes, counters";
+const OBJECTS: &str = "peers, ports, symbols, tunnels, translations, rules, routes, counters";
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +98,8 @@ mod tests {
 
     #[rstest]
     fn every_object_is_an_array(
-        #[values("peers", "ports", "symbols", "tunnels", "rules", "routes", "counters")] object: &str,
+        #[values("peers", "ports", "symbols", "tunnels", "translations", "rules", "routes", "counters")]
+        object: &str,
     ) {
         let answered = ask(&json!({"verb": "show", "object": object}));
         assert_eq!(answered["ok"], true);

@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::forwarding::Forwarding;
 use crate::interfaces::Interfaces;
+use crate::outlets::Outlets;
 use crate::own_routes::OwnRoutes;
 use crate::ports::Ports;
 use crate::quiet::Quiet;
@@ -36,6 +37,7 @@ pub(crate) struct Daemon {
     relay: Relay,
     wire: Wire,
     ports: Ports,
+    outlets: Outlets,
     interfaces: Interfaces,
     signals: Signals,
     api: ApiServer,
@@ -110,6 +112,7 @@ impl Daemon {
             relay,
             wire,
             ports,
+            outlets: Outlets::default(),
             interfaces,
             signals,
             api,
@@ -176,6 +179,9 @@ impl Daemon {
                     self.ready.insert(Source::Port(place));
                 }
             }
+            if self.ready.remove(&Source::OwnErrors) && self.read_own_errors(now) {
+                self.ready.insert(Source::OwnErrors);
+            }
             // 10. Routes, a millisecond's worth: a million of them must not hold packets up.
             if self.ready.remove(&Source::Routes) && self.routes.follow(&mut self.relay, now) {
                 self.ready.insert(Source::Routes);
@@ -212,6 +218,7 @@ impl Daemon {
                     let deleted = self.interfaces.delete(&address);
                     self.address_changed(&address, deleted, now);
                 }
+                Action::ForgetSource(source) => self.outlets.forget(source),
                 Action::Tell(told) if self.api.monitored() => self.api.broadcast(&event(&told, now)),
                 Action::Tell(_) => {}
             }
@@ -340,6 +347,19 @@ impl Daemon {
                                 self.relay.handle_drops(DropReason::PortDown, 1);
                             }
                         }
+                        LinkVerdict::Route { outlet, parcel } => {
+                            let scope = self.ports.ifindex(outlet.port);
+                            let registry = self.poll.registry();
+                            let routed = self.outlets.send(&outlet, parcel, scope, registry, now);
+                            self.relay.handle_drops(DropReason::PortTxFull, routed.full);
+                            self.relay.handle_drops(DropReason::PortTxError, routed.errors);
+                            if let Some((packet, obstacle)) = routed.stopped {
+                                self.wire.make_room(&mut self.relay);
+                                let batch = &mut self.wire.batch;
+                                let told = self.relay.handle_obstacle(&outlet, packet, obstacle, now, batch);
+                                log::trace!(target: "relay::link", "stopped: {obstacle:?}: {told:?}");
+                            }
+                        }
                         LinkVerdict::Consumed => {}
                         LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
                     }
@@ -382,6 +402,17 @@ impl Daemon {
         more
     }
 
+    /// Reads what the kernel said to virtual addresses. Returns whether there may be more.
+    fn read_own_errors(&mut self, now: Time) -> bool {
+        for _ in 0..ERRORS {
+            self.wire.make_room(&mut self.relay);
+            let Some((port, packet)) = self.outlets.next_error(now) else { return false };
+            let verdict = self.relay.handle_own_error(port, packet, now, &mut self.wire.batch);
+            log::trace!(target: "relay::punt", "an error of the relay's own kernel at {port}: {verdict:?}");
+        }
+        true
+    }
+
     /// Says goodbye, and leaves the machine as it was; or as it is, for a successor, who is told nothing.
     fn stop(mut self, signal: Signal, now: Time) -> Result<(), Failure> {
         if signal == Signal::Leave {
@@ -410,6 +441,8 @@ fn is_due(timeout: Option<Time>, now: Time) -> bool {
     timeout.is_some_and(|timeout| timeout <= now)
 }
 
+/// Errors of the relay's own kernel in one turn.
+const ERRORS: usize = 64;
 /// Receive batches of one source in one turn.
 const BUDGET: usize = 8;
 /// Events of one turn; more are told in the next.

@@ -110,6 +110,12 @@ impl Ports {
         port.map(|port| port.interface.as_str())
     }
 
+    /// The interface number of a port; zero while there is none.
+    pub(crate) fn ifindex(&self, id: PortId) -> IfIndex {
+        let port = self.ports.iter().find(|port| port.id == id);
+        port.and_then(|port| port.socket.as_ref()).map_or(IfIndex(0), PortSocket::ifindex)
+    }
+
     /// How many there are, open or not.
     pub(crate) fn len(&self) -> usize {
         self.ports.len()

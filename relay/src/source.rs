@@ -17,6 +17,8 @@ pub(crate) enum Source {
     Routes,
     /// Frames of the link arrived.
     Link,
+    /// The kernel said something to a virtual address.
+    OwnErrors,
     /// The command socket has a new client, or a client wrote something.
     Api,
     /// Packets arrived at the port of this place in the configuration.
@@ -36,6 +38,7 @@ impl Source {
             Self::Link => 2,
             Self::Discard => 3,
             Self::Routes => 4,
+            Self::OwnErrors => 5,
             Self::Api => Self::API.start,
             Self::Port(place) => Self::FIRST_PORT + place,
         })
@@ -49,6 +52,7 @@ impl Source {
             2 => Some(Self::Link),
             3 => Some(Self::Discard),
             4 => Some(Self::Routes),
+            5 => Some(Self::OwnErrors),
             token if Self::API.contains(&token) => Some(Self::Api),
             token => token.checked_sub(Self::FIRST_PORT).map(Self::Port),
         }
@@ -62,6 +66,7 @@ impl fmt::Display for Source {
             Self::Interfaces => f.write_str("interfaces"),
             Self::Discard => f.write_str("discard"),
             Self::Routes => f.write_str("routes"),
+            Self::OwnErrors => f.write_str("own errors"),
             Self::Link => f.write_str("link"),
             Self::Api => f.write_str("api"),
             Self::Port(place) => write!(f, "port {}", place + 1),
@@ -80,6 +85,7 @@ mod tests {
             Source::Interfaces,
             Source::Discard,
             Source::Routes,
+            Source::OwnErrors,
             Source::Link,
             Source::Api,
             Source::Port(0),
@@ -89,6 +95,6 @@ mod tests {
             assert_eq!(Source::of(source.token()), Some(source));
         }
         assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
-        assert_eq!(Source::of(Token(5)), None);
+        assert_eq!(Source::of(Token(6)), None);
     }
 }

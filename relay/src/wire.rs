@@ -109,6 +109,13 @@ impl Wire {
         self.socket.as_mut().map_or(&mut [], |socket| socket.frame_mut(index))
     }
 
+    /// Sees to it that the batch has room for a parcel.
+    pub(crate) fn make_room(&mut self, relay: &mut Relay) {
+        if self.batch.room() < relay.parcel_frames_max() {
+            self.flush(relay);
+        }
+    }
+
     /// Sends the frames that wait.
     pub(crate) fn flush(&mut self, relay: &mut Relay) {
         if self.batch.is_empty() {

@@ -62,6 +62,9 @@ local MESSAGES = {
   [0x0055] = "ROUTES_END",
   [0x0056] = "ROUTES_DIGEST_REQUEST",
   [0x0057] = "ROUTES_DIGEST_REPLY",
+  [0x0060] = "TRANSLATION_REQUEST",
+  [0x0061] = "TRANSLATION_REPLY",
+  [0x0062] = "TRANSLATED_RULE_ADD",
   [0x0070] = "FLOWS_REQUEST",
   [0x0071] = "FLOWS",
 }
@@ -76,6 +79,7 @@ local STATUSES = {
   [6] = "BAD_REQUEST",
   [7] = "UNSUPPORTED",
   [8] = "SYSTEM",
+  [9] = "NO_SUCH_ADDRESS",
 }
 
 local CLOSE_REASONS = {
@@ -223,6 +227,9 @@ local f = {
   membership_class = ProtoField.uint8("l2link.membership.class", "Class", base.DEC, GROUP_CLASSES),
   membership_group = ProtoField.ipv6("l2link.membership.group", "Group"),
   membership_mac = ProtoField.ether("l2link.membership.mac", "Group"),
+
+  virtual_address = ProtoField.ipv6("l2link.translation.virtual", "Virtual address"),
+  control_address = ProtoField.ipv6("l2link.translation.control", "Control address"),
 
   route_family = ProtoField.uint8("l2link.route.family", "Family", base.DEC, ROUTE_FAMILIES),
   route_prefix_length = ProtoField.uint8("l2link.route.prefix_length", "Prefix length", base.DEC),
@@ -446,6 +453,21 @@ local function protocol_address(c, tree)
   c:add(tree, f.address_remote, 16)
 end
 
+local function rule_add(c, tree)
+  c:u32(tree, f.request)
+  c:u32(tree, f.symbol)
+  c:u32(tree, f.port)
+  c:u32(tree, f.up_tunnel)
+  c:u16(tree, f.weight)
+  c:reserved(tree, 2)
+  protocol_address(c, tree)
+end
+
+local function translation(c, tree)
+  c:add(tree, f.virtual_address, 16)
+  c:add(tree, f.control_address, 16)
+end
+
 local function rule_delete(c, tree)
   c:u32(tree, f.request)
   c:u32(tree, f.up_tunnel)
@@ -525,15 +547,7 @@ local MESSAGE_BODIES = {
     c:u16(tree, f.status)
     c:reserved(tree, 2)
   end,
-  RULE_ADD = function(c, tree)
-    c:u32(tree, f.request)
-    c:u32(tree, f.symbol)
-    c:u32(tree, f.port)
-    c:u32(tree, f.up_tunnel)
-    c:u16(tree, f.weight)
-    c:reserved(tree, 2)
-    protocol_address(c, tree)
-  end,
+  RULE_ADD = rule_add,
   RULE_REPLY = function(c, tree)
     c:u32(tree, f.request)
     c:u32(tree, f.up_tunnel)
@@ -592,6 +606,22 @@ local MESSAGE_BODIES = {
     for _ = 1, DIGEST_PARTS do
       digest(c, tree)
     end
+  end,
+  TRANSLATION_REQUEST = function(c, tree)
+    c:u32(tree, f.request)
+    c:u32(tree, f.symbol)
+    c:u32(tree, f.port)
+    translation(c, tree)
+  end,
+  TRANSLATION_REPLY = function(c, tree)
+    c:u32(tree, f.request)
+    c:u32(tree, f.symbol)
+    c:u16(tree, f.status)
+    c:reserved(tree, 2)
+  end,
+  TRANSLATED_RULE_ADD = function(c, tree)
+    rule_add(c, tree)
+    translation(c, tree)
   end,
   FLOWS_REQUEST = function(c, tree)
     c:u32(tree, f.request)

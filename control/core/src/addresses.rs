@@ -11,6 +11,7 @@
 
 use crate::action::Action;
 use crate::config::Addressing;
+use crate::symbol::Symbol;
 use crate::symbol_rules::Grant;
 use crate::{Control, NamespaceId};
 use core::net::IpAddr;
@@ -47,7 +48,8 @@ impl Control {
         if self.addressing == Addressing::Relay {
             return;
         }
-        let Some(symbol) = self.symbol_mut(symbol).filter(|symbol| symbol.ifindex().is_some()) else {
+        let takes = |symbol: &&mut Symbol| symbol.ifindex().is_some() && symbol.config.translation.is_none();
+        let Some(symbol) = self.symbol_mut(symbol).filter(takes) else {
             return;
         };
         if symbol.addresses.present.as_deref() == Some(addresses) {
@@ -74,7 +76,9 @@ impl Control {
             return;
         }
         let mut wanted: Vec<Address> = Vec::new();
-        for symbol in self.symbols.iter().filter(|symbol| symbol.rules.grant() == Some(grant)) {
+        let of_port = |symbol: &&Symbol| symbol.rules.grant() == Some(grant);
+        let speaking = |symbol: &&Symbol| symbol.config.translation.is_none();
+        for symbol in self.symbols.iter().filter(of_port).filter(speaking) {
             match &symbol.addresses.present {
                 Some(present) => wanted.extend(present),
                 None => return,

@@ -4,6 +4,7 @@ use crate::Exposure;
 use crate::routes::RoutesConfig;
 use crate::weight::Weight;
 use core::time::Duration;
+use frames::message::Translation;
 
 /// The control's part of the configuration.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub enum Addressing {
     Control,
 }
 
-/// One symbol of kind `interface`.
+/// One symbol.
 #[derive(Debug, Clone)]
 pub struct SymbolConfig {
     /// Name of the relay.
@@ -44,6 +45,9 @@ pub struct SymbolConfig {
     pub netns: Option<String>,
     /// Which programs the outside world may reach through it.
     pub exposure: Exposure,
+    /// Of a symbol of kind `address`, the address that it stands for and the control's own; `None` for one of kind
+    /// `interface`.
+    pub translation: Option<Translation>,
     /// Share of new flows among the controls that serve the same.
     pub weight: Weight,
 }

@@ -20,6 +20,7 @@ use crate::looks::Found;
 use crate::seen::{OpenSocket, OpenSockets};
 use crate::symbol::{Interface, Seat, Symbol};
 use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
+use crate::translation::{at_address, can_reach};
 use crate::weight::{self, Weight};
 use crate::{Control, NamespaceId};
 use frames::ProtocolAddress;
@@ -90,7 +91,12 @@ impl Control {
         let neighbors =
             self.symbols.iter().filter(|other| other.namespace == symbol.namespace && other.id != symbol.id);
         let others = neighbors.flat_map(Symbol::addresses).collect();
-        Some(Seat { interface, own: symbol.addresses().collect(), others })
+        let virtual_address = symbol.config.translation.map(|translation| translation.virtual_address);
+        let own = match virtual_address {
+            Some(address) => vec![address],
+            None => symbol.addresses().collect(),
+        };
+        Some(Seat { interface, own, others, virtual_address })
     }
 
     /// Whether a symbol's interface stands in the namespace.
@@ -109,9 +115,15 @@ pub(crate) fn desired(seat: &Seat, exposure: &Exposure, sockets: &[OpenSocket]) 
             ProtocolAddress::Flow { local, .. } => Local::Address(local),
             ProtocolAddress::EtherType(_) => Local::Any(frames::protocol_address::Family::Both),
         };
-        seat.reaches(local, socket.interface) && exposure.listens(&socket.address)
+        let fits = seat.virtual_address.is_none_or(|address| can_reach(address, &socket.address));
+        fits && seat.reaches(local, socket.interface) && exposure.listens(&socket.address)
     });
-    reached.map(|socket| socket.address).chain([NEIGHBORS]).collect()
+    let neighbors = seat.virtual_address.is_none().then_some(NEIGHBORS);
+    let address = |socket: &OpenSocket| match seat.virtual_address {
+        Some(virtual_address) => at_address(socket.address, virtual_address),
+        None => socket.address,
+    };
+    reached.map(address).chain(neighbors).collect()
 }
 
 /// Makes the listener rules equal to `desired`, but for listeners that leave. `known` says that the connections have been
@@ -236,7 +248,8 @@ mod tests {
 
     #[test]
     fn twins_are_one_rule_until_the_last_is_gone() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), Weight::USUAL), Tables::new(0));
+        let (mut rules, mut tables) =
+            (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
         let twin = OpenSocket { address: raw(89), interface: None };
         for (sockets, there) in [(vec![twin, twin], true), (vec![twin], true), (vec![], false)] {
             let desired = desired(&seat(), &Exposure::standard(false), &sockets);
@@ -247,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_listener_that_comes_back_stays() {
-        let (mut rules, mut tables) = (SymbolRules::new(frames::SymbolId(1), Weight::USUAL), Tables::new(0));
+        let (mut rules, mut tables) =
+            (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
         let http = tcp(Local::Any(Family::Both));
         let with = BTreeSet::from([http, NEIGHBORS]);
         let _ = reconcile(&mut rules, &with, true, Time(0), &mut tables);
@@ -264,7 +278,7 @@ mod tests {
         let http = tcp(Local::Any(Family::Both));
         for (known, leaves) in [(true, false), (false, true)] {
             let (mut rules, mut tables) =
-                (SymbolRules::new(frames::SymbolId(1), Weight::USUAL), Tables::new(0));
+                (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
             let _ = reconcile(&mut rules, &BTreeSet::from([http, NEIGHBORS]), known, Time(0), &mut tables);
             let _ = reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), known, Time(0), &mut tables);
             assert_eq!((rules.contains(&http), rules.leaving().contains(&http)), (leaves, leaves));
@@ -273,7 +287,8 @@ mod tests {
 
     fn seat() -> Seat {
         let own = ["192.0.2.1", "2001:db8::1", "fe80::1"].map(|ip| ip.parse().unwrap()).to_vec();
-        Seat { interface: HERE, own, others: vec!["192.0.2.129".parse().unwrap()] }
+        let others = vec!["192.0.2.129".parse().unwrap()];
+        Seat { interface: HERE, own, others, virtual_address: None }
     }
 
     fn at(address: &str) -> Local {

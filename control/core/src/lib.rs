@@ -16,6 +16,7 @@
 //! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
+//! | `translation` | address symbols: translation instead of tunnels |
 //! | `weight` | shares of new flows |
 //! | `reports` | live flows, for relays that share them out anew |
 //! | `memberships` | multicast groups |
@@ -53,6 +54,7 @@ pub mod seen;
 pub mod show;
 mod symbol;
 mod symbol_rules;
+mod translation;
 pub mod way_back;
 mod weight;
 
@@ -61,8 +63,10 @@ pub use attributes::Attributes;
 pub use config::{Addressing, Config, SymbolConfig};
 pub use control::Control;
 pub use exposure::Exposure;
+pub use frames::message::Translation;
 pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
 pub use routes::{RoutesConfig, VerifyRow};
+pub use translation::default_control_address;
 pub use way_back::{Ground, WayBack};
 pub use weight::Weight;

@@ -9,6 +9,7 @@
 //! Ethernet addresses that are no groups, such as a virtual router's, are mirrored likewise.
 
 use crate::seen::SymbolGroups;
+use crate::symbol::Symbol;
 use crate::symbol_rules::{Grant, Tables};
 use crate::{Control, NamespaceId};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,7 +35,9 @@ impl Control {
 
     /// Takes the groups of a namespace's symbols.
     pub fn handle_memberships(&mut self, namespace: NamespaceId, seen: &[SymbolGroups], now: Time) {
-        for symbol in self.symbols.iter_mut().filter(|symbol| symbol.namespace == namespace) {
+        let on_ethernet = |symbol: &&mut Symbol| symbol.config.translation.is_none();
+        let here = self.symbols.iter_mut().filter(|symbol| symbol.namespace == namespace);
+        for symbol in here.filter(on_ethernet) {
             let Some(groups) = seen.iter().find(|groups| groups.symbol == symbol.id) else { continue };
             let joined = mirrored(&groups.groups, &symbol.addresses().collect::<Vec<_>>());
             if let Some(grant) = symbol.rules.grant() {

@@ -8,7 +8,7 @@ use crate::relay::RelayId;
 use crate::report::Event;
 use crate::rule::{RuleState, Told};
 use crate::show::{PeerRow, PortRow};
-use crate::symbol::{Interface, Looked, RETRY_REFUSED, Stage};
+use crate::symbol::{Interface, Looked, RETRY_REFUSED, Stage, Symbol};
 use crate::symbol_rules::Grant;
 use frames::discovery::Role;
 use frames::message::{
@@ -117,6 +117,7 @@ impl Control {
             Message::PortReply(reply) => self.handle_port_reply(peer, &reply, now),
             Message::PortUpdate(update) => self.handle_port_update(peer, &update, now),
             Message::TunnelReply(reply) => self.handle_tunnel_reply(peer, &reply, now),
+            Message::TranslationReply(reply) => self.handle_translation_reply(peer, &reply, now),
             Message::RuleReply(reply) => self.handle_rule_reply(peer, &reply, now),
             Message::RuleDeleted(deleted) => self.handle_rule_deleted(peer, &deleted, now),
             Message::Notice(notice) => self.handle_notice(peer, &notice, now),
@@ -135,7 +136,9 @@ impl Control {
             | Message::RouteDelete(_)
             | Message::RoutesBegin(_)
             | Message::RoutesEnd(_)
-            | Message::RoutesDigestRequest(_) => self.drops.drop(DropReason::BadMessage),
+            | Message::RoutesDigestRequest(_)
+            | Message::TranslationRequest(_)
+            | Message::TranslatedRuleAdd(_) => self.drops.drop(DropReason::BadMessage),
             Message::AddressReply(reply) => self.handle_address_reply(peer, &reply),
             Message::RouteReply(_) | Message::RoutesDone(_) | Message::RoutesDigestReply(_) => {
                 let Some(relay) = self.relay_of(peer) else { return };
@@ -163,6 +166,11 @@ impl Control {
         };
         let grant = Grant { peer, port: reply.port };
         symbol.stage = Stage::Granted(reply.port);
+        if let Some(translation) = symbol.config.translation {
+            self.request_translation(index, grant, translation);
+            self.take_attributes(index, attributes, now);
+            return;
+        }
         let request = self.tables.request();
         symbol.request = request;
         let tunnel_request = TunnelRequest { request, symbol: symbol.id, port: reply.port };
@@ -175,14 +183,16 @@ impl Control {
     }
 
     fn handle_port_update(&mut self, peer: PeerId, update: &PortUpdate<'_>, now: Time) {
-        let granted = |grant: Grant| grant.peer == peer && grant.port == update.port;
+        let relay = self.relay_of(peer);
+        let granted =
+            |symbol: &Symbol| Some(symbol.relay) == relay && symbol.stage == Stage::Granted(update.port);
         for index in 0..self.symbols.len() {
             let symbol = &self.symbols[index];
             let newer = symbol
                 .attributes
                 .as_ref()
                 .is_none_or(|known| known.generation < update.attributes.generation);
-            if newer && symbol.rules.grant().is_some_and(granted) {
+            if newer && granted(symbol) {
                 self.take_attributes(index, &update.attributes, now);
             }
         }
@@ -192,7 +202,7 @@ impl Control {
     fn take_attributes(&mut self, index: usize, wire: &PortAttributes<'_>, now: Time) {
         let symbol = &mut self.symbols[index];
         let (id, namespace) = (symbol.id, symbol.namespace);
-        let attributes = Attributes::new(wire, self.addressing);
+        let attributes = symbol.shaped(Attributes::new(wire, self.addressing));
         let before = symbol.attributes.replace(attributes.clone());
         match symbol.interface {
             Interface::None => self.create_symbol(id),
@@ -237,7 +247,7 @@ impl Control {
     }
 
     /// The relay will not give the port or a tunnel.
-    fn refuse(&mut self, index: usize, status: Status, text: &str, now: Time) {
+    pub(crate) fn refuse(&mut self, index: usize, status: Status, text: &str, now: Time) {
         let symbol = &mut self.symbols[index];
         symbol.stage = Stage::Refused(reason(status, text));
         symbol.retry = Some(now + RETRY_REFUSED);
@@ -360,7 +370,7 @@ impl Control {
     }
 
     /// Place of a symbol, if the peer is its relay.
-    fn addressed(&self, peer: PeerId, id: SymbolId) -> Option<usize> {
+    pub(crate) fn addressed(&self, peer: PeerId, id: SymbolId) -> Option<usize> {
         let symbol = self.symbol(id)?;
         let relay = self.relays.get(symbol.relay.0)?;
         (relay.peer == Some(peer)).then(|| crate::parcels::place(id)).flatten()

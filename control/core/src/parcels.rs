@@ -2,11 +2,12 @@
 
 use crate::Control;
 use crate::flow::FlowKey;
-use crate::receive_table::ReceiveTable;
 use crate::relay::Relay;
 use crate::return_path::{conversation, return_path};
 use crate::symbol::Symbol;
-use frames::data::OffloadHeader;
+use crate::symbol_rules::Tables;
+use crate::translation;
+use frames::data::{OffloadHeader, Tunnel};
 use frames::inet::{Ip, Layer3, PacketView, Transport, classify};
 use frames::session::Stream;
 use frames::{DropReason, ProtocolAddress, SymbolId, UpTunnel};
@@ -46,16 +47,14 @@ impl Control {
     /// [`Control::next_parcel`] gives those on the others.
     pub fn handle_link_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> LinkVerdict<'a> {
         let received = self.link.handle_frame(frame, now);
-        let receive = &mut self.tables.receive;
-        judge(received, receive, &self.symbols, &self.relays, &mut self.drops, now)
+        judge(received, &mut self.tables, &self.symbols, &self.relays, &mut self.drops, now)
     }
 
     /// The verdict on the next parcel of the frame that was given to [`Control::handle_link_frame`] just now; `None` if
     /// it holds no more.
     pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> Option<LinkVerdict<'a>> {
         let received = self.link.next_parcel(frame)?;
-        let receive = &mut self.tables.receive;
-        Some(judge(received, receive, &self.symbols, &self.relays, &mut self.drops, now))
+        Some(judge(received, &mut self.tables, &self.symbols, &self.relays, &mut self.drops, now))
     }
 
     /// The symbol's interface refused a parcel that was to be delivered.
@@ -64,11 +63,11 @@ impl Control {
     }
 
     /// Takes a parcel that left through a symbol (fig. 12) and writes it into `batch`, behind the rule that its answers
-    /// need.
+    /// need. Of an address symbol the source in the parcel is rewritten when it is sent.
     pub fn handle_symbol_parcel(
         &mut self,
         symbol: SymbolId,
-        parcel: &[u8],
+        parcel: &mut [u8],
         now: Time,
         batch: &mut Batch,
     ) -> SymbolVerdict {
@@ -83,7 +82,7 @@ impl Control {
     fn send(
         &mut self,
         id: SymbolId,
-        parcel: &[u8],
+        parcel: &mut [u8],
         now: Time,
         batch: &mut Batch,
     ) -> Result<bool, DropReason> {
@@ -101,6 +100,9 @@ impl Control {
         // What still waits now waits for the relay's credit, and has to be waited for no longer.
         if batch.room() < self.link.parcel_frames_max() {
             return Ok(false);
+        }
+        if let Some(translation) = self.symbols[index].config.translation {
+            translation::send(parcel, translation).inspect_err(|reason| self.drops.drop(*reason))?;
         }
         self.link.send_parcel(grant.peer, tunnel.into(), parcel, batch, now)?;
         let sent = &mut self.symbols[index].sent;
@@ -170,7 +172,7 @@ pub(crate) fn place(symbol: SymbolId) -> Option<usize> {
 /// The symbol that a parcel from the link is for.
 fn judge<'a>(
     received: Rx<'a>,
-    receive: &mut ReceiveTable,
+    tables: &mut Tables,
     symbols: &[Symbol],
     relays: &[Relay],
     drops: &mut Counters,
@@ -181,7 +183,10 @@ fn judge<'a>(
         Rx::Consumed => return LinkVerdict::Consumed,
         Rx::Drop(reason) => return LinkVerdict::Drop(reason),
     };
-    let owned = receive.get_mut(UpTunnel(tunnel.0)).filter(|rule| {
+    if tunnel == Tunnel::NONE {
+        return translation::judge(peer, parcel, tables, symbols, relays, drops, now);
+    }
+    let owned = tables.receive.get_mut(UpTunnel(tunnel.0)).filter(|rule| {
         // A relay may use the tunnels of its own rules only.
         let symbol = place(rule.symbol).and_then(|place| symbols.get(place));
         let relay = symbol.and_then(|symbol| relays.get(symbol.relay.0));

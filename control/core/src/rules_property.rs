@@ -93,12 +93,17 @@ proptest! {
 impl World {
     fn new() -> Self {
         Self {
-            rules: SymbolRules::new(SymbolId(1), Weight::USUAL),
+            rules: SymbolRules::new(SymbolId(1), None, Weight::USUAL),
             tables: Tables::new(40),
             relay: Relay::default(),
             sockets: Vec::new(),
             connections: Vec::new(),
-            seat: Seat { interface: IfIndex(2), own: vec![ip(1)], others: vec![ip(2)] },
+            seat: Seat {
+                interface: IfIndex(2),
+                own: vec![ip(1)],
+                others: vec![ip(2)],
+                virtual_address: None,
+            },
             exposure: Exposure::standard(false),
             looked: false,
             now: Time(0),

@@ -79,6 +79,25 @@ pub struct TunnelRow {
     pub bytes: u64,
 }
 
+/// A translation: what is rewritten, of the receive table (destinations, up) and of the send table (sources, down).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct TranslationRow {
+    /// `receive` or `send`.
+    pub table: &'static str,
+    pub relay: String,
+    pub symbol: String,
+    pub port: String,
+    /// The rule by which packets come up; none in the send table.
+    pub protocol_address: Option<String>,
+    /// The address that a packet comes with.
+    pub from: String,
+    /// The address that it goes on with.
+    pub to: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
@@ -93,6 +112,7 @@ pub struct RuleRow {
     /// `address:port` of the far end of a flow.
     pub remote: Option<String>,
     pub control: String,
+    /// 0 for an address symbol, whose packets go through none.
     pub up_tunnel: u32,
     /// `active`, `pending`, `refused` or `closing`.
     pub state: String,
@@ -134,7 +154,9 @@ impl Control {
             .tables
             .receive
             .iter()
-            .filter_map(|(tunnel, rule)| Some(TunnelRow::up(tunnel, rule, self.symbol(rule.symbol)?)));
+            .filter_map(|(tunnel, rule)| Some((tunnel, rule, self.symbol(rule.symbol)?)))
+            .filter(|(.., symbol)| symbol.config.translation.is_none())
+            .map(|(tunnel, rule, symbol)| TunnelRow::up(tunnel, rule, symbol));
         down.chain(up).collect()
     }
 
@@ -187,7 +209,9 @@ impl PeerRow {
 
 impl PortRow {
     pub(crate) fn of(symbol: &Symbol) -> Option<Self> {
-        let (Stage::Granted(id), Some(attributes)) = (&symbol.stage, &symbol.attributes) else { return None };
+        let (Stage::Granted(id), Some(attributes)) = (&symbol.stage, symbol.port_attributes()) else {
+            return None;
+        };
         Some(Self {
             relay: symbol.config.relay.clone(),
             name: symbol.config.port.clone(),
@@ -207,7 +231,7 @@ impl SymbolRow {
         let attributes = symbol.attributes.as_ref();
         Self {
             name: symbol.config.name.clone(),
-            kind: "interface".to_owned(),
+            kind: if symbol.config.translation.is_some() { "address" } else { "interface" }.to_owned(),
             netns: symbol.config.netns.clone(),
             relay: symbol.config.relay.clone(),
             port: symbol.config.port.clone(),
@@ -217,7 +241,7 @@ impl SymbolRow {
             mtu: attributes.map(|attributes| attributes.mtu),
             addresses: attributes.map(|attributes| attributes.address_texts()).unwrap_or_default(),
             refused_addresses: symbol.addresses.refused_texts(),
-            down_tunnel: symbol.down_tunnel.map(|tunnel| tunnel.0),
+            down_tunnel: symbol.down_tunnel.map(|tunnel| tunnel.0).filter(|tunnel| *tunnel != 0),
             carrier: symbol.carrier,
         }
     }
@@ -227,7 +251,7 @@ impl TunnelRow {
     fn down(symbol: &Symbol) -> Option<Self> {
         Some(Self {
             direction: "down".to_owned(),
-            id: symbol.down_tunnel?.0,
+            id: symbol.down_tunnel.filter(|tunnel| tunnel.0 != 0)?.0,
             peer: symbol.config.relay.clone(),
             symbol: symbol.config.name.clone(),
             port: symbol.config.port.clone(),
@@ -280,7 +304,7 @@ impl RuleRow {
             port_number,
             remote,
             control: control.to_owned(),
-            up_tunnel: tunnel.0,
+            up_tunnel: if symbol.config.translation.is_some() { 0 } else { tunnel.0 },
             state: symbol.rules.state(rule).to_owned(),
             reason,
         }

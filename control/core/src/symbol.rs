@@ -88,7 +88,10 @@ pub(crate) struct Symbol {
     pub(crate) namespace: NamespaceId,
     pub(crate) stage: Stage,
     pub(crate) interface: Interface,
+    /// What the interface is like, or is to be.
     pub(crate) attributes: Option<Attributes>,
+    /// What the port of an address symbol is like.
+    pub(crate) port_attributes: Option<Attributes>,
     /// What the interface was asked to be built from.
     pub(crate) blueprint: Option<Attributes>,
     pub(crate) down_tunnel: Option<DownTunnel>,
@@ -121,7 +124,7 @@ pub(crate) struct Looked {
 
 impl Symbol {
     pub(crate) fn new(id: SymbolId, config: SymbolConfig, relay: RelayId, namespace: NamespaceId) -> Self {
-        let rules = SymbolRules::new(id, config.weight.first());
+        let rules = SymbolRules::new(id, config.translation, config.weight.first());
         Self {
             id,
             config,
@@ -130,6 +133,7 @@ impl Symbol {
             stage: Stage::Waiting,
             interface: Interface::None,
             attributes: None,
+            port_attributes: None,
             blueprint: None,
             down_tunnel: None,
             request: RequestId(0),
@@ -163,7 +167,9 @@ impl Symbol {
             (Stage::Waiting | Stage::Requested, _) => false,
             (Stage::Refused(_), _) | (Stage::Granted(_), Interface::Failed(_)) => true,
             (Stage::Granted(_), Interface::None | Interface::Creating) => false,
-            (Stage::Granted(_), Interface::Created(_)) => self.looked.sockets && self.looked.connections,
+            (Stage::Granted(_), Interface::Created(_)) => {
+                self.looked.sockets && self.looked.connections && self.rules.grant().is_some()
+            }
         }
     }
 
@@ -201,13 +207,21 @@ impl Symbol {
             Interface::Created(_) => {}
         }
         let port = &self.config.port;
+        if let Some(address) = self.lacking_address() {
+            return with(
+                State::Down,
+                format!("port {port} of relay {relay} does not have the address {address}"),
+            );
+        }
         match (&self.attributes, self.down_tunnel) {
             (Some(attributes), _) if !attributes.usable() => {
                 with(State::Down, format!("port {port} of relay {relay}: {}", attributes.state()))
             }
             (Some(_), Some(_)) => (State::Up, None),
             (None, _) | (_, None) => {
-                with(State::Waiting, format!("relay {relay} has yet to allot a down tunnel"))
+                let what =
+                    if self.config.translation.is_some() { "translate" } else { "allot a down tunnel" };
+                with(State::Waiting, format!("relay {relay} has yet to {what}"))
             }
         }
     }
@@ -221,6 +235,8 @@ pub(crate) struct Seat {
     pub(crate) own: Vec<IpAddr>,
     /// Addresses of the ports of the namespace's other symbols.
     pub(crate) others: Vec<IpAddr>,
+    /// The one address by which it is reached, of an address symbol.
+    pub(crate) virtual_address: Option<IpAddr>,
 }
 
 impl Seat {
@@ -248,7 +264,10 @@ impl Seat {
             IpAddr::V4(v4) => v4.is_loopback(),
             IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
         };
-        !of_this_host_alone && !self.holds(address) && !self.others.contains(&address)
+        !of_this_host_alone
+            && self.virtual_address.is_none()
+            && !self.holds(address)
+            && !self.others.contains(&address)
     }
 
     /// Whether both ends of a conversation with this remote end are here, so that it never leaves.

@@ -16,7 +16,7 @@ use crate::flow::FlowKey;
 use crate::receive_table::ReceiveTable;
 use crate::rule::{Resets, Rule, RuleState, Told};
 use core::time::Duration;
-use frames::message::{Message, RuleAdd, RuleDelete};
+use frames::message::{Message, RuleAdd, RuleDelete, TranslatedRuleAdd, Translation};
 use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, Time};
 use rustc_hash::FxHashMap;
@@ -73,6 +73,8 @@ pub(crate) struct Grant {
 #[derive(Debug)]
 pub(crate) struct SymbolRules {
     symbol: SymbolId,
+    /// Of an address symbol: its rules are told with it, and it has none for [`NEIGHBORS`].
+    translation: Option<Translation>,
     grant: Option<Grant>,
     listeners: BTreeMap<ProtocolAddress, UpTunnel>,
     flows: BTreeMap<FlowKey, UpTunnel>,
@@ -90,9 +92,10 @@ pub(crate) struct SymbolRules {
 
 impl SymbolRules {
     /// `weight` is the share of new flows, from 1.
-    pub(crate) fn new(symbol: SymbolId, weight: u16) -> Self {
+    pub(crate) fn new(symbol: SymbolId, translation: Option<Translation>, weight: u16) -> Self {
         Self {
             symbol,
+            translation,
             grant: None,
             listeners: BTreeMap::new(),
             flows: BTreeMap::new(),
@@ -340,6 +343,7 @@ impl SymbolRules {
         self.grant = Some(grant);
         match self.index.get(&NEIGHBORS) {
             Some(tunnel) => self.tell(*tunnel, tables),
+            None if self.translation.is_some() => {}
             None => {
                 self.add(NEIGHBORS, now, tables);
             }
@@ -417,7 +421,11 @@ impl SymbolRules {
             },
             protocol_address: rule.protocol_address,
         };
-        tables.send(grant.peer, Message::RuleAdd(add));
+        let message = match self.translation {
+            Some(translation) => Message::TranslatedRuleAdd(TranslatedRuleAdd { rule: add, translation }),
+            None => Message::RuleAdd(add),
+        };
+        tables.send(grant.peer, message);
     }
 
     fn evict(&mut self, now: Time, tables: &mut Tables) {

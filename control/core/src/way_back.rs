@@ -110,6 +110,18 @@ impl WayBack {
         routes.sort_by_key(|way| !way.gateways.is_empty());
         Self { sources, routes, last_resort: ground == Ground::Symbols }
     }
+
+    /// That of an address symbol: all that is sent from its address, wherever to. The relay knows the way.
+    #[must_use]
+    pub fn by_address(virtual_address: IpAddr) -> Self {
+        let unspecified: IpAddr = match virtual_address {
+            IpAddr::V4(_) => core::net::Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => core::net::Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let way = |destination| Way { destination, gateways: Vec::new() };
+        let routes = Prefix::new(unspecified, 0).map(way).into_iter().collect();
+        Self { sources: vec![virtual_address], routes, last_resort: false }
+    }
 }
 
 /// Whether there can be neighbours in it.

@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn a_full_queue_leaves_a_tenth_and_an_empty_one_brings_all_back() {
         let listener = ProtocolAddress::Listener { protocol: 6, local: Local::Any(Family::Both), port: 80 };
-        let (mut rules, mut tables) = (SymbolRules::new(SymbolId(1), Weight::Auto.first()), Tables::new(0));
+        let (mut rules, mut tables) =
+            (SymbolRules::new(SymbolId(1), None, Weight::Auto.first()), Tables::new(0));
         rules.add(listener, Time(0), &mut tables);
         let seen =
             [(0, 100), (10, 100), (50, 70), (60, 70), (128, 10), (1_000, 10), (100, 30), (90, 30), (0, 100)];

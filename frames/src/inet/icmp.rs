@@ -46,15 +46,26 @@ struct IcmpHeader {
 }
 const _: () = assert!(size_of::<IcmpHeader>() == 8);
 
+/// Bytes before the packet that an error is about.
+pub(super) const HEADER: usize = size_of::<IcmpHeader>();
+
+/// Whether this is the type of an ICMP error.
+pub(super) const fn is_error(kind: u8) -> bool {
+    matches!(kind, DESTINATION_UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
+}
+
+/// Whether this is the type of an ICMPv6 error.
+pub(super) const fn is_error_v6(kind: u8) -> bool {
+    kind <= V6_LAST_ERROR
+}
+
 /// Reads an ICMP message.
 pub(super) fn classify(message: &[u8]) -> Result<Transport, ParseError> {
     let (header, rest) = tlv::fixed::<IcmpHeader>(message)?;
     Ok(match header.kind {
         ECHO_REQUEST => Transport::Echo { kind: EchoKind::Request, id: header.identifier.get() },
         ECHO_REPLY => Transport::Echo { kind: EchoKind::Reply, id: header.identifier.get() },
-        DESTINATION_UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM => {
-            Transport::IcmpError(inner(&ipv4::datagram(rest, Extent::Beginning)?))
-        }
+        kind if is_error(kind) => Transport::IcmpError(inner(&ipv4::datagram(rest, Extent::Beginning)?)),
         other => Transport::Icmp(other),
     })
 }

@@ -9,6 +9,14 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 pub(super) const ETHERTYPE: u16 = 0x0800;
 
+/// Places of fields in the header.
+pub(super) const TOTAL_LENGTH: usize = 2;
+pub(super) const IDENTIFICATION: usize = 4;
+pub(super) const FLAGS: usize = 6;
+pub(super) const CHECKSUM: usize = 10;
+pub(super) const SOURCE: usize = 12;
+pub(super) const DESTINATION: usize = 16;
+
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 

@@ -9,6 +9,13 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 pub(super) const ETHERTYPE: u16 = 0x86dd;
 
+/// Places of fields in the header.
+pub(super) const PAYLOAD_LENGTH: usize = 4;
+pub(super) const SOURCE: usize = 8;
+pub(super) const DESTINATION: usize = 24;
+/// Bytes of the header.
+pub(super) const HEADER: usize = 40;
+
 /// Most extension headers walked over. RFC 8200, 4.1 knows seven in one packet; nobody sends more than a few.
 const EXTENSIONS_MAX: usize = 8;
 

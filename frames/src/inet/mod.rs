@@ -1,16 +1,24 @@
 //! The outside world's packets as classification sees them: one pass over the headers of an Ethernet frame gives
-//! everything that the relay's dispatch table and the control's send path ask for.
+//! everything that the relay's dispatch table and the control's send path ask for. [`translate`] changes an address,
+//! [`Segments`] cuts super-packets, [`Fragments`] and [`error_about`] are for packets that do not come through.
 
 mod arp;
+mod checksum;
 mod classify;
 mod datagram;
 mod display;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod path;
+mod segments;
+mod translate;
 mod transport;
 
 pub use classify::{
     ArpOperation, EchoKind, Fragment, FragmentKey, IcmpInner, Ip, Layer3, PacketView, Transport, classify,
 };
+pub use path::{Fragments, Obstacle, error_about};
+pub use segments::Segments;
+pub use translate::{End, NotTranslatable, addresses, translate};
 pub use transport::{Tcp, TcpFlags};

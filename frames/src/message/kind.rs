@@ -68,6 +68,12 @@ message_types! {
     ROUTES_DIGEST_REQUEST = 0x0056, Routes;
     /// Relay to control: the digests of its sixteen parts.
     ROUTES_DIGEST_REPLY = 0x0057, Routes;
+    /// Control to relay: these two addresses stand for each other (M9).
+    TRANSLATION_REQUEST = 0x0060, Rules;
+    /// Relay to control: they do, or not (M9).
+    TRANSLATION_REPLY = 0x0061, Rules;
+    /// Control to relay: the transfer request of an address symbol (M9).
+    TRANSLATED_RULE_ADD = 0x0062, Rules;
     /// Relay to control: "which flows of this listener are there?" (M10)
     FLOWS_REQUEST = 0x0070, Rules;
     /// Control to relay: these.

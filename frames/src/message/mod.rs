@@ -7,8 +7,8 @@
 //! One file per group of messages, each with its wire form, parsing, emitting and one-line text side by side:
 //! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`PortRoute`] in `port_route.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
 //! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`, [`PortAddresses`] and
-//! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`, [`FlowsRequest`] and [`Flows`] in
-//! `flows.rs`.
+//! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`, [`TranslationRequest`] to
+//! [`TranslatedRuleAdd`] in `translation.rs`, [`FlowsRequest`] and [`Flows`] in `flows.rs`.
 
 mod addressing;
 mod attributes;
@@ -22,6 +22,7 @@ mod port_route;
 mod route;
 mod rule;
 mod status;
+mod translation;
 mod tunnel;
 
 pub use addressing::{AddressReply, PortAddresses};
@@ -38,6 +39,7 @@ pub use route::{
 pub(crate) use route::{RouteKeyWire, TableDigestWire};
 pub use rule::{RuleAdd, RuleDelete, RuleReply};
 pub use status::Status;
+pub use translation::{TranslatedRuleAdd, Translation, TranslationReply, TranslationRequest};
 pub use tunnel::{TunnelReply, TunnelRequest};
 
 use crate::session::Stream;
@@ -156,6 +158,12 @@ pub enum Message<'a> {
     RoutesDigestRequest(RoutesSlice),
     /// `ROUTES_DIGEST_REPLY`
     RoutesDigestReply(RoutesDigestReply),
+    /// `TRANSLATION_REQUEST`
+    TranslationRequest(TranslationRequest),
+    /// `TRANSLATION_REPLY`
+    TranslationReply(TranslationReply<'a>),
+    /// `TRANSLATED_RULE_ADD`
+    TranslatedRuleAdd(TranslatedRuleAdd),
     /// `FLOWS_REQUEST`
     FlowsRequest(FlowsRequest),
     /// `FLOWS`
@@ -191,6 +199,9 @@ impl<'a> Message<'a> {
             Self::RoutesEnd(_) => MessageType::ROUTES_END,
             Self::RoutesDigestRequest(_) => MessageType::ROUTES_DIGEST_REQUEST,
             Self::RoutesDigestReply(_) => MessageType::ROUTES_DIGEST_REPLY,
+            Self::TranslationRequest(_) => MessageType::TRANSLATION_REQUEST,
+            Self::TranslationReply(_) => MessageType::TRANSLATION_REPLY,
+            Self::TranslatedRuleAdd(_) => MessageType::TRANSLATED_RULE_ADD,
             Self::FlowsRequest(_) => MessageType::FLOWS_REQUEST,
             Self::Flows(_) => MessageType::FLOWS,
         }
@@ -216,6 +227,9 @@ impl<'a> Message<'a> {
             | Self::RulesEnd
             | Self::MembershipAdd(_)
             | Self::MembershipDelete(_)
+            | Self::TranslationRequest(_)
+            | Self::TranslationReply(_)
+            | Self::TranslatedRuleAdd(_)
             | Self::FlowsRequest(_)
             | Self::Flows(_) => Stream::Rules,
             Self::RouteAdd(_)
@@ -263,6 +277,9 @@ impl<'a> Message<'a> {
             MessageType::ROUTES_END => Self::RoutesEnd(RoutesSlice::parse(body)?),
             MessageType::ROUTES_DIGEST_REQUEST => Self::RoutesDigestRequest(RoutesSlice::parse(body)?),
             MessageType::ROUTES_DIGEST_REPLY => Self::RoutesDigestReply(RoutesDigestReply::parse(body)?),
+            MessageType::TRANSLATION_REQUEST => Self::TranslationRequest(TranslationRequest::parse(body)?),
+            MessageType::TRANSLATION_REPLY => Self::TranslationReply(TranslationReply::parse(body)?),
+            MessageType::TRANSLATED_RULE_ADD => Self::TranslatedRuleAdd(TranslatedRuleAdd::parse(body)?),
             MessageType::FLOWS_REQUEST => Self::FlowsRequest(FlowsRequest::parse(body)?),
             MessageType::FLOWS => Self::Flows(Flows::parse(body)?),
             MessageType(other) => return Err(ParseError::MessageType(other)),
@@ -314,6 +331,9 @@ impl<'a> Message<'a> {
                 message.emit(writer)
             }
             Self::RoutesDigestReply(message) => message.emit(writer),
+            Self::TranslationRequest(message) => message.emit(writer),
+            Self::TranslationReply(message) => message.emit(writer),
+            Self::TranslatedRuleAdd(message) => message.emit(writer),
             Self::FlowsRequest(message) => message.emit(writer),
             Self::Flows(message) => message.emit(writer),
         }
@@ -346,6 +366,9 @@ impl fmt::Display for Message<'_> {
                 write!(f, " {message}")
             }
             Self::RoutesDigestReply(message) => write!(f, " {message}"),
+            Self::TranslationRequest(message) => write!(f, " {message}"),
+            Self::TranslationReply(message) => write!(f, " {message}"),
+            Self::TranslatedRuleAdd(message) => write!(f, " {message}"),
             Self::FlowsRequest(message) => write!(f, " {message}"),
             Self::Flows(message) => write!(f, " {message}"),
         }

@@ -27,7 +27,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// ```
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct RuleAddWire {
+pub(super) struct RuleAddWire {
     request: U32,
     symbol: U32,
     port: U32,
@@ -57,7 +57,10 @@ pub struct RuleAdd {
 
 impl RuleAdd {
     pub(super) fn parse(body: &[u8]) -> Result<Self, ParseError> {
-        let wire = only::<RuleAddWire>(body)?;
+        Self::from_wire(only::<RuleAddWire>(body)?)
+    }
+
+    pub(super) fn from_wire(wire: &RuleAddWire) -> Result<Self, ParseError> {
         Ok(Self {
             request: RequestId(wire.request.get()),
             symbol: SymbolId(wire.symbol.get()),
@@ -69,7 +72,11 @@ impl RuleAdd {
     }
 
     pub(super) fn emit(&self, writer: &mut Writer<'_>) -> Result<(), BufferTooSmall> {
-        writer.fixed(&RuleAddWire {
+        writer.fixed(&self.to_wire())
+    }
+
+    pub(super) fn to_wire(self) -> RuleAddWire {
+        RuleAddWire {
             request: U32::new(self.request.0),
             symbol: U32::new(self.symbol.0),
             port: U32::new(self.port.0),
@@ -77,7 +84,7 @@ impl RuleAdd {
             weight: U16::new(self.weight),
             reserved: U16::ZERO,
             protocol_address: self.protocol_address.to_wire(),
-        })
+        }
     }
 }
 

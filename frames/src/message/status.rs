@@ -45,4 +45,6 @@ statuses! {
     UNSUPPORTED = 7, "unsupported";
     /// The relay's kernel refused.
     SYSTEM = 8, "refused by the kernel";
+    /// The relay's port does not have that address.
+    NO_SUCH_ADDRESS = 9, "no such address";
 }

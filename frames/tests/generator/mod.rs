@@ -10,7 +10,8 @@ use frames::message::{
     AddressReply, Flows, FlowsRequest, Group, LiveFlow, Membership, Message, Notice, PortAddress,
     PortAddresses, PortAttributes, PortFlags, PortRelease, PortReply, PortRequest, PortRoute, PortUpdate,
     RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd,
-    RuleDelete, RuleReply, Status, TEXT_MAX, TunnelReply, TunnelRequest,
+    RuleDelete, RuleReply, Status, TEXT_MAX, TranslatedRuleAdd, Translation, TranslationReply,
+    TranslationRequest, TunnelReply, TunnelRequest,
 };
 use frames::protocol_address::{Family, Local};
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, RoutesDigest, Slice, TableDigest};
@@ -138,7 +139,7 @@ fn piece() -> impl Strategy<Value = Piece<'static>> {
 
 /// Any message that a correct sender may send.
 pub(crate) fn message() -> impl Strategy<Value = Message<'static>> {
-    prop_oneof![link_message(), route_message()]
+    prop_oneof![link_message(), route_message(), translation_message()]
 }
 
 fn link_message() -> impl Strategy<Value = Message<'static>> {
@@ -188,6 +189,26 @@ fn link_message() -> impl Strategy<Value = Message<'static>> {
             Message::Flows(Flows { request, tunnel, last, flows })
         }),
     ]
+}
+
+fn translation_message() -> impl Strategy<Value = Message<'static>> {
+    prop_oneof![
+        (request(), symbol(), port(), translation()).prop_map(|(request, symbol, port, translation)| {
+            Message::TranslationRequest(TranslationRequest { request, symbol, port, translation })
+        }),
+        (request(), symbol(), any::<u16>(), text()).prop_map(|(request, symbol, status, text)| {
+            Message::TranslationReply(TranslationReply { request, symbol, status: Status(status), text })
+        }),
+        (rule(), translation()).prop_map(|(rule, translation)| Message::TranslatedRuleAdd(
+            TranslatedRuleAdd { rule, translation }
+        )),
+    ]
+}
+
+/// Two addresses of one version.
+fn translation() -> impl Strategy<Value = Translation> {
+    prop_oneof![(ip4(), ip4()), (ip6(), ip6())]
+        .prop_map(|(virtual_address, control_address)| Translation { virtual_address, control_address })
 }
 
 fn live_flows() -> impl Strategy<Value = &'static [LiveFlow]> {
@@ -324,9 +345,18 @@ fn port_address() -> impl Strategy<Value = PortAddress> {
 }
 
 fn rule_add() -> impl Strategy<Value = Message<'static>> {
+    rule().prop_map(Message::RuleAdd)
+}
+
+fn rule() -> impl Strategy<Value = RuleAdd> {
     (request(), symbol(), port(), up_tunnel(), any::<u16>(), protocol_address()).prop_map(
-        |(request, symbol, port, tunnel, weight, protocol_address)| {
-            Message::RuleAdd(RuleAdd { request, symbol, port, tunnel, weight, protocol_address })
+        |(request, symbol, port, tunnel, weight, protocol_address)| RuleAdd {
+            request,
+            symbol,
+            port,
+            tunnel,
+            weight,
+            protocol_address,
         },
     )
 }

@@ -2,10 +2,12 @@
 //! again. Shared by the tests and the fuzz targets.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+use core::net::IpAddr;
 use frames::ParseError;
 use frames::body::Body;
+use frames::data::OffloadHeader;
 use frames::header::{Flags, Frame, HEADERS_LEN, Kind};
-use frames::inet::{Layer3, Transport, classify};
+use frames::inet::{End, Ip, Layer3, Segments, Transport, addresses, classify, translate};
 use frames::message::{MESSAGE_MAX, Message, MessageHeader, RawMessage};
 
 /// Any bytes as an Ethernet frame of the protocol.
@@ -77,12 +79,40 @@ pub(crate) fn packet(bytes: &[u8]) {
         if let Transport::IcmpError(inner) = ip.transport {
             assert_eq!(inner.source.is_ipv4(), ip.source.is_ipv4());
         }
+        translated(bytes, &ip);
     }
     // Padding must not change anything, unless a length of zero says "to the frame's end".
     let mut padded = bytes.to_vec();
     padded.extend([0; 46]);
     if view.layer3 != Layer3::Other && !ends_with_the_frame(bytes) {
         assert_eq!(classify(&padded), Ok(view), "padded");
+    }
+}
+
+/// A packet that can be translated has the other address afterwards, and can be translated back.
+fn translated(bytes: &[u8], ip: &Ip) {
+    let mut parcel = [&[0; size_of::<OffloadHeader>()][..], bytes].concat();
+    assert_eq!(addresses(&parcel), Some((ip.source, ip.destination)));
+    for (end, from) in [(End::Source, ip.source), (End::Destination, ip.destination)] {
+        let to = match from {
+            IpAddr::V4(_) => IpAddr::from([10, 99, 0, 2]),
+            IpAddr::V6(_) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 2]),
+        };
+        let before = parcel.clone();
+        if translate(&mut parcel, end, from, to).is_err() {
+            assert_eq!(parcel, before, "left as it was");
+            continue;
+        }
+        let (source, destination) = addresses(&parcel).expect("still a packet");
+        assert_eq!(if end == End::Source { source } else { destination }, to);
+        translate(&mut parcel, end, to, from).expect("and back");
+    }
+    assert_eq!(addresses(&parcel), Some((ip.source, ip.destination)));
+    if let Ok(mut segments) = Segments::new(&parcel) {
+        assert_eq!(segments.destination(), Some(ip.destination));
+        let mut buffer = vec![0; bytes.len()];
+        assert!(segments.write_next(&mut buffer).is_some_and(|length| length + 14 <= bytes.len()));
+        assert!(segments.write_next(&mut buffer).is_none());
     }
 }
 

@@ -3,6 +3,7 @@
 mod carrier;
 mod extra_macs;
 mod given;
+mod no_arp;
 pub(crate) mod policy_rules;
 
 use crate::rtnetlink::Requests;

@@ -1,8 +1,8 @@
 //! Every system call that `l2relay` and `l2control` share, and the only crate with `unsafe`.
 //!
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
-//! [`Tap`] (a control's symbol). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`],
-//! [`ReturnTables`].
+//! [`Tap`] (a control's symbol), [`IpSocket`] (what leaves by the machine's own routes). The kernel's state: [`NetNs`],
+//! [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
 //! [`psk`], [`api`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
 
@@ -14,6 +14,7 @@ pub mod discard_watch;
 pub mod error;
 mod ethtool;
 pub mod interfaces;
+pub mod ip_socket;
 pub mod keeper;
 mod mmsg;
 pub mod monitor;
@@ -41,6 +42,7 @@ pub use capture_filter::CaptureFilter;
 pub use discard_watch::DiscardWatch;
 pub use error::SetupError;
 pub use interfaces::{Dad, IfIndex, InterfaceAddress, LinkInfo, Netlink};
+pub use ip_socket::{IpSocket, NotSent};
 pub use mmsg::Sent;
 pub use monitor::Monitor;
 pub use netns::NetNs;

@@ -47,6 +47,8 @@ pub enum Action {
     AddAddress(GivenAddress),
     /// Take an address with the project's mark from the port's interface. As [`Action::AddAddress`].
     DeleteAddress(GivenAddress),
+    /// No control has this virtual address any more: nothing is sent from it for now.
+    ForgetSource(IpAddr),
     /// What [`crate::Relay::verify`] found; nothing if everything is as it should be.
     Verified(Vec<VerifyRow>),
     /// Tell the monitors.

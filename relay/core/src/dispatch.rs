@@ -74,7 +74,7 @@ struct Sharing {
 pub(crate) struct Target {
     pub(crate) peer: PeerId,
     pub(crate) tunnel: UpTunnel,
-    symbol: SymbolId,
+    pub(crate) symbol: SymbolId,
     rule: RuleIndex,
 }
 

@@ -84,6 +84,8 @@ impl Relay {
     }
 
     pub(crate) fn tunnel_request(&mut self, peer: PeerId, request: &TunnelRequest) {
+        // A symbol with a tunnel is one of kind interface.
+        self.drop_translation(peer, request.symbol);
         let tunnel = self.symbols.allot(peer, request.symbol, request.port);
         let status = if tunnel.is_some() { Status::OK } else { Status::BAD_REQUEST };
         self.link.send_message(
@@ -113,6 +115,7 @@ impl Relay {
     pub(crate) fn release_symbol(&mut self, peer: PeerId, id: SymbolId) {
         let Some(symbol) = self.symbols.remove(peer, id) else { return };
         let Some(port) = symbol.port() else { return };
+        self.drop_translation(peer, id);
         for rule in self.dispatch.remove_where(peer, |rule| rule.symbol == id) {
             self.deleted(&rule);
         }
@@ -125,6 +128,10 @@ impl Relay {
         log::info!(target: "relay::symbol", "{id} of {control} is down: port {name}");
         let row = SymbolRow { state: "down", ..self.symbol_row(peer, id, &symbol) };
         self.tell(Event::SymbolDown(row));
+    }
+
+    pub(crate) fn tell_refused(&mut self, peer: PeerId, id: SymbolId) {
+        self.tell_symbol(peer, id, Event::SymbolRefused);
     }
 
     fn tell_symbol(&mut self, peer: PeerId, id: SymbolId, event: fn(SymbolRow) -> Event) {

@@ -25,6 +25,7 @@
 //! | `select` | whom a packet is for |
 //! | `fragment` | fragments follow their first |
 //! | `routes` | routes between link, table and shell |
+//! | [`translation`] | address symbols: translation instead of tunnels |
 //! | `addresses` | given addresses between link, table and shell |
 //! | `membership` | groups that programs joined |
 #![forbid(unsafe_code)]
@@ -54,6 +55,7 @@ mod select;
 mod session;
 mod symbol;
 mod transfer;
+pub mod translation;
 
 pub use action::{Action, Capture, Event};
 pub use balance::UnknownControl;
@@ -62,4 +64,5 @@ pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, 
 pub use given::GivenAddress;
 pub use port::PortState;
 pub use relay::{LinkVerdict, PortVerdict, Relay};
+pub use translation::Outlet;
 pub use ways_out::{WayOut, WaysOut};

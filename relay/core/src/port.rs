@@ -100,6 +100,11 @@ impl Ports {
         }
     }
 
+    /// Whether it is an address of the relay, of whatever interface.
+    pub(crate) fn is_own(&self, address: &IpAddr) -> bool {
+        self.locals.contains(address)
+    }
+
     /// All addresses of the relay, in order, without those of the loopback, which are never on a cable.
     pub(crate) fn locals(&self) -> Vec<IpAddr> {
         let present = self.ports.iter().filter(|port| port.is_present()).flat_map(Port::addresses);

@@ -145,7 +145,10 @@ impl Relay {
             self.drops.drop(DropReason::PuntLimit);
             return Err(DropReason::PuntLimit);
         }
-        self.link.send_parcel(target.peer, target.tunnel.into(), parcel, batch, now)?;
+        match self.send_translated(target, parcel, now, batch) {
+            Some(sent) => sent?,
+            None => self.link.send_parcel(target.peer, target.tunnel.into(), parcel, batch, now)?,
+        }
         self.dispatch.count(target, parcel.len().saturating_sub(OFFLOAD));
         Ok(())
     }

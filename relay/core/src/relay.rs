@@ -11,7 +11,8 @@ use crate::police::{Police, PuntClass};
 use crate::port::{PortState, Ports};
 use crate::show::{RuleRow, port_state};
 use crate::symbol::Symbols;
-use frames::data::OffloadHeader;
+use crate::translation::{self, Outlet, Translations};
+use frames::data::{OffloadHeader, Tunnel};
 use frames::message::{Group, Message, PortUpdate};
 use frames::session::CloseReason;
 use frames::{DownTunnel, DropReason, Mac, PortId, UpTunnel};
@@ -32,6 +33,8 @@ pub struct Relay {
     pub(crate) memberships: Memberships,
     pub(crate) fib: Fib,
     pub(crate) given: Given,
+    /// Of the controls' address symbols.
+    pub(crate) translations: Translations,
     /// Controls with routes or rules, as the shell was asked to remember them.
     pub(crate) remembered: BTreeSet<String>,
     /// Rules that were refused, until their control asks again, deletes them or goes.
@@ -66,6 +69,14 @@ pub enum LinkVerdict<'a> {
         /// The port.
         port: PortId,
         /// Offload header and Ethernet frame.
+        parcel: &'a mut [u8],
+    },
+    /// The packet leaves by the kernel's own routes, from the outlet's source. It may be a super-packet, with a checksum to
+    /// be completed: [`frames::inet::Segments`] makes packets of it.
+    Route {
+        /// By what it leaves.
+        outlet: Outlet,
+        /// Offload header and Ethernet frame; the addresses in the Ethernet header mean nothing.
         parcel: &'a mut [u8],
     },
     /// The link has dealt with it.
@@ -106,6 +117,7 @@ impl Relay {
             memberships: Memberships::default(),
             fib,
             given,
+            translations: Translations::default(),
             remembered: BTreeSet::new(),
             refusals: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -126,14 +138,14 @@ impl Relay {
         // What came before this frame is in force for it.
         self.handle_link_events(now);
         let received = self.link.handle_frame(frame, now);
-        judge(received, &mut self.symbols, &self.ports, &mut self.drops)
+        judge(received, &mut self.symbols, &mut self.translations, &self.ports, &mut self.drops)
     }
 
     /// The verdict on the next parcel of the frame that was given to [`Relay::handle_link_frame`] just now; `None` if it
     /// holds no more.
     pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8]) -> Option<LinkVerdict<'a>> {
         let received = self.link.next_parcel(frame)?;
-        Some(judge(received, &mut self.symbols, &self.ports, &mut self.drops))
+        Some(judge(received, &mut self.symbols, &mut self.translations, &self.ports, &mut self.drops))
     }
 
     /// Takes over what a port's interface is like; `None` while there is none that can be used.
@@ -294,6 +306,7 @@ pub(crate) const OFFLOAD: usize = size_of::<OffloadHeader>();
 fn judge<'a>(
     received: Rx<'a>,
     symbols: &mut Symbols,
+    translations: &mut Translations,
     ports: &Ports,
     drops: &mut Counters,
 ) -> LinkVerdict<'a> {
@@ -302,6 +315,9 @@ fn judge<'a>(
         Rx::Consumed => return LinkVerdict::Consumed,
         Rx::Drop(reason) => return LinkVerdict::Drop(reason),
     };
+    if tunnel == Tunnel::NONE {
+        return translation::judge(peer, parcel, translations, ports, drops);
+    }
     let bytes = parcel.len().saturating_sub(OFFLOAD);
     let reason = match symbols.receive(peer, DownTunnel(tunnel.0), bytes) {
         Some(port) if ports.get(port).is_some_and(|port| port.is_up()) => {

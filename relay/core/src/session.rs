@@ -66,6 +66,7 @@ impl Relay {
             }
         }
         self.symbols.mark_stale(peer);
+        self.translations.mark_stale(peer);
         self.dispatch.mark_stale(peer);
         self.memberships.mark_stale(peer);
         self.forget_refusals(peer);
@@ -116,6 +117,8 @@ impl Relay {
             }
             Message::TunnelRequest(request) => self.tunnel_request(peer, &request),
             Message::RuleAdd(rule) => self.rule_add(peer, &rule),
+            Message::TranslationRequest(request) => self.translation_request(peer, &request),
+            Message::TranslatedRuleAdd(add) => self.translated_rule_add(peer, &add),
             Message::RuleDelete(delete) => self.rule_delete(peer, delete),
             Message::RulesEnd => self.sweep(peer),
             Message::MembershipAdd(membership) => self.membership_add(peer, membership),
@@ -135,7 +138,8 @@ impl Relay {
             | Message::AddressReply(_)
             | Message::RouteReply(_)
             | Message::RoutesDone(_)
-            | Message::RoutesDigestReply(_) => self.drop(DropReason::BadMessage),
+            | Message::RoutesDigestReply(_)
+            | Message::TranslationReply(_) => self.drop(DropReason::BadMessage),
             Message::PortAddresses(addresses) => self.port_addresses(peer, &addresses),
             Message::RouteAdd(add) => self.fib.add(peer, &add, &self.ports),
             Message::RouteDelete(delete) => self.fib.delete(peer, delete.key, delete.request.0),

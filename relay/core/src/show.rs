@@ -3,7 +3,7 @@
 use crate::relay::Relay;
 use crate::rule::Rule;
 use crate::symbol::{Grant, Symbol};
-use frames::message::{PortAddress, PortFlags};
+use frames::message::{PortAddress, PortFlags, Translation};
 use frames::protocol_address::{Family, Local, protocol_name};
 use frames::{DropReason, ProtocolAddress, SymbolId, UpTunnel};
 use l2link::{PeerId, PeerInfo, PeerState, Time};
@@ -66,6 +66,8 @@ pub struct SymbolRow {
     pub port: String,
     /// The down tunnel; null if none was asked for.
     pub down_tunnel: Option<u32>,
+    /// The address that it stands for; null for a symbol of kind interface.
+    pub virtual_address: Option<String>,
     /// `up`, `refused`, or `down` when it is told of as gone.
     pub state: &'static str,
     /// Why it was refused; null if it was not.
@@ -93,6 +95,30 @@ pub struct TunnelRow {
     pub bytes: u64,
 }
 
+/// A row of `show translations`: what is rewritten, of the dispatch table (destinations, up) and of the receive table
+/// (sources, down).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TranslationRow {
+    /// `dispatch` or `receive`.
+    pub table: &'static str,
+    /// The control.
+    pub control: String,
+    /// The control's number of the symbol.
+    pub symbol: u32,
+    /// The port's name.
+    pub port: String,
+    /// The rule that a packet up matches; null in the receive table.
+    pub protocol_address: Option<String>,
+    /// The address that a packet comes with.
+    pub from: String,
+    /// The address that it goes on with.
+    pub to: String,
+    /// Packets that were rewritten.
+    pub packets: u64,
+    /// Their bytes, Ethernet header included.
+    pub bytes: u64,
+}
+
 /// A row of `show rules`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RuleRow {
@@ -110,7 +136,7 @@ pub struct RuleRow {
     pub remote: Option<String>,
     /// The control.
     pub control: String,
-    /// The up tunnel.
+    /// The up tunnel; 0 for an address symbol, whose packets go through none.
     pub up_tunnel: u32,
     /// `active`, `standby` if another control has its new flows, `draining` if it only keeps those that it has, `refused`,
     /// or `closing` if it is told of as gone.
@@ -154,7 +180,8 @@ impl Relay {
     /// Every tunnel.
     #[must_use]
     pub fn show_tunnels(&self) -> Vec<TunnelRow> {
-        let up = self.dispatch.iter().map(|rule| TunnelRow {
+        let tunnelled = |rule: &&Rule| self.translations.get(rule.peer, rule.symbol).is_none();
+        let up = self.dispatch.iter().filter(tunnelled).map(|rule| TunnelRow {
             direction: "up",
             id: rule.tunnel.0,
             peer: self.control_name(rule.peer).to_owned(),
@@ -179,6 +206,38 @@ impl Relay {
             })
         });
         up.chain(down).collect()
+    }
+
+    /// Every translation in force.
+    #[must_use]
+    pub fn show_translations(&self) -> Vec<TranslationRow> {
+        let dispatch = self.dispatch.iter().filter_map(|rule| {
+            let Translation { virtual_address, control_address } =
+                self.translations.get(rule.peer, rule.symbol)?.translation;
+            Some(TranslationRow {
+                table: "dispatch",
+                control: self.control_name(rule.peer).to_owned(),
+                symbol: rule.symbol.0,
+                port: self.port_name(rule.port).to_owned(),
+                protocol_address: Some(rule.protocol_address.to_string()),
+                from: virtual_address.to_string(),
+                to: control_address.to_string(),
+                packets: rule.packets,
+                bytes: rule.bytes,
+            })
+        });
+        let receive = self.translations.iter().map(|(peer, symbol, entry)| TranslationRow {
+            table: "receive",
+            control: self.control_name(peer).to_owned(),
+            symbol: symbol.0,
+            port: self.port_name(entry.port).to_owned(),
+            protocol_address: None,
+            from: entry.translation.control_address.to_string(),
+            to: entry.translation.virtual_address.to_string(),
+            packets: entry.down.frames,
+            bytes: entry.down.bytes,
+        });
+        dispatch.chain(receive).collect()
     }
 
     /// Every rule that was asked for.
@@ -253,15 +312,21 @@ impl Relay {
             symbol: id.0,
             port,
             down_tunnel,
+            virtual_address: self
+                .translations
+                .get(peer, id)
+                .map(|entry| entry.translation.virtual_address.to_string()),
             state,
             reason,
         }
     }
 
     pub(crate) fn rule_row(&self, rule: &Rule) -> RuleRow {
+        let translated = self.translations.get(rule.peer, rule.symbol).is_some();
+        let tunnel = if translated { UpTunnel(0) } else { rule.tunnel };
         RuleRow {
             state: self.rule_state(rule),
-            ..self.row(rule.peer, self.port_name(rule.port), rule.tunnel, &rule.protocol_address)
+            ..self.row(rule.peer, self.port_name(rule.port), tunnel, &rule.protocol_address)
         }
     }
 

@@ -114,6 +114,16 @@ impl Symbols {
         Some(tunnel)
     }
 
+    /// Takes the symbol's down tunnel back, if it has one.
+    pub(crate) fn take_tunnel(&mut self, peer: PeerId, id: SymbolId) {
+        let Some(symbol) = self.symbols.get_mut(&(peer, id)) else { return };
+        if let Grant::Granted { down, .. } = &mut symbol.grant
+            && let Some(tunnel) = down.take()
+        {
+            self.receive.remove(&tunnel);
+        }
+    }
+
     /// The row of the receive table for a tunnel of this control, counting a parcel of `bytes`.
     pub(crate) fn receive(&mut self, peer: PeerId, tunnel: DownTunnel, bytes: usize) -> Option<PortId> {
         let row = self.receive.get_mut(&tunnel).filter(|row| row.peer == peer)?;

@@ -16,6 +16,15 @@ use l2link::PeerId;
 impl Relay {
     pub(crate) fn rule_add(&mut self, peer: PeerId, rule: &RuleAdd) {
         let result = self.admit(peer, rule).and_then(|()| self.put_in_force(peer, rule));
+        self.answer_rule(peer, rule, result);
+    }
+
+    /// Refuses a rule that contradicts itself.
+    pub(crate) fn refuse_rule_add(&mut self, peer: PeerId, rule: &RuleAdd, why: &str) {
+        self.answer_rule(peer, rule, Err((Status::BAD_REQUEST, why.to_owned())));
+    }
+
+    fn answer_rule(&mut self, peer: PeerId, rule: &RuleAdd, result: Result<(), Refusal>) {
         let (status, text) = match result {
             Ok(()) => {
                 self.refusals.remove(&(peer, rule.tunnel));
@@ -46,6 +55,7 @@ impl Relay {
             return Err((Status::BAD_REQUEST, text));
         };
         let name = port.name();
+        self.admit_translated(peer, rule)?;
         match address {
             ProtocolAddress::EtherType(ETHERTYPE_ARP) => return Ok(()),
             ProtocolAddress::EtherType(ethertype) if *ethertype == self.config.ethertype => {

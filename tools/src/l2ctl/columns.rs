@@ -15,6 +15,8 @@ pub(crate) enum Object {
     Symbols,
     /// Up and down tunnels with their traffic
     Tunnels,
+    /// Addresses rewritten for address symbols, with their traffic
+    Translations,
     /// Which packets go to which control
     Rules,
     /// The routes mirrored to the relay
@@ -49,6 +51,18 @@ impl Object {
             Self::Tunnels => {
                 &["direction", "id", "peer", "symbol", "port", "protocol_address", "packets", "bytes"]
             }
+            Self::Translations => &[
+                "table",
+                "relay",
+                "control",
+                "symbol",
+                "port",
+                "protocol_address",
+                "from",
+                "to",
+                "packets",
+                "bytes",
+            ],
             Self::Rules => &[
                 "relay",
                 "port",
@@ -76,6 +90,7 @@ impl Object {
             Self::Ports => "ports",
             Self::Symbols => "symbols",
             Self::Tunnels => "tunnels",
+            Self::Translations => "translations",
             Self::Rules => "rules",
             Self::Routes => "routes",
             Self::Counters => "counters",

@@ -102,6 +102,10 @@ impl Control {
             .iter()
             .filter_map(|symbol| {
                 let Stage::Granted(port) = symbol.stage else { return None };
+                // A route by an address symbol is no route by its port.
+                if symbol.config.translation.is_some() {
+                    return None;
+                }
                 let interface = symbol.ifindex()?;
                 let (namespace, RelayId(relay)) = (symbol.namespace, symbol.relay);
                 Some(Seat { namespace, interface, relay, symbol: symbol.id, port })

@@ -74,7 +74,7 @@ fn a_full_table_forgets_the_flows_idle_longest() {
 }
 
 fn fixture() -> (SymbolRules, Tables) {
-    (SymbolRules::new(SymbolId(1), Weight::USUAL), Tables::new(0))
+    (SymbolRules::new(SymbolId(1), None, Weight::USUAL), Tables::new(0))
 }
 
 fn add(tunnel: UpTunnel, address: ProtocolAddress) -> String {

@@ -6,7 +6,7 @@ pub(crate) mod routes;
 use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies};
 use control_core::{
     Action, Addressing, Attributes, Config, Control, Exposure, Failure, LinkVerdict, NamespaceId,
-    RoutesConfig, SymbolConfig, SymbolVerdict,
+    RoutesConfig, SymbolConfig, SymbolVerdict, Translation,
 };
 use core::net::IpAddr;
 use core::time::Duration;
@@ -14,7 +14,7 @@ use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
 use frames::message::{
     AddressReply, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortReply, PortUpdate,
-    RuleAdd, RuleReply, Status, TunnelReply,
+    RuleAdd, RuleReply, Status, TranslatedRuleAdd, TranslationReply, TunnelReply,
 };
 use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
@@ -70,6 +70,11 @@ pub(crate) struct RelayModel {
     /// Whether the port changes right after it was granted.
     pub(crate) changes_at_once: bool,
     pub(crate) routes: routes::RoutesModel,
+    /// The tunnel of the parcels that it gets.
+    pub(crate) tunnel: Tunnel,
+    pub(crate) parcels: Vec<Vec<u8>>,
+    /// Why it refuses translations.
+    pub(crate) refuse_translation: Option<Status>,
 }
 
 impl World {
@@ -93,13 +98,28 @@ impl World {
         Self::with(Duration::from_secs(3), None, Addressing::Control)
     }
 
+    /// A world whose symbol is of kind address.
+    pub(crate) fn translating(translation: Translation) -> Self {
+        Self::of_kind(Some(translation), Duration::ZERO, None, Addressing::Relay)
+    }
+
     fn with(carrier_hold: Duration, routes: Option<RoutesConfig>, addressing: Addressing) -> Self {
+        Self::of_kind(None, carrier_hold, routes, addressing)
+    }
+
+    fn of_kind(
+        translation: Option<Translation>,
+        carrier_hold: Duration,
+        routes: Option<RoutesConfig>,
+        addressing: Addressing,
+    ) -> Self {
         let symbol = SymbolConfig {
             relay: "relay1".into(),
             port: "eth1".into(),
             name: "eth1".into(),
             netns: Some("router".into()),
             exposure: Exposure::standard(false),
+            translation,
             weight: control_core::Weight::default(),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
@@ -171,9 +191,9 @@ impl World {
 
     /// A program sends a frame; the frames of the batch reach the relay in order.
     pub(crate) fn send(&mut self, frame: &[u8]) -> SymbolVerdict {
-        let parcel = parcel(frame);
+        let mut parcel = parcel(frame);
         let mut batch = new_batch(self.control.link());
-        let verdict = self.control.handle_symbol_parcel(SYMBOL, &parcel, self.now, &mut batch);
+        let verdict = self.control.handle_symbol_parcel(SYMBOL, &mut parcel, self.now, &mut batch);
         self.relay.receive(&batch, self.now);
         verdict
     }
@@ -297,6 +317,9 @@ impl RelayModel {
             deaf: false,
             changes_at_once: false,
             routes: routes::RoutesModel::default(),
+            tunnel: Tunnel(DOWN.0),
+            parcels: Vec::new(),
+            refuse_translation: None,
             flags: PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER,
         }
     }
@@ -329,8 +352,9 @@ impl RelayModel {
             let mut next = Some(self.link.handle_frame(&mut frame, now));
             while let Some(received) = next {
                 match received {
-                    Rx::Parcel { tunnel, .. } => {
-                        assert_eq!(tunnel, Tunnel(DOWN.0));
+                    Rx::Parcel { tunnel, parcel, .. } => {
+                        assert_eq!(tunnel, self.tunnel);
+                        self.parcels.push(parcel.to_vec());
                         parcels += 1;
                     }
                     Rx::Consumed | Rx::Drop(_) => {}
@@ -366,6 +390,9 @@ impl RelayModel {
                 format!("drain {protocol_address}")
             }
             Message::RuleAdd(add) => format!("add {}", add.protocol_address),
+            Message::TranslatedRuleAdd(add) => {
+                format!("add {} by {}", add.rule.protocol_address, add.translation)
+            }
             Message::Flows(flows) => {
                 let last = if flows.last { " last" } else { "" };
                 format!("flows {} {}{last}", flows.request, flows.flows.len())
@@ -401,7 +428,13 @@ impl RelayModel {
                 tunnel: DOWN,
                 status: Status::OK,
             }),
-            Message::RuleAdd(add) => {
+            Message::TranslationRequest(request) => {
+                let status = self.refuse_translation.unwrap_or(Status::OK);
+                self.tunnel = Tunnel::NONE;
+                let (request, symbol) = (request.request, request.symbol);
+                Message::TranslationReply(TranslationReply { request, symbol, status, text: "" })
+            }
+            Message::RuleAdd(add) | Message::TranslatedRuleAdd(TranslatedRuleAdd { rule: add, .. }) => {
                 let refused = self.refuse_rules.contains(&add.protocol_address);
                 if !refused {
                     self.rules.insert(add.tunnel, add.protocol_address);

@@ -1,4 +1,5 @@
 //! A segment with a relay core and controls that are bare links: what a test says, they send.
+#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
@@ -12,8 +13,8 @@ use l2link::service::ServiceSet;
 use l2link::{Batch, Config, Event as LinkEvent, Link, PeerId, Rx, Security, Time};
 use relay_core::police::Limits;
 use relay_core::{
-    Action, ControlName, Event, FibConfig, LinkVerdict, Permission, PortConfig, PortState, PortVerdict,
-    Relay, RelayConfig, Unmatched,
+    Action, ControlName, Event, FibConfig, LinkVerdict, Outlet, Permission, PortConfig, PortState,
+    PortVerdict, Relay, RelayConfig, Unmatched,
 };
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub(crate) struct Segment {
     pub(crate) controls: Vec<FakeControl>,
     /// Parcels that left by a port, without their offload headers.
     pub(crate) transmitted: Vec<(PortId, Vec<u8>)>,
+    /// IP packets that left by the kernel's routes.
+    pub(crate) routed: Vec<(Outlet, Vec<u8>)>,
     pub(crate) actions: Vec<Action>,
 }
 
@@ -76,7 +79,14 @@ impl Segment {
         };
         let now = Time(1_000_000);
         let relay = Relay::new(config, link("relay1", Role::Relay, RELAY_MAC, 1, now), None);
-        Self { now, relay, controls: Vec::new(), transmitted: Vec::new(), actions: Vec::new() }
+        Self {
+            now,
+            relay,
+            controls: Vec::new(),
+            transmitted: Vec::new(),
+            routed: Vec::new(),
+            actions: Vec::new(),
+        }
     }
 
     /// As [`Segment::new`], with the port there and control1 up, granted, and with a down tunnel.
@@ -178,6 +188,11 @@ impl Segment {
         }
     }
 
+    /// Gives the controls what the relay sends.
+    pub(crate) fn receive(&mut self, batch: &Batch) {
+        self.give_controls(batch);
+    }
+
     /// Lets time pass, with all that happens in it.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
@@ -227,6 +242,7 @@ impl Segment {
             | Action::DeleteAddress(_)
             | Action::Verified(_)
             | Action::LookAtRoutes
+            | Action::ForgetSource(_)
             | Action::RememberControls(_) => None,
         });
         let told = told.collect();
@@ -265,6 +281,7 @@ impl Segment {
     fn give_relay(&mut self, mut frame: Vec<u8>) {
         match self.relay.handle_link_frame(&mut frame, self.now) {
             LinkVerdict::Transmit { port, parcel } => self.transmitted.push((port, parcel[10..].to_vec())),
+            LinkVerdict::Route { outlet, parcel } => self.routed.push((outlet, parcel[24..].to_vec())),
             LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
         }
         self.relay.handle_link_events(self.now);
