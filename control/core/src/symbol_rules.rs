@@ -12,13 +12,15 @@
 //! A rule is told to the relay as soon as the port is granted, and again in every later session. Messages of rules
 //! travel in one ordered stream, so "add the new one, then delete the old one" leaves no gap on the relay.
 
+mod leaving;
+
 use crate::flow::FlowKey;
 use crate::receive_table::ReceiveTable;
 use crate::rule::{Resets, Rule, RuleState, Told};
-use core::time::Duration;
 use frames::message::{Message, RuleAdd, RuleDelete, TranslatedRuleAdd, Translation};
 use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, Time};
+use leaving::drains;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,15 +32,6 @@ pub(crate) const NEIGHBORS: ProtocolAddress = ProtocolAddress::EtherType(0x0806)
 pub(crate) const FLOWS_MAX: usize = 65_536;
 /// How many of the flows that have been idle longest go when the table is full: one pass makes room for many.
 const EVICTED_AT_ONCE: usize = FLOWS_MAX / 16;
-
-/// Whether a listener that is closed keeps its rule until its last connection is gone. Of others each connection has a rule
-/// of its own then, as the relay does not know which of their packets begin a flow.
-pub(crate) fn drains(listener: &ProtocolAddress) -> bool {
-    matches!(listener, ProtocolAddress::Listener { protocol: 6, .. })
-}
-
-/// How long a listener stays for the last packets of connections in `TIME_WAIT`: until the second look.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// What all symbols share: the receive table, and messages on their way into the link.
 #[derive(Debug)]
@@ -153,96 +146,6 @@ impl SymbolRules {
             .range(first..)
             .take_while(move |(flow, _)| same(flow))
             .map(|(flow, tunnel)| (flow, *tunnel))
-    }
-
-    pub(crate) fn leaving(&self) -> &BTreeSet<ProtocolAddress> {
-        &self.leaving
-    }
-
-    /// Whether a listener at this port is draining.
-    pub(crate) fn drains_at(&self, protocol: u8, local_port: u16) -> bool {
-        self.leaving.iter().any(|listener| match listener {
-            ProtocolAddress::Listener { protocol: known, port, .. } => {
-                (*known, *port) == (protocol, local_port)
-            }
-            ProtocolAddress::Flow { .. }
-            | ProtocolAddress::IpProtocol { .. }
-            | ProtocolAddress::EtherType(_) => false,
-        })
-    }
-
-    /// The listener's socket is gone: the rule goes when a look at the connections shows none of it. It takes no new flow
-    /// from now on. Returns whether that is news.
-    pub(crate) fn leave(&mut self, listener: ProtocolAddress, tables: &mut Tables) -> bool {
-        let is_news = self.leaving.insert(listener);
-        if let Some(rule) = self.index.get(&listener).and_then(|tunnel| tables.receive.get_mut(*tunnel)) {
-            rule.resets = Resets::None;
-        }
-        if is_news && drains(&listener) {
-            log::info!(target: "control::rule", "rule {listener}: draining");
-            self.tell_weight(&listener, tables);
-        }
-        is_news
-    }
-
-    /// Lets leaving listeners go that have no connection; `ending` have some that are in `TIME_WAIT`, whose last packets may
-    /// be under way.
-    pub(crate) fn let_go(
-        &mut self,
-        draining: &BTreeSet<ProtocolAddress>,
-        ending: &BTreeSet<ProtocolAddress>,
-        now: Time,
-        tables: &mut Tables,
-    ) {
-        self.quiet.retain(|listener, _| !draining.contains(listener));
-        let idle: Vec<_> = self.leaving.difference(draining).copied().collect();
-        for listener in idle {
-            let since = *self.quiet.entry(listener).or_insert(now);
-            if !ending.contains(&listener) || now - since >= LINGER {
-                self.remove(&listener, now, tables);
-            }
-        }
-    }
-
-    /// When the connections are to be looked at again because of a listener that stays for last packets only.
-    pub(crate) fn lingers_until(&self) -> Option<Time> {
-        self.quiet.values().min().map(|since| *since + LINGER)
-    }
-
-    /// The listener's socket is there (again).
-    pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
-        if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel))
-            && rule.resets == Resets::Withheld
-        {
-            rule.resets = Resets::Meant;
-        }
-        if self.leaving.remove(listener) && drains(listener) {
-            log::info!(target: "control::rule", "rule {listener}: takes new flows again");
-            self.tell_weight(listener, tables);
-        }
-    }
-
-    /// Whether a refusal of this flow is to be withheld: a listener was seen where nobody listens. It is looked for then.
-    pub(crate) fn withholds(&self, flow: &FlowKey, tables: &mut Tables) -> bool {
-        let listener = self.covering_listener(flow, false, tables).filter(|_| self.flow(flow).is_none());
-        let rule = listener.and_then(|tunnel| tables.receive.get_mut(tunnel));
-        rule.is_some_and(|rule| {
-            let meant = rule.resets == Resets::Meant;
-            if !meant {
-                rule.resets = Resets::Withheld;
-            }
-            !meant
-        })
-    }
-
-    /// The state of a rule for `show`.
-    pub(crate) fn state(&self, rule: &Rule) -> &'static str {
-        match rule.state {
-            RuleState::Active if self.leaving.contains(&rule.protocol_address) => "draining",
-            RuleState::Pending | RuleState::Active | RuleState::Refused(_) | RuleState::Closing => {
-                rule.state.name()
-            }
-        }
     }
 
     fn tell_weight(&self, listener: &ProtocolAddress, tables: &mut Tables) {
