@@ -1,5 +1,5 @@
 //! The outside world's packets as classification sees them: one pass over the headers of an Ethernet frame gives
-//! everything that the relay's dispatch table and the control's send path ask for. [`translate`] changes an address,
+//! everything that the relay's dispatch table and the control's send path ask for. [`translate()`] changes an address,
 //! [`Segments`] cuts super-packets, [`Fragments`] and [`error_about`] are for packets that do not come through.
 
 mod arp;
