@@ -54,7 +54,7 @@ impl Control {
                 untold |= self.symbols[index].rules.listeners().any(ends_untold);
                 let symbol = &mut self.symbols[index];
                 if symbol.config.weight == Weight::Auto {
-                    weight::follow_queues(&mut symbol.rules, seen, &mut self.tables);
+                    weight::follow_queues(&mut symbol.rules, seen, now, &mut self.tables);
                     queued = true;
                 }
             }

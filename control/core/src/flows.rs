@@ -182,7 +182,11 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
             && let Some(rule) = tables.receive.get_mut(tunnel)
         {
             rule.socket_seen = true;
-            if rules.leaving().contains(&rule.protocol_address) && is_ours(rules, looked, &flow) {
+            let stays = |listener| rules.contains(listener) && !rules.leaving().contains(listener);
+            if rules.leaving().contains(&rule.protocol_address)
+                && !flow.listeners().iter().any(stays)
+                && is_ours(rules, looked, &flow)
+            {
                 let of = if connection.time_wait { &mut ending } else { &mut draining };
                 of.insert(rule.protocol_address);
             }

@@ -9,6 +9,7 @@ use crate::{Control, NamespaceId};
 use frames::message::{Flows, FlowsRequest, LiveFlow, Message};
 use frames::{ProtocolAddress, RequestId, UpTunnel};
 use l2link::{PeerId, Time};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
 /// What relays asked for: the newest request for each rule.
@@ -34,21 +35,31 @@ impl Control {
         }
     }
 
-    /// Answers what was asked of a namespace whose connections were looked at.
+    /// Answers what was asked of a namespace whose connections were looked at. Goes through them once, whatever was asked.
     pub(crate) fn report_flows(&mut self, namespace: NamespaceId, seen: &Connections) {
+        let mut answers: Vec<(PeerId, UpTunnel, RequestId, Vec<LiveFlow>)> = Vec::new();
+        let mut asked: FxHashMap<ProtocolAddress, Vec<usize>> = FxHashMap::default();
         for (peer, tunnel) in self.reports.0.keys().copied().collect::<Vec<_>>() {
             let listener = match self.listener_of(peer, tunnel) {
-                Some((of, listener)) if of == namespace => Some(listener),
-                Some(_) => continue,
-                None => None,
+                Some((of, _)) if of != namespace => continue,
+                listener => listener.map(|(_, listener)| listener),
             };
             let Some(request) = self.reports.0.remove(&(peer, tunnel)) else { continue };
+            listener.into_iter().for_each(|listener| asked.entry(listener).or_default().push(answers.len()));
+            answers.push((peer, tunnel, request, Vec::new()));
+        }
+        if !asked.is_empty() {
             let live = seen.connections.iter().filter(|connection| !connection.time_wait);
-            let flows: Vec<LiveFlow> = live
-                .filter_map(|connection| FlowKey::try_from(&connection.flow).ok())
-                .filter(|flow| listener.is_some_and(|listener| flow.listeners().contains(&listener)))
-                .map(|flow| LiveFlow::new((flow.local, flow.local_port), (flow.remote, flow.remote_port)))
-                .collect();
+            for flow in live.filter_map(|connection| FlowKey::try_from(&connection.flow).ok()) {
+                let places =
+                    flow.listeners().into_iter().filter_map(|listener| asked.get(&listener)).flatten();
+                for place in places {
+                    let ends = ((flow.local, flow.local_port), (flow.remote, flow.remote_port));
+                    answers[*place].3.push(LiveFlow::new(ends.0, ends.1));
+                }
+            }
+        }
+        for (peer, tunnel, request, flows) in answers {
             let mut parts = flows.chunks(Flows::MAX).peekable();
             loop {
                 let flows = parts.next().unwrap_or_default();

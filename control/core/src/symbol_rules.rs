@@ -79,6 +79,8 @@ pub(crate) struct SymbolRules {
     quiet: BTreeMap<ProtocolAddress, Time>,
     /// Share of new flows among the controls with the same listener.
     weight: u16,
+    /// When the server was last as far behind as its weight says, or further.
+    pub(crate) behind_at: Option<Time>,
     /// Flows that went because the table was full.
     pub(crate) evicted: u64,
 }
@@ -96,6 +98,7 @@ impl SymbolRules {
             leaving: BTreeSet::new(),
             quiet: BTreeMap::new(),
             weight,
+            behind_at: None,
             evicted: 0,
         }
     }

@@ -4,7 +4,8 @@
 //! An *automatic* weight follows the queues of the listeners: connections that wait to be accepted are what a server is
 //! behind by, whatever the cause. The fullest queue of the symbol decides: an empty one stands for [`Weight::USUAL`], a full
 //! one for a tenth of it, as a server that gets nothing could never show that it is well again. Every change of a weight has
-//! the relay share new flows out anew, so it goes by tenths, and by one tenth alone only back to the usual weight.
+//! the relay share new flows out anew, so it goes by tenths, down at once but not for one tenth, and up when the server has
+//! not been further behind for a while.
 
 use crate::seen::OpenSockets;
 use crate::symbol_rules::{SymbolRules, Tables};
@@ -40,14 +41,21 @@ impl Default for Weight {
 
 /// How often queues are looked at.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
+/// How long a server must not have been further behind before it gets more.
+const CALM: Duration = Duration::from_secs(5);
 const TENTH: u16 = Weight::USUAL / 10;
 
 /// Takes over what the queues of a symbol's listeners say.
-pub(crate) fn follow_queues(rules: &mut SymbolRules, seen: &OpenSockets, tables: &mut Tables) {
+pub(crate) fn follow_queues(rules: &mut SymbolRules, seen: &OpenSockets, now: Time, tables: &mut Tables) {
     let queues = seen.queues.iter().filter(|queue| rules.contains(&queue.listener));
     let fullness = queues.map(|queue| queue.waiting.saturating_mul(9) / queue.room.max(1)).max().unwrap_or(0);
     let wanted = Weight::USUAL - TENTH * u16::try_from(fullness).unwrap_or(9).min(9);
-    if wanted == Weight::USUAL || wanted.abs_diff(rules.weight()) > TENTH {
+    let present = rules.weight();
+    if wanted <= present && wanted < Weight::USUAL {
+        rules.behind_at = Some(now);
+    }
+    let calm = rules.behind_at.is_none_or(|behind| now - behind >= CALM);
+    if present.saturating_sub(wanted) > TENTH || (wanted > present && calm) {
         rules.set_weight(wanted, tables);
     }
 }
@@ -70,12 +78,25 @@ mod tests {
         let (mut rules, mut tables) =
             (SymbolRules::new(SymbolId(1), None, Weight::Auto.first()), Tables::new(0));
         rules.add(listener, Time(0), &mut tables);
-        let seen =
-            [(0, 100), (10, 100), (50, 70), (60, 70), (128, 10), (1_000, 10), (100, 30), (90, 30), (0, 100)];
-        for (waiting, expected) in seen {
+        // Seconds, connections that wait, the weight.
+        let seen = [
+            (0, 0, 100),
+            (1, 10, 100),
+            (2, 50, 70),
+            (3, 60, 70),
+            (4, 128, 10),
+            (5, 1_000, 10),
+            (6, 90, 10),
+            (9, 90, 10),
+            (10, 90, 40),
+            (14, 0, 100),
+        ];
+        for (second, waiting, expected) in seen {
+            let now = Time(second * 1_000_000);
             let queues = vec![Queue { listener, waiting, room: 128 }];
-            follow_queues(&mut rules, &OpenSockets { queues, ..OpenSockets::default() }, &mut tables);
-            assert_eq!(rules.weight(), expected, "{waiting} waiting");
+            let seen = OpenSockets { queues, ..OpenSockets::default() };
+            follow_queues(&mut rules, &seen, now, &mut tables);
+            assert_eq!(rules.weight(), expected, "{waiting} waiting at {second} s");
         }
     }
 }

@@ -36,6 +36,8 @@ use std::collections::{BTreeMap, btree_map, hash_map};
 pub(crate) const RULES_PER_CONTROL: usize = 131_072;
 /// Most rules under one key, as choosing among them takes time in proportion.
 pub(crate) const MEMBERS_PER_KEY: usize = 256;
+/// Most of them that one control may have: a symbol in each of some dozen namespaces, twice while it begins anew.
+pub(crate) const MEMBERS_PER_CONTROL: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Dispatch {
@@ -131,7 +133,12 @@ impl Dispatch {
         }
         let replaced = self.remove(id.0, id.1);
         let owned = self.owned.get(&rule.peer).copied().unwrap_or(0);
-        let crowded = |key| self.table.get(&key).is_some_and(|entry| entry.members.len() >= MEMBERS_PER_KEY);
+        let crowded = |key| {
+            self.table.get(&key).is_some_and(|entry| {
+                let own = entry.members.iter().filter(|member| member.target.peer == rule.peer).count();
+                entry.members.len() >= MEMBERS_PER_KEY || own >= MEMBERS_PER_CONTROL
+            })
+        };
         if owned >= RULES_PER_CONTROL || Key::of(rule.port, &rule.protocol_address).any(crowded) {
             return Err(TableFull);
         }
@@ -155,6 +162,7 @@ impl Dispatch {
             if let Some((service, _)) = service_of(&key) {
                 self.services.forget(service, peer, tunnel);
             }
+            self.keep(&rule);
         }
         self.free.push(index);
         if let btree_map::Entry::Occupied(mut owned) = self.owned.entry(peer) {

@@ -166,7 +166,7 @@ impl Relay {
             self.left(port, group);
         }
         if let Some(control) = self.controls.get(&peer) {
-            self.dispatch.said_all(&control.name);
+            self.dispatch.said_all(peer, &control.name);
         }
     }
 

@@ -83,6 +83,7 @@ impl SymbolRules {
         {
             rule.resets = Resets::Meant;
         }
+        self.quiet.remove(listener);
         if self.leaving.remove(listener) && drains(listener) {
             log::info!(target: "control::rule", "rule {listener}: takes new flows again");
             self.tell_weight(listener, tables);

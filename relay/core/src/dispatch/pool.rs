@@ -50,7 +50,7 @@ pub(super) struct Share {
 }
 
 /// New flows were shared out anew, and not all flows that were there are known yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Turnover {
     /// How flows were shared out before.
     pub(super) before: Chooser,
@@ -134,8 +134,8 @@ impl Pool {
     }
 
     /// Begins as the continuation of another.
-    pub(super) fn inherit(&mut self, chooser: Chooser) {
-        self.chooser = chooser;
+    pub(super) fn inherit(&mut self, chooser: Chooser, turnover: Option<Box<Turnover>>) {
+        (self.chooser, self.turnover) = (chooser, turnover);
     }
 
     /// The server of a new flow.

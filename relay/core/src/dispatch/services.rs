@@ -36,8 +36,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most pinned flows: at 29 bytes each and a hash table's slack, 64 MB for a million.
 pub(crate) const PINS_MAX: usize = 1_000_000;
-/// A control that has not told its flows by then has none, as far as it matters.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A control that has not told its flows by then has none, as far as it matters. A dead one is missed much earlier, and with
+/// many connections a look at them is some seconds late.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause between looks for who has used it up.
+const IMPATIENCE: Duration = Duration::from_secs(1);
 /// How long a relay that begins anew learns at most: as long as controls take to find it, and some more.
 const LEARNING: Duration = Duration::from_secs(3);
 /// Pause between reports that sweep pins, at least.
@@ -70,8 +73,12 @@ pub(super) struct Services {
     requests: Vec<(PeerId, UpTunnel, RequestId)>,
     /// Services whose old table still counts.
     turning: BTreeSet<ServiceKey>,
+    /// When to look whether any of them does too long.
+    turning_at: Option<Time>,
     learning: Option<Learning>,
     sweep_at: Option<Time>,
+    /// Rules that have told all of their flows, and by which request: older pins are over.
+    swept: BTreeMap<(ServerId, UpTunnel), RequestId>,
     /// Flows of the reports since the last sweep.
     reported: usize,
 }
@@ -116,8 +123,7 @@ impl Services {
         let pool = pool_of(&self.pools, key, ends.local.0)?;
         let flow = FlowId::new(port, protocol, ends.local, ends.remote);
         if protocol != TCP {
-            let known = self.tracks.follow(&flow).and_then(|server| pool.share(server));
-            if let Some(share) = known.filter(|share| share.standing != Standing::Draining) {
+            if let Some(share) = self.tracks.follow(&flow).and_then(|server| pool.share(server)) {
                 return Some(share.target);
             }
             let share = pool.choose(flow.hash())?;
@@ -161,9 +167,13 @@ impl Services {
         }
         self.owners.extend(candidates.iter().map(|candidate| (candidate.server, candidate.target.peer)));
         if !self.pools.contains_key(&(key, local)) {
-            let any = self.pools.get(&(key, any_like(local))).map(|pool| pool.chooser().clone());
+            let any = self.pools.get(&(key, any_like(local)));
+            let any = any.map(|pool| (pool.chooser().clone(), pool.turnover.clone()));
             let pool = self.pools.entry((key, local)).or_default();
-            any.into_iter().for_each(|chooser| pool.inherit(chooser));
+            if let Some((chooser, turnover)) = any {
+                pool.inherit(chooser, turnover);
+                self.turning.insert(key);
+            }
             self.locals.entry(key).or_default().insert(local);
         }
         let Some(pool) = self.pools.get_mut(&(key, local)) else { return };
@@ -187,6 +197,9 @@ impl Services {
             telling && !known.contains(&share.target)
         };
         asked.extend(pool.shares().iter().filter(is_new).map(rules));
+        if let Some(turnover) = &mut pool.turnover {
+            turnover.waiting.extend(asked.iter().copied());
+        }
         asked.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
     }
 
@@ -232,9 +245,18 @@ impl Services {
             }
         }
         if last {
-            let is_rules = |pin: &Pin| (pin.server, pin.tunnel) == (server, tunnel);
-            self.pins.retain(|_, pin| !is_rules(pin) || !is_before(pin.request, request));
+            self.swept.insert((server, tunnel), request);
             self.answered(key, peer, tunnel);
+        }
+    }
+
+    /// A flow that had a rule of its own stays with its server, until that tells whether it is there.
+    pub(super) fn keep(&mut self, port: PortId, ends: &Ends, server: ServerId) {
+        let key = ServiceKey { port, protocol: TCP, local_port: ends.local.1 };
+        let share = pool_of(&self.pools, key, ends.local.0).and_then(|pool| pool.share(server));
+        if let Some(share) = share.filter(|_| self.pins.len() < PINS_MAX) {
+            let pin = Pin { server, tunnel: share.target.tunnel, request: self.last_request };
+            self.pins.insert(FlowId::new(port, TCP, ends.local, ends.remote), pin);
         }
     }
 
@@ -243,16 +265,27 @@ impl Services {
         self.answered(key, peer, tunnel);
     }
 
-    /// A control has said all of its rules.
-    pub(super) fn said_all(&mut self, control: &str) {
+    /// A control has said all of its rules: what it was asked for in an earlier session it is asked again.
+    pub(super) fn said_all(&mut self, peer: PeerId, control: &str) {
+        let open: Vec<_> = self.asked.keys().filter(|(asked, _)| *asked == peer).copied().collect();
+        open.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
         if let Some(learning) = &mut self.learning {
             learning.controls.remove(control);
         }
         self.end_learning();
     }
 
-    /// Requests for flows that are to be sent.
+    /// Requests for flows that are to be sent. Whatever was told since the last time is dealt with in one go: a pass through all
+    /// pins for each rule would take too long.
     pub(super) fn take_requests(&mut self) -> Vec<(PeerId, UpTunnel, RequestId)> {
+        let swept = core::mem::take(&mut self.swept);
+        if !swept.is_empty() && !self.pins.is_empty() {
+            let is_over = |pin: &Pin| {
+                let told = swept.get(&(pin.server, pin.tunnel));
+                told.is_some_and(|request| is_before(pin.request, *request))
+            };
+            self.pins.retain(|_, pin| !is_over(pin));
+        }
         core::mem::take(&mut self.requests)
     }
 
@@ -266,8 +299,7 @@ impl Services {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let learning = self.learning.as_ref().and_then(|learning| learning.until);
-        let turning = self.turning.iter().flat_map(|key| self.turnovers(key)).filter_map(|of| of.until).min();
-        [learning, turning, self.sweep_at, self.tracks.poll_timeout()].into_iter().flatten().min()
+        [learning, self.turning_at, self.sweep_at, self.tracks.poll_timeout()].into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
@@ -275,11 +307,27 @@ impl Services {
         if let Some(learning) = &mut self.learning {
             let until = *learning.until.get_or_insert(now + LEARNING);
             if until <= now {
-                learning.controls.clear();
-                self.asked.clear();
+                self.learning = None;
+                self.ask_all();
+            } else {
+                self.end_learning();
             }
-            self.end_learning();
         }
+        if self.turning_at.is_none_or(|at| at <= now) {
+            self.end_turnovers(now);
+            self.turning_at = (!self.turning.is_empty()).then(|| now + IMPATIENCE);
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            self.ask_all();
+            self.schedule(now);
+        } else if self.sweep_at.is_none() && !self.pins.is_empty() {
+            self.schedule(now);
+        }
+    }
+
+    /// Ends what has waited too long.
+    fn end_turnovers(&mut self, now: Time) {
         for key in self.turning.clone() {
             for local in self.locals.get(&key).into_iter().flatten() {
                 let Some(pool) = self.pools.get_mut(&(key, *local)) else { continue };
@@ -289,13 +337,6 @@ impl Services {
                 }
             }
             self.settle(key);
-        }
-        if self.sweep_at.is_some_and(|at| at <= now) {
-            self.sweep_at = None;
-            self.ask_all();
-            self.schedule(now);
-        } else if self.sweep_at.is_none() && !self.pins.is_empty() {
-            self.schedule(now);
         }
     }
 
@@ -315,8 +356,10 @@ impl Services {
     fn ask_all(&mut self) {
         let shares = self.pools.values().flat_map(Pool::shares);
         let in_force: BTreeSet<_> = shares.map(|share| (share.server, share.target.tunnel)).collect();
-        // Whoever had the rules of the others has told the flows by its new ones.
-        self.pins.retain(|_, pin| in_force.contains(&(pin.server, pin.tunnel)));
+        // Whoever had the rules of the others has told the flows by its new ones, or is about to.
+        let telling: BTreeSet<PeerId> = self.asked.keys().map(|(peer, _)| *peer).collect();
+        let is_telling = |server| self.owners.get(&server).is_some_and(|owner| telling.contains(owner));
+        self.pins.retain(|_, pin| in_force.contains(&(pin.server, pin.tunnel)) || is_telling(pin.server));
         let pinned: BTreeSet<_> = self.pins.values().map(|pin| (pin.server, pin.tunnel)).collect();
         let owner = |(server, tunnel)| Some((*self.owners.get(&server)?, tunnel));
         let rules: Vec<_> = pinned.into_iter().filter_map(owner).collect();

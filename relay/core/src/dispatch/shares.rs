@@ -2,7 +2,7 @@
 
 use super::hash::of_name;
 use super::pool::{Candidate, Standing};
-use super::services::{ServiceKey, any_like};
+use super::services::{Ends, ServiceKey, any_like};
 use super::{Dispatch, Member, ServerId, Sharing};
 use crate::config::{Conflicts, PortConfig};
 use crate::rule::{Key, Rule};
@@ -63,6 +63,19 @@ impl Dispatch {
         standings.min().unwrap_or(otherwise)
     }
 
+    /// A rule is gone: if it was that of a connection, its listener may have it now.
+    pub(super) fn keep(&mut self, rule: &Rule) {
+        let ProtocolAddress::Flow { protocol: TCP, local, local_port, remote, remote_port } =
+            rule.protocol_address
+        else {
+            return;
+        };
+        if let Some(server) = self.servers.get(&(rule.peer, rule.symbol)) {
+            let ends = Ends { local: (local, local_port), remote: (remote, remote_port) };
+            self.services.keep(rule.port, &ends, *server);
+        }
+    }
+
     /// A control tells flows of a rule.
     pub(crate) fn report(
         &mut self,
@@ -83,8 +96,8 @@ impl Dispatch {
     }
 
     /// A control has said all of its rules.
-    pub(crate) fn said_all(&mut self, control: &str) {
-        self.services.said_all(control);
+    pub(crate) fn said_all(&mut self, peer: PeerId, control: &str) {
+        self.services.said_all(peer, control);
     }
 
     /// Requests for flows that are to be sent to controls.
@@ -154,6 +167,10 @@ impl Dispatch {
                 Candidate { server, target: member.target, weight, seed: 0, priority, since }
             };
             let known = newest.entry(server).or_insert_with(candidate);
+            if known.weight == 0 && member.weight > 0 {
+                // A listener that is open goes before one that drains.
+                *known = Candidate { since: known.since, ..candidate() };
+            }
             // A control that began anew has its former place.
             known.since = known.since.min(since);
         }
@@ -183,3 +200,5 @@ pub(super) fn service_of(key: &Key) -> Option<(ServiceKey, u128)> {
         Key::Flow { .. } | Key::IpProtocol { .. } | Key::EtherType { .. } => None,
     }
 }
+
+const TCP: u8 = 6;

@@ -94,9 +94,14 @@ fn a_leaving_member_moves_its_own_flows_only() {
 fn a_crowded_key_is_refused() {
     let mut dispatch = Dispatch::default();
     let members = u32::try_from(MEMBERS_PER_KEY).unwrap();
-    assert!((1..=members).all(|tunnel| dispatch.add(rule(1, tunnel, listener(80))).is_ok()));
-    assert_eq!(dispatch.add(rule(2, 1, listener(80))), Err(TableFull));
-    assert_eq!(dispatch.add(rule(2, 1, listener(81))), Ok(Added::New));
+    let of_one = u32::try_from(MEMBERS_PER_CONTROL).unwrap();
+    let add = |dispatch: &mut Dispatch, n: u32| dispatch.add(rule(n / of_one, n % of_one + 1, listener(80)));
+    assert!((0..members).all(|n| add(&mut dispatch, n).is_ok()));
+    assert_eq!(dispatch.add(rule(1_000, 1, listener(80))), Err(TableFull));
+    assert_eq!(dispatch.add(rule(1_000, 1, listener(81))), Ok(Added::New));
+    let _ = dispatch.remove(PeerId(1), UpTunnel(1));
+    assert_eq!(dispatch.add(rule(0, 1_000, listener(80))), Err(TableFull), "it has its share");
+    assert_eq!(dispatch.add(rule(1_000, 2, listener(80))), Ok(Added::New));
 }
 
 #[test]
@@ -299,7 +304,7 @@ fn a_relay_that_begins_anew_learns_who_has_which_flow() {
             live.iter().all(|(n, peer)| followed(dispatch, *n).is_none_or(|target| target.peer == *peer))
         };
         assert!(right(&mut dispatch), "what is not known is dropped");
-        dispatch.said_all(&format!("control{peer}"));
+        dispatch.said_all(PeerId(peer), &format!("control{peer}"));
     }
     answer(&mut dispatch, &live);
     assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
@@ -335,6 +340,54 @@ fn whoever_listens_at_any_address_shares_a_named_one() {
     let _ = dispatch.add(Rule { weight: 100, ..rule(1, 2, named) });
     assert!((0..100).all(|n| opened(&mut dispatch, n).unwrap().tunnel
         == UpTunnel(if opened(&mut dispatch, n).unwrap().peer == PeerId(1) { 2 } else { 1 })));
+}
+
+#[test]
+fn a_draining_listener_of_an_address_leaves_the_open_one_of_any_alone() {
+    let named = ProtocolAddress::Listener { protocol: 6, local: Local::Address(v4(1)), port: 80 };
+    for order in [[named, web(1).protocol_address], [web(1).protocol_address, named]] {
+        let mut dispatch = Dispatch::default();
+        for (tunnel, address) in (1..).zip(order) {
+            let _ = dispatch.add(Rule { weight: 100, ..rule(1, tunnel, address) });
+        }
+        let tunnel = if order[0] == named { 1 } else { 2 };
+        let _ = dispatch.add(Rule { weight: 0, ..rule(1, tunnel, named) });
+        assert_eq!(opened(&mut dispatch, 1).unwrap().tunnel, UpTunnel(3 - tunnel));
+    }
+}
+
+#[test]
+fn a_new_address_is_shared_as_before_until_all_have_told_their_flows() {
+    let mut dispatch = with(&[1, 2]);
+    let live = open_all(&mut dispatch, 0..1_000);
+    dispatch.name(PeerId(3), "control3");
+    let _ = dispatch.add(web(3));
+    let named = ProtocolAddress::Listener { protocol: 6, local: Local::Address(v4(1)), port: 80 };
+    let _ = dispatch.add(Rule { weight: 100, ..rule(3, 2, named) });
+    for _ in 0..2 {
+        assert!(live.iter().all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer));
+        answer(&mut dispatch, &live);
+    }
+}
+
+#[test]
+fn a_flow_that_had_a_rule_of_its_own_stays() {
+    let mut dispatch = with(&[2]);
+    let Ends { local, remote } = ends(7);
+    let flow = ProtocolAddress::Flow {
+        protocol: 6,
+        local: local.0,
+        local_port: local.1,
+        remote: remote.0,
+        remote_port: remote.1,
+    };
+    let _ = dispatch.add(rule(1, 9, flow));
+    let first = |dispatch: &Dispatch| dispatch.first(&Key::flow(PORT, 6, local, remote)).map(|to| to.peer);
+    assert_eq!(first(&dispatch), Some(PeerId(1)));
+    // Its listener is back, and has it from now on.
+    let _ = dispatch.add(web(1));
+    let _ = dispatch.remove(PeerId(1), UpTunnel(9));
+    assert_eq!((first(&dispatch), followed(&mut dispatch, 7).unwrap().peer), (None, PeerId(1)));
 }
 
 #[test]
