@@ -1,7 +1,8 @@
 //! `control.toml`.
 
 use control_core::{
-    Addressing, Exposure, RoutesConfig, SymbolConfig, Translation, Weight, default_control_address,
+    Addressing, Exposure, RefusedSymbol, RoutesConfig, SymbolConfig, Translation, Weight,
+    default_control_address,
 };
 use core::net::IpAddr;
 use core::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) addressing: Addressing,
     /// Which routes relays are told.
     pub(crate) routes: Option<RoutesConfig>,
+    /// Symbols that contradict earlier ones, and are left out.
+    pub(crate) refused: Vec<(ConfigError, RefusedSymbol)>,
     /// What the operator should be told at every start.
     pub(crate) warnings: Vec<String>,
 }
@@ -130,8 +133,9 @@ impl Settings {
                 .map(|section| section.check(file.name.get_ref(), &source))
                 .collect::<Result<Vec<_>, ConfigError>>()?,
             routes: None,
+            refused: Vec::new(),
         };
-        unique(&file.symbol, &settings.symbols, &source)?;
+        settings.leave_out(&file.symbol, &source);
         settings.routes = match &file.routes {
             Some(routes) => routes.check(&settings.symbols, &source)?,
             None => None,
@@ -304,48 +308,76 @@ fn duration(
     Err(source.error_at(configured.span(), message))
 }
 
-/// Two symbols cannot have one interface, and two of one port in one namespace would be one station twice.
-fn unique(
-    sections: &[SymbolSection],
-    symbols: &[SymbolSettings],
-    source: &ConfigSource,
-) -> Result<(), ConfigError> {
-    for (index, (section, symbol)) in sections.iter().zip(symbols).enumerate() {
-        let own = &symbol.core;
-        let earlier = symbols[..index].iter().map(|other| &other.core);
-        if let Some(other) = earlier
-            .filter(|other| other.translation.is_none() && own.translation.is_none())
-            .find(|other| other.netns == own.netns && (&other.relay, &other.port) == (&own.relay, &own.port))
-        {
-            let message = format!(
+impl Settings {
+    /// Leaves symbols out that contradict earlier ones: the rest goes on.
+    fn leave_out(&mut self, sections: &[SymbolSection], source: &ConfigSource) {
+        let mut kept: Vec<SymbolSettings> = Vec::new();
+        for (section, symbol) in sections.iter().zip(std::mem::take(&mut self.symbols)) {
+            let Some(contradiction) = contradiction(section, &symbol.core, &kept) else {
+                kept.push(symbol);
+                continue;
+            };
+            let Contradiction { place, message, help } = contradiction;
+            let SymbolConfig { relay, port, name, netns, translation, .. } = symbol.core;
+            let kind = if translation.is_some() { "address" } else { "interface" };
+            let refused =
+                RefusedSymbol { kind: kind.to_owned(), relay, port, name, netns, reason: message.clone() };
+            self.refused.push((source.error_at(place, message).help(help), refused));
+        }
+        self.symbols = kept;
+    }
+}
+
+/// Why a symbol cannot be beside an earlier one.
+struct Contradiction {
+    place: core::ops::Range<usize>,
+    message: String,
+    help: &'static str,
+}
+
+/// Two symbols cannot have one interface, two of one port in one namespace would be one station twice, and an address has
+/// one symbol.
+fn contradiction(
+    section: &SymbolSection,
+    own: &SymbolConfig,
+    earlier: &[SymbolSettings],
+) -> Option<Contradiction> {
+    let beside = || earlier.iter().map(|other| &other.core).filter(|other| other.netns == own.netns);
+    let is_interface = |symbol: &&SymbolConfig| symbol.translation.is_none();
+    let same_port = |other: &&SymbolConfig| (&other.relay, &other.port) == (&own.relay, &own.port);
+    if is_interface(&own)
+        && let Some(other) = beside().filter(is_interface).find(same_port)
+    {
+        return Some(Contradiction {
+            place: section.port.span(),
+            message: format!(
                 "a second symbol of port {} of {} in one namespace: {} is one already",
                 own.port, own.relay, other.name
-            );
-            let help = "one symbol serves all programs of its namespace; give this one another `netns`";
-            return Err(source.error_at(section.port.span(), message).help(help));
-        }
-        let mut earlier = symbols[..index].iter().map(|other| &other.core);
-        if earlier.any(|other| other.netns == own.netns && other.name == own.name) {
-            let place = section.name.as_ref().unwrap_or(&section.port);
-            let message = format!("a second symbol with the interface name {}", own.name);
-            return Err(source
-                .error_at(place.span(), message)
-                .help("give it another `name`, or another `netns`"));
-        }
-        let Some(own) = symbol.core.translation else { continue };
-        let clash = |other: &&SymbolSettings| {
-            other.core.relay == symbol.core.relay
-                && other.core.translation.is_some_and(|other| {
-                    other.virtual_address == own.virtual_address
-                        || other.control_address == own.control_address
-                })
-        };
-        if let (Some(other), Some(place)) = (symbols[..index].iter().find(clash), &section.address) {
-            let message = format!("{own}: claimed twice, by symbol {} already", other.core.name);
-            return Err(source.error_at(place.span(), message).help("one symbol for each address"));
-        }
+            ),
+            help: "one symbol serves all programs of its namespace; give this one another `netns`",
+        });
     }
-    Ok(())
+    if beside().any(|other| other.name == own.name) {
+        return Some(Contradiction {
+            place: section.name.as_ref().unwrap_or(&section.port).span(),
+            message: format!("a second symbol with the interface name {}", own.name),
+            help: "give it another `name`, or another `netns`",
+        });
+    }
+    let translation = own.translation?;
+    let clash = |other: &&SymbolSettings| {
+        other.core.relay == own.relay
+            && other.core.translation.is_some_and(|other| {
+                other.virtual_address == translation.virtual_address
+                    || other.control_address == translation.control_address
+            })
+    };
+    let (other, place) = (earlier.iter().find(clash)?, section.address.as_ref()?);
+    Some(Contradiction {
+        place: place.span(),
+        message: format!("{translation}: claimed twice, by symbol {} already", other.core.name),
+        help: "one symbol for each address",
+    })
 }
 
 fn namespace_name(name: &Spanned<String>, source: &ConfigSource) -> Result<String, ConfigError> {

@@ -69,6 +69,9 @@ impl Daemon {
         for warning in &settings.warnings {
             warn!(target: "control::daemon", "{warning}");
         }
+        for (contradiction, _) in &settings.refused {
+            error!(target: "control::daemon", "a symbol is left out: {contradiction}");
+        }
         let link = LinkInterface::open(&settings.link.interface, settings.link.ethertype, registry)?;
         let mut api = ApiServer::bind(&settings.socket, API_MODE)?;
         let watch = |source: Source| move |error| SetupError::system(format!("watch {source}"), error);
@@ -86,6 +89,7 @@ impl Daemon {
         let (mac, mtu) = link.address();
         let link_config = settings.link.config(&settings.name, Role::Control, seed::boot_id()?, mac, mtu);
         let config = Config {
+            refused: settings.refused.into_iter().map(|(_, symbol)| symbol).collect(),
             symbols: settings.symbols.iter().map(|symbol| symbol.core.clone()).collect(),
             triggered: trigger.as_ref().is_some_and(Trigger::is_complete),
             addressing: settings.addressing,

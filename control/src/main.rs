@@ -71,6 +71,9 @@ fn exit_code(result: Result<(), Box<dyn Error>>) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let settings = Settings::load(&arguments.config)?;
     if arguments.check {
+        if let Some((error, _)) = settings.refused.into_iter().next() {
+            return Err(error.into());
+        }
         writeln!(std::io::stdout(), "{}: ok", arguments.config.display())?;
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! What bad input gets: a message that names the place, says why and what to do, and a non-zero exit; or, at run time, a
 //! refusal that `l2ctl` shows and a new attempt when its cause is gone.
 
-use netns_tests::config::{Control, Relay};
+use netns_tests::config::{Control, Relay, Symbol};
 use netns_tests::{Daemon, Finished, Lab, Layout, Process, SOON, binary, eventually};
 use rstest::rstest;
 use serde_json::json;
@@ -50,6 +50,22 @@ fn a_wrong_line_is_named(#[case] good: &str, #[case] bad: &str, #[case] place: &
     lab.relay.configure(&Relay::default().to_string().replace(good, bad));
     refused(&lab.relay.run(&["--check"]), CONFIG_ERROR, &[place, word]);
     refused(&lab.relay.run(&[]), CONFIG_ERROR, &[place, word]);
+}
+
+#[test]
+fn a_symbol_that_contradicts_another_is_left_out_and_the_rest_goes_on() {
+    let Some(mut lab) = lab() else { return };
+    let netns = Some(lab.programs().name().to_owned());
+    let first = Symbol { netns, ..Symbol::new("eth1") };
+    let second = Symbol { more: "name = \"again\"".into(), ..first.clone() };
+    let control = Control { symbols: vec![first, second], ..Control::default() };
+    lab.control.configure(&control.to_string());
+    refused(&lab.control.run(&["--check"]), CONFIG_ERROR, &["control.toml:", "a second symbol of port eth1"]);
+    lab.start();
+    lab.control.await_row("symbols", &json!({"name": "eth1", "state": "up", "reason": null}));
+    let reason = "a second symbol of port eth1 of relay1 in one namespace: eth1 is one already";
+    lab.control.await_row("symbols", &json!({"name": "again", "state": "refused", "reason": reason}));
+    lab.control.await_log(reason);
 }
 
 #[test]

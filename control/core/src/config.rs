@@ -11,6 +11,8 @@ use frames::message::Translation;
 pub struct Config {
     /// The symbols, in the file's order.
     pub symbols: Vec<SymbolConfig>,
+    /// Symbols that are left out, for `show`.
+    pub refused: Vec<RefusedSymbol>,
     /// Whose the addresses of ports are.
     pub addressing: Addressing,
     /// Which routes relays are told; `None` for none.
@@ -50,4 +52,18 @@ pub struct SymbolConfig {
     pub translation: Option<Translation>,
     /// Share of new flows among the controls that serve the same.
     pub weight: Weight,
+}
+
+/// A symbol that the configuration contradicts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RefusedSymbol {
+    pub name: String,
+    /// `interface` or `address`.
+    pub kind: String,
+    pub netns: Option<String>,
+    pub relay: String,
+    pub port: String,
+    /// Which contradiction.
+    pub reason: String,
 }

@@ -1,6 +1,7 @@
 //! [`Control`]: the whole of the control's decisions.
 
 use crate::action::{Action, Failure};
+use crate::config::RefusedSymbol;
 use crate::namespace::Namespace;
 use crate::parcels::place;
 use crate::relay::{Relay, RelayId};
@@ -31,6 +32,8 @@ pub struct Control {
     pub(crate) triggered: bool,
     pub(crate) addressing: Addressing,
     pub(crate) reports: Reports,
+    /// Symbols that the configuration contradicts.
+    pub(crate) refused: Vec<RefusedSymbol>,
     monitored: bool,
     pub(crate) relays: Vec<Relay>,
     /// The symbol with number n stands at n - 1.
@@ -80,6 +83,7 @@ impl Control {
             triggered: config.triggered,
             addressing: config.addressing,
             reports: Reports::default(),
+            refused: config.refused,
             routes: Routes::new(config.routes),
             monitored: false,
             relays: Vec::new(),

@@ -60,7 +60,7 @@ mod weight;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
-pub use config::{Addressing, Config, SymbolConfig};
+pub use config::{Addressing, Config, RefusedSymbol, SymbolConfig};
 pub use control::Control;
 pub use exposure::Exposure;
 pub use frames::message::Translation;

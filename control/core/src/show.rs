@@ -1,6 +1,7 @@
 //! What `l2ctl show` prints: rows with stable keys.
 
 use crate::Control;
+use crate::config::RefusedSymbol;
 use crate::flow::FlowKey;
 use crate::rule::{Rule, RuleState};
 use crate::symbol::{Stage, Symbol};
@@ -143,7 +144,7 @@ impl Control {
     /// `show symbols`.
     #[must_use]
     pub fn show_symbols(&self) -> Vec<SymbolRow> {
-        self.symbols.iter().map(SymbolRow::of).collect()
+        self.symbols.iter().map(SymbolRow::of).chain(self.refused.iter().map(SymbolRow::refused)).collect()
     }
 
     /// `show tunnels`.
@@ -226,6 +227,26 @@ impl PortRow {
 }
 
 impl SymbolRow {
+    /// One that the configuration contradicts.
+    fn refused(symbol: &RefusedSymbol) -> Self {
+        let RefusedSymbol { name, kind, netns, relay, port, reason } = symbol.clone();
+        Self {
+            name,
+            kind,
+            netns,
+            relay,
+            port,
+            state: "refused".to_owned(),
+            reason: Some(reason),
+            mac: None,
+            mtu: None,
+            addresses: Vec::new(),
+            refused_addresses: None,
+            down_tunnel: None,
+            carrier: false,
+        }
+    }
+
     pub(crate) fn of(symbol: &Symbol) -> Self {
         let (state, reason) = symbol.state();
         let attributes = symbol.attributes.as_ref();

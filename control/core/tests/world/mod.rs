@@ -123,7 +123,8 @@ impl World {
             weight: control_core::Weight::default(),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
-        let config = Config { symbols: vec![symbol], triggered: true, carrier_hold, addressing, routes };
+        let (symbols, refused) = (vec![symbol], Vec::new());
+        let config = Config { symbols, refused, triggered: true, carrier_hold, addressing, routes };
         Self {
             now: Time(0),
             control: Control::new(config, link, [1; 32], Time(0)),
