@@ -113,7 +113,7 @@ drop_reasons! {
     NoDownTunnel = "no-down-tunnel",
     /// A packet left through a symbol from a service that the symbol does not expose.
     NotExposed = "not-exposed",
-    /// A refusal of a connection was withheld: the listener has just been closed, and another server may take it.
+    /// A connection was neither taken nor refused: the listener has just been closed, and another server may take it.
     Refusal = "refusal",
     /// The symbol's interface refused a packet.
     SymbolTxError = "symbol-tx-error",

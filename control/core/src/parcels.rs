@@ -196,10 +196,24 @@ fn judge<'a>(
         drops.drop(DropReason::UnknownTunnel);
         return LinkVerdict::Drop(DropReason::UnknownTunnel);
     };
+    if rule.is_shut() && opens(parcel) {
+        drops.drop(DropReason::Refusal);
+        return LinkVerdict::Drop(DropReason::Refusal);
+    }
     rule.packets += 1;
     rule.bytes += parcel.len() as u64;
     rule.last_used = now;
     LinkVerdict::Deliver { symbol: rule.symbol, parcel }
+}
+
+/// Whether a parcel asks for a new connection.
+pub(crate) fn opens(parcel: &[u8]) -> bool {
+    let view = parcel.get(size_of::<OffloadHeader>()..).and_then(|frame| classify(frame).ok());
+    let Some(Layer3::Ip(Ip { transport: Transport::Ports { tcp, .. }, .. })) = view.map(|view| view.layer3)
+    else {
+        return false;
+    };
+    tcp.opens()
 }
 
 /// The flow of a packet that tells that nobody listens. If a listener was seen there, it has been closed since; and if this

@@ -128,6 +128,7 @@ mod tests {
             request: RequestId(request),
             socket_seen: false,
             passing: false,
+            draining: false,
             resets: crate::rule::Resets::None,
             last_used: Time(0),
             packets: 0,

@@ -30,12 +30,22 @@ pub(crate) struct Rule {
     pub(crate) socket_seen: bool,
     /// The cause of a refusal may pass by itself.
     pub(crate) passing: bool,
+    /// Of a listener: it is closed, and its connections live.
+    pub(crate) draining: bool,
     /// Of a listener: whether this kernel refuses connections to it.
     pub(crate) resets: Resets,
     /// The last packet either way.
     pub(crate) last_used: Time,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
+}
+
+impl Rule {
+    /// Whether a listener of TCP was seen to be closed: nobody can take a new connection that comes by it.
+    pub(crate) fn is_shut(&self) -> bool {
+        let closed = self.draining || self.state == RuleState::Closing;
+        closed && matches!(self.protocol_address, ProtocolAddress::Listener { protocol: 6, .. })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

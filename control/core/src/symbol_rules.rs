@@ -192,6 +192,7 @@ impl SymbolRules {
                 request: RequestId(0),
                 socket_seen: false,
                 passing: false,
+                draining: false,
                 resets: Resets::None,
                 last_used: now,
                 packets: 0,

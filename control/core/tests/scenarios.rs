@@ -68,6 +68,11 @@ fn a_connection_outlives_its_listener() {
     world.hint();
     assert_eq!(world.relay.heard, ["drain tcp *:80"]);
     assert_eq!(world.rules(), ["ethertype 0x0806 active", "tcp *:80 draining"]);
+    // Nobody could take one that comes still: it is not delivered, so that the kernel does not refuse it.
+    let delivered = world.delivered.len();
+    world.send_up(tunnel, &tcp(40_001, 80, SYN));
+    world.send_up(tunnel, &tcp(40_000, 80, ACK));
+    assert_eq!((world.delivered.len(), world.counter("drop.refusal")), (delivered + 1, 1));
     world.run(Duration::from_secs(5));
     // Whoever asks is told of it.
     let asked = FlowsRequest { request: RequestId(7), tunnel };

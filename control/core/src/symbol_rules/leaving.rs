@@ -1,7 +1,8 @@
 //! Listeners that were closed: they take no new flow, and go with their last connection.
 //!
-//! Between the end of a listener and the moment when the relay knows of it, clients still come, and the kernel refuses them. Such
-//! a refusal is *withheld* and the listener looked for: if it is gone, the client asks again and has another server by
+//! Between the end of a listener and the moment when the relay knows of it, clients still come, and the kernel would refuse
+//! them. Once the end was seen, a segment that opens a connection is not delivered any more. Before, the refusal is
+//! *withheld* and the listener looked for: if it is gone, the client asks again and has another server by
 //! then; if it is there, somebody else on this machine refuses, as a packet filter, and the next refusal is sent.
 
 use super::{SymbolRules, Tables};
@@ -43,7 +44,7 @@ impl SymbolRules {
     pub(crate) fn leave(&mut self, listener: ProtocolAddress, tables: &mut Tables) -> bool {
         let is_news = self.leaving.insert(listener);
         if let Some(rule) = self.index.get(&listener).and_then(|tunnel| tables.receive.get_mut(*tunnel)) {
-            rule.resets = Resets::None;
+            (rule.resets, rule.draining) = (Resets::None, true);
         }
         if is_news && drains(&listener) {
             log::info!(target: "control::rule", "rule {listener}: draining");
@@ -78,10 +79,11 @@ impl SymbolRules {
 
     /// The listener's socket is there (again).
     pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
-        if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel))
-            && rule.resets == Resets::Withheld
-        {
-            rule.resets = Resets::Meant;
+        if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel)) {
+            rule.draining = false;
+            if rule.resets == Resets::Withheld {
+                rule.resets = Resets::Meant;
+            }
         }
         self.quiet.remove(listener);
         if self.leaving.remove(listener) && drains(listener) {
