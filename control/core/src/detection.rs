@@ -63,7 +63,7 @@ impl Control {
         let pace = place.pace.after(seen.took, Found { changed, untold }, triggered, now);
         place.socket_looks.done(seen.took, Some(pace), now);
         if queued {
-            place.socket_looks.at_latest(weight::next_look(now));
+            place.socket_looks.at_latest(now + weight::LOOK);
         }
         self.end_rules(now);
         self.look(now);

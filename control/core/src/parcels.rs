@@ -4,6 +4,7 @@ use crate::Control;
 use crate::flow::FlowKey;
 use crate::relay::Relay;
 use crate::return_path::{conversation, return_path};
+use crate::rule::Rule;
 use crate::symbol::Symbol;
 use crate::symbol_rules::Tables;
 use crate::translation;
@@ -196,18 +197,26 @@ fn judge<'a>(
         drops.drop(DropReason::UnknownTunnel);
         return LinkVerdict::Drop(DropReason::UnknownTunnel);
     };
+    if let Err(reason) = take_in(rule, parcel, now) {
+        drops.drop(reason);
+        return LinkVerdict::Drop(reason);
+    }
+    LinkVerdict::Deliver { symbol: rule.symbol, parcel }
+}
+
+/// Counts a parcel that came by a rule, unless nobody could take it.
+pub(crate) fn take_in(rule: &mut Rule, parcel: &[u8], now: Time) -> Result<(), DropReason> {
     if rule.is_shut() && opens(parcel) {
-        drops.drop(DropReason::Refusal);
-        return LinkVerdict::Drop(DropReason::Refusal);
+        return Err(DropReason::Refusal);
     }
     rule.packets += 1;
     rule.bytes += parcel.len() as u64;
     rule.last_used = now;
-    LinkVerdict::Deliver { symbol: rule.symbol, parcel }
+    Ok(())
 }
 
 /// Whether a parcel asks for a new connection.
-pub(crate) fn opens(parcel: &[u8]) -> bool {
+fn opens(parcel: &[u8]) -> bool {
     let view = parcel.get(size_of::<OffloadHeader>()..).and_then(|frame| classify(frame).ok());
     let Some(Layer3::Ip(Ip { transport: Transport::Ports { tcp, .. }, .. })) = view.map(|view| view.layer3)
     else {

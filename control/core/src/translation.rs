@@ -23,7 +23,7 @@
 
 use crate::attributes::Attributes;
 use crate::flow::FlowKey;
-use crate::parcels::{LinkVerdict, opens};
+use crate::parcels::{LinkVerdict, take_in};
 use crate::relay::Relay;
 use crate::rule::Rule;
 use crate::symbol::{Stage, Symbol};
@@ -161,14 +161,10 @@ pub(crate) fn judge<'a>(
     };
     if let Some(tunnel) = rule_of(symbol, parcel, tables)
         && let Some(rule) = tables.receive.get_mut(tunnel)
+        && let Err(reason) = take_in(rule, parcel, now)
     {
-        if rule.is_shut() && opens(parcel) {
-            drops.drop(DropReason::Refusal);
-            return LinkVerdict::Drop(DropReason::Refusal);
-        }
-        rule.packets += 1;
-        rule.bytes += parcel.len() as u64;
-        rule.last_used = now;
+        drops.drop(reason);
+        return LinkVerdict::Drop(reason);
     }
     LinkVerdict::Deliver { symbol: symbol.id, parcel }
 }

@@ -60,11 +60,6 @@ pub(crate) fn follow_queues(rules: &mut SymbolRules, seen: &OpenSockets, now: Ti
     }
 }
 
-/// When the queues are to be looked at next.
-pub(crate) fn next_look(now: Time) -> Time {
-    now + LOOK
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

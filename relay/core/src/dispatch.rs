@@ -23,7 +23,7 @@ mod tracks;
 pub(crate) use pool::Standing;
 pub(crate) use services::Ends;
 
-use crate::config::{Conflicts, PortConfig};
+use crate::config::PortConfig;
 use crate::rule::{Key, Rule};
 use frames::{PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
@@ -54,8 +54,8 @@ pub(crate) struct Dispatch {
     names: BTreeMap<PeerId, String>,
     /// Weights that an operator gave controls, by name.
     weights: BTreeMap<String, u16>,
-    /// How the ports share, by their ids; one that is not here shares with everybody alike.
-    sharing: BTreeMap<PortId, Sharing>,
+    /// The ports' configuration; one that is not here shares with everybody alike.
+    ports: BTreeMap<PortId, PortConfig>,
     /// Rules that ever were.
     arrivals: u64,
 }
@@ -63,13 +63,6 @@ pub(crate) struct Dispatch {
 /// Who serves: a symbol of a control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ServerId(u32);
-
-/// Who has the flows of a port.
-#[derive(Debug, Default)]
-struct Sharing {
-    conflicts: Conflicts,
-    config: Option<PortConfig>,
-}
 
 /// Where a packet is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +153,8 @@ impl Dispatch {
             }
             self.share_out(&key);
             if let Some((service, _)) = service_of(&key) {
-                self.services.forget(service, peer, tunnel);
+                // Nobody waits for its flows.
+                self.services.answered(service, peer, tunnel);
             }
             self.keep(&rule);
         }

@@ -260,11 +260,6 @@ impl Services {
         }
     }
 
-    /// A rule is gone: nobody waits for its flows.
-    pub(super) fn forget(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
-        self.answered(key, peer, tunnel);
-    }
-
     /// A control has said all of its rules: what it was asked for in an earlier session it is asked again.
     pub(super) fn said_all(&mut self, peer: PeerId, control: &str) {
         let open: Vec<_> = self.asked.keys().filter(|(asked, _)| *asked == peer).copied().collect();
@@ -366,7 +361,8 @@ impl Services {
         rules.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
     }
 
-    fn answered(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
+    /// A control has told all flows of a rule, or never will.
+    pub(super) fn answered(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
         self.asked.remove(&(peer, tunnel));
         for local in self.locals.get(&key).into_iter().flatten() {
             let Some(pool) = self.pools.get_mut(&(key, *local)) else { continue };

@@ -3,7 +3,7 @@
 use super::hash::of_name;
 use super::pool::{Candidate, Standing};
 use super::services::{Ends, ServiceKey, any_like};
-use super::{Dispatch, Member, ServerId, Sharing};
+use super::{Dispatch, Member, ServerId};
 use crate::config::{Conflicts, PortConfig};
 use crate::rule::{Key, Rule};
 use frames::message::LiveFlow;
@@ -15,11 +15,8 @@ impl Dispatch {
     /// A table for these ports, in the order of their ids. `controls` are those that had rules in an earlier life, if it
     /// did not end in order.
     pub(crate) fn new(ports: &[PortConfig], controls: BTreeSet<String>) -> Self {
-        let sharing = (1..)
-            .map(PortId)
-            .zip(ports.iter().cloned())
-            .map(|(id, config)| (id, Sharing { conflicts: config.conflicts, config: Some(config) }));
-        let mut dispatch = Self { sharing: sharing.collect(), ..Self::default() };
+        let ports = (1..).map(PortId).zip(ports.iter().cloned()).collect();
+        let mut dispatch = Self { ports, ..Self::default() };
         dispatch.services.learn_from(controls);
         dispatch
     }
@@ -132,7 +129,7 @@ impl Dispatch {
         if local == any_like(local) {
             locals.extend(self.services.named(&service, local));
         }
-        let conflicts = self.sharing.get(&service.port).map_or(Conflicts::Share, |sharing| sharing.conflicts);
+        let conflicts = self.ports.get(&service.port).map_or(Conflicts::Share, |port| port.conflicts);
         for local in locals {
             let candidates = self.candidates(service, local);
             self.services.update(service, local, &candidates, conflicts);
@@ -161,8 +158,7 @@ impl Dispatch {
             let name = self.names.get(&peer).map_or("", String::as_str);
             let candidate = || {
                 let given = self.weights.get(name).copied().filter(|_| member.weight > 0);
-                let config = self.sharing.get(&port).and_then(|sharing| sharing.config.as_ref());
-                let priority = config.map_or(0, |config| config.priority(name));
+                let priority = self.ports.get(&port).map_or(0, |port| port.priority(name));
                 let weight = given.unwrap_or(member.weight);
                 Candidate { server, target: member.target, weight, seed: 0, priority, since }
             };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Conflicts;
 use core::net::{IpAddr, Ipv4Addr};
 use frames::message::LiveFlow;
 use frames::protocol_address::{Family, Local};
@@ -395,7 +396,7 @@ fn first_and_priority_have_one_server_and_the_others_stand_by() {
     for (conflicts, chief) in [(Conflicts::First, 1), (Conflicts::Priority, 3)] {
         let mut dispatch = Dispatch::default();
         let config = test_port(conflicts, &[("control1", 1), ("control2", 1), ("control3", 9)]);
-        dispatch.sharing.insert(PORT, Sharing { conflicts, config: Some(config) });
+        dispatch.ports.insert(PORT, config);
         for peer in 1..=3 {
             dispatch.name(PeerId(peer), &format!("control{peer}"));
             let _ = dispatch.add(rule(peer, 1, listener(80)));
