@@ -7,7 +7,7 @@
 //!
 //! | event | tells of |
 //! |---|---|
-//! | `sock:inet_sock_set_state`, into or out of `LISTEN` | TCP listeners; a `shutdown(2)` of one, which destroys nothing |
+//! | `sock:inet_sock_set_state`, into or out of `LISTEN`, but for accepted connections | TCP listeners; a `shutdown(2)` of one, which destroys nothing |
 //! | `syscalls:sys_exit_listen`, success | the same, once the listener is in the kernel's table: the first one comes just before |
 //! | `syscalls:sys_exit_bind`, success | UDP and its like; a packet socket that is bound later |
 //! | `syscalls:sys_exit_socket` | raw and packet sockets, which receive from their birth |
@@ -42,8 +42,9 @@ const BUFFER_KIB: &str = "64";
 
 /// Event, and the filter that it gets.
 const EVENTS: [(&str, &str); 3] = [
-    // 10 is TCP_LISTEN (net/tcp_states.h).
-    ("sock/inet_sock_set_state", "newstate == 10 || oldstate == 10"),
+    // 10 is TCP_LISTEN, 3 is TCP_SYN_RECV (net/tcp_states.h): a connection that a listener accepts begins as its copy
+    // (inet_csk_clone_lock() of net/ipv4/inet_connection_sock.c), and is no news.
+    ("sock/inet_sock_set_state", "newstate == 10 || (oldstate == 10 && newstate != 3)"),
     ("syscalls/sys_exit_listen", "ret == 0"),
     ("syscalls/sys_exit_bind", "ret == 0"),
 ];

@@ -187,6 +187,24 @@ fn trigger() -> Option<Trigger> {
     trigger
 }
 
+/// A server that accepts thousands of connections a second opens no socket that a look would have to find.
+#[test]
+fn an_accepted_connection_does_not_wake() {
+    in_namespace(|_| {
+        let server = TcpListener::bind("127.0.0.1:80").unwrap();
+        let Some(mut trigger) = trigger() else { return };
+        // Other programs of this machine may wake it: not every time.
+        let quiet = (0..50).any(|_| {
+            trigger.drain().unwrap();
+            let client = TcpStream::connect("127.0.0.1:80").unwrap();
+            drop((server.accept().unwrap(), client));
+            std::thread::sleep(Duration::from_millis(5));
+            !trigger.drain().unwrap()
+        });
+        assert!(quiet, "each of fifty connections woke the trigger");
+    });
+}
+
 #[rstest]
 #[case::listen("listen()", || listener("127.0.0.1:0"))]
 #[case::udp("bind() of UDP", || udp("127.0.0.1:0"))]
