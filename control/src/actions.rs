@@ -40,6 +40,8 @@ impl Daemon {
                     let symbols = self.symbols.interfaces_in(namespace);
                     if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(&symbols), now) {
                         self.control.handle_sockets(namespace, &seen, now);
+                        // A new listener's rule does not wait for the looks that follow.
+                        self.transmit(now);
                     }
                 }
                 Action::DumpConnections { namespace } => {
