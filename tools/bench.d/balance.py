@@ -5,6 +5,10 @@
 
 The proxies reach the servers by IP over the same honest segment, and their servers see no client's address. wrk asks two
 nginxes for a tiny file: with a new connection for every request, and with connections that are kept.
+
+Client, balancer and servers share the cores of one machine, so rates tell the cost of all of them. How much the balancer
+itself could carry on a machine of its own, its processor time tells; and how much there is to gain here at most, the
+kernel's own translation tells, which has no process at all.
 """
 
 import json
@@ -33,10 +37,13 @@ OPENED_PORT, NAMED_PORT = 9000, 7000
 PROBE_S = 0.001
 STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
 SET_UP, REQUESTS = "connections/s", "requests/s, kept connections"
+# Processor time of the balancer's own processes.
+SET_UP_COST, REQUEST_COST = "balancer's µs per connection", "balancer's µs per request"
+ROWS = (SET_UP, REQUESTS, SET_UP_COST, REQUEST_COST)
 
 
 def study(folder, target, quick):
-    contenders = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "l2link": L2link, "l2link clear": Clear}
+    contenders = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "kernel NAT": KernelNat, "l2link": L2link, "l2link clear": Clear}
     samples = {name: [] for name in contenders}
     figures = {}
     with Site() as site:
@@ -161,6 +168,28 @@ class NginxStream(Haproxy):
         self.spawn(["nginx", "-e", "stderr", "-c", self.folder / "nginx.conf"], RELAY, "nginx")
 
 
+class KernelNat(Haproxy):
+    """The kernel's own address translation, in the relay's place: what a balancer that costs next to nothing reaches here,
+    as the client and the servers need most of this machine's cores themselves."""
+
+    def start(self):
+        for namespace in SERVERS:
+            run(f"ip -n {namespace} route replace {CLIENT_ADDRESS} via 198.51.100.1")
+        run("sysctl -qw net.ipv4.ip_forward=1", RELAY)
+        servers = ", ".join(f"{n} : 198.51.100.{n + 2}" for n in range(len(SERVERS)))
+        (self.folder / "nft").write_text(
+            "table ip bench {\nchain in {\ntype nat hook prerouting priority dstnat;\n"
+            f"ip daddr {ADDRESS} tcp dport 80 dnat to numgen inc mod {len(SERVERS)} map {{ {servers} }}\n}}\n}}\n"
+        )
+        run(["nft", "-f", self.folder / "nft"], RELAY)
+
+    def __exit__(self, *_):
+        run("nft delete table ip bench", RELAY, check=False)
+        run("sysctl -qw net.ipv4.ip_forward=0", RELAY)
+        for namespace in SERVERS:
+            run(f"ip -n {namespace} route del {CLIENT_ADDRESS}", check=False)
+
+
 class L2link(Haproxy):
     """This product, with sealed data frames."""
 
@@ -226,30 +255,45 @@ def end(children):
 
 
 def load(seconds):
-    return {SET_UP: wrk(seconds, "Connection: close"), REQUESTS: wrk(seconds, "Connection: keep-alive")}
+    set_up, set_up_cost = wrk(seconds, "Connection: close")
+    requests, request_cost = wrk(seconds, "Connection: keep-alive")
+    return {SET_UP: set_up, REQUESTS: requests, SET_UP_COST: set_up_cost, REQUEST_COST: request_cost}
 
 
 def wrk(seconds, header):
-    """Requests per second; none may fail."""
+    """Requests per second, and the balancer's processor time for each in µs; none may fail."""
+    before = processor_time()
     words = f"wrk -t 1 -c {CONNECTIONS} -d {seconds}s --timeout 5s".split()
     said = run([*words, "-H", header, f"http://{ADDRESS}/"], CLIENT, timeout=seconds + 30)
     complaints = [line for line in said.splitlines() if "Socket errors" in line or "Non-2xx" in line]
     if complaints:
         print(f"  {header}: {complaints}", flush=True)
-    return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
+    cost = (processor_time() - before) * 1e6 / int(re.search(r"(\d+) requests in", said)[1])
+    return float(re.search(r"Requests/sec: +([\d.]+)", said)[1]), cost
+
+
+def processor_time():
+    """Seconds of user and system time that all processes in the balancer's namespace have taken."""
+    ticks = 0
+    for pid in run(f"ip netns pids {RELAY}").split():
+        # proc_pid_stat(5): utime and stime are fields 14 and 15; the name, field 2, may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def show(figures):
     names, peers = list(figures), [name for name in figures if not name.startswith("l2link")]
-    width = max(map(len, (SET_UP, REQUESTS)))
+    width = max(map(len, ROWS))
     print(f"\n{'':{width}}" + "".join(f"{name:>16}" for name in names))
-    for row in (SET_UP, REQUESTS):
-        print(f"{row:{width}}" + "".join(f"{figures[name][row]:16,.0f}" for name in names))
+    for row in ROWS:
+        print(f"{row:{width}}" + "".join(f"{figures[name][row]:16,.{0 if row in (SET_UP, REQUESTS) else 1}f}" for name in names))
     for peer in peers:
         print(f"\nratio to {peer}")
-        for row in (SET_UP, REQUESTS):
-            ratios = (figures[name][row] / figures[peer][row] for name in names)
-            print(f"{row:{width}}" + "".join(f"{ratio:16.2f}" for ratio in ratios))
+        for row in ROWS:
+            of_peer = figures[peer][row]
+            ratios = (f"{figures[name][row] / of_peer:16.2f}" if of_peer else f"{'-':>16}" for name in names)
+            print(f"{row:{width}}" + "".join(ratios))
     print()
 
 
@@ -277,6 +321,8 @@ def opened_to_served(count):
     times = []
     client = subprocess.Popen(["ip", "netns", "exec", CLIENT, "/usr/bin/python3", "-c", SPRAY])
     try:
+        # The client has to begin first.
+        time.sleep(0.3)
         for number in range(count):
             with inside(SERVERS[number % len(SERVERS)]):
                 listener = socket.socket()
