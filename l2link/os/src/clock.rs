@@ -12,3 +12,13 @@ pub fn now() -> Time {
     let elapsed = START.get_or_init(Instant::now).elapsed();
     Time(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
 }
+
+/// Whether something keeps the time of day right (adjtimex(2)). Only the times in logs depend on it.
+#[must_use]
+pub fn is_synchronized() -> bool {
+    // SAFETY: timex is integers only, of which zero is a value; its `modes` of zero changes nothing.
+    let mut timex: libc::timex = unsafe { core::mem::zeroed() };
+    // SAFETY: the pointer is to the structure above.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    state >= 0 && state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0
+}

@@ -6,6 +6,7 @@
 
 mod columns;
 mod daemon;
+mod doctor;
 mod monitor;
 mod socket;
 mod table;
@@ -52,6 +53,15 @@ enum Command {
         #[command(subcommand)]
         command: PeerCommand,
     },
+    /// Look for what keeps this machine's daemon from working well, and tell what mends it; exit code 1 if something is wrong
+    Doctor {
+        /// Configuration file to look at [default: those of /etc/l2link/{relay,control}.toml that exist]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON: an array of objects with stable keys
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what happens, as it happens, until interrupted
     Monitor {
         /// Print JSON: one object a line
@@ -92,6 +102,8 @@ enum Failure {
     Daemon(String),
     /// The kernel has something else than the daemon means: exit code 1.
     Differences(usize),
+    /// So many findings of `doctor` are wrong: exit code 1.
+    Wrong(usize),
     /// The output cannot be written: exit code 1, or 0 if the reader has simply left.
     Output(io::Error),
 }
@@ -139,6 +151,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Command::Peer { command: PeerCommand::Weight { name, weight: Weight(weight) } } => {
             daemon::weigh(&socket::find(arguments.socket.as_deref())?, name, *weight)?;
         }
+        Command::Doctor { config, json } => {
+            doctor::run(out, config.as_deref(), arguments.socket.as_deref(), *json)?;
+        }
         &Command::Monitor { json } => {
             let socket = socket::find(arguments.socket.as_deref())?;
             for event in daemon::monitor(&socket)? {
@@ -161,6 +176,8 @@ impl fmt::Display for Failure {
             Self::Usage(text) | Self::Daemon(text) => f.write_str(text),
             Self::Differences(1) => f.write_str("1 difference"),
             Self::Differences(count) => write!(f, "{count} differences"),
+            Self::Wrong(1) => f.write_str("1 thing is wrong"),
+            Self::Wrong(count) => write!(f, "{count} things are wrong"),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
         }
     }

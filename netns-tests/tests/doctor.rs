@@ -1,0 +1,72 @@
+//! `l2ctl doctor` finds what is wrong with a real machine, and its remedies mend it.
+
+use netns_tests::{Daemon, Lab, Netns, binary};
+use serde_json::Value;
+
+/// The findings, and whether nothing is wrong.
+fn doctor(netns: &Netns, daemon: &Daemon) -> (bool, Vec<Value>) {
+    let mut command = netns.command(binary("l2ctl"));
+    command.args(["doctor", "--json", "--config"]).arg(daemon.config());
+    let finished = netns_tests::Finished::new(&mut command);
+    let findings =
+        serde_json::from_str(&finished.stdout()).unwrap_or_else(|error| panic!("{error}: {finished}"));
+    (finished.code() == Some(0), findings)
+}
+
+/// The finding of this level with these words in it.
+#[track_caller]
+fn finding<'a>(findings: &'a [Value], level: &str, words: &str) -> &'a Value {
+    let says = |finding: &&Value| finding["found"].as_str().is_some_and(|found| found.contains(words));
+    let found = findings.iter().filter(|finding| finding["level"] == level).find(says);
+    found.unwrap_or_else(|| panic!("no finding of level {level} says {words:?}: {findings:#?}"))
+}
+
+/// The command between the first backquotes.
+fn command(finding: &Value) -> String {
+    let remedy = finding["remedy"].as_str().unwrap();
+    remedy.split('`').nth(1).unwrap_or_else(|| panic!("no command: {remedy}")).to_owned()
+}
+
+#[test]
+fn a_healthy_pair_has_nothing_wrong() {
+    let Some(lab) = Lab::up() else { return };
+    for (netns, daemon, peer) in
+        [(&lab.relay_ns, &lab.relay, "control1"), (&lab.control_ns, &lab.control, "relay1")]
+    {
+        let (well, findings) = doctor(netns, daemon);
+        assert!(well, "{findings:#?}");
+        finding(&findings, "ok", "is a valid file");
+        finding(&findings, "ok", "interface lan0 is up");
+        finding(&findings, "ok", &format!("{peer} at "));
+        finding(&findings, "ok", "the kernel has what the daemon means");
+    }
+}
+
+#[test]
+fn its_commands_mend_a_link_that_is_a_bridges_and_down() {
+    let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    let netns = &lab.relay_ns;
+    netns.ip(&["link add br7 type bridge", "link set lan0 master br7", "link set lan0 down"]);
+    for words in ["is a port of br7", "interface lan0 is down"] {
+        let (well, findings) = doctor(netns, &lab.relay);
+        assert!(!well);
+        let remedy = command(finding(&findings, "wrong", words));
+        netns.ok(&remedy);
+    }
+    let (well, findings) = doctor(netns, &lab.relay);
+    assert!(well, "{findings:#?}");
+    finding(&findings, "note", "no daemon listens");
+}
+
+#[test]
+fn a_device_with_another_key_is_told() {
+    let Some(mut lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    lab.control.set_psk("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", 0o600);
+    lab.relay.start();
+    lab.control.start();
+    lab.relay.await_row("peers", &serde_json::json!({"name": "control1", "state": "refused: bad-gate"}));
+    let (well, findings) = doctor(&lab.relay_ns, &lab.relay);
+    assert!(!well);
+    let told = finding(&findings, "wrong", "refused: bad-gate");
+    assert!(told["remedy"].as_str().unwrap().contains("psk_file"), "{told}");
+}

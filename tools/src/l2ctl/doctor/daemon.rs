@@ -1,0 +1,166 @@
+//! The running daemon, as its command socket shows it.
+
+use super::{Finding, Role};
+use crate::columns::Object;
+use crate::daemon::{show, verify};
+use serde_json::Value;
+use std::path::Path;
+
+const TOPIC: &str = "daemon";
+
+/// Drops that tell of something that an operator can mend, with what to do.
+const TELLING: [(&str, &str); 6] = [
+    ("bad-gate", "a device of the segment has another key: compare the files that `psk_file` names"),
+    (
+        "mode-mismatch",
+        "`security`, `encrypt` and `data` in [link] have to be the same on all devices of the segment",
+    ),
+    ("name-in-use", "two devices of the segment have one name: change `name` in one of the files"),
+    (
+        "version",
+        "devices of the segment run releases that do not understand one another: update the older ones",
+    ),
+    (
+        "link-rx-overrun",
+        "frames come faster than the daemon reads them: give it a core, or raise net.core.rmem_max",
+    ),
+    (
+        "port-rx-overrun",
+        "packets come faster than the daemon reads them: give it a core, or raise net.core.rmem_max",
+    ),
+];
+
+/// Looks at the daemon behind a socket.
+pub(super) fn examine(role: Option<Role>, socket: &Path, findings: &mut Vec<Finding>) {
+    let program = role.map_or("the daemon", Role::program);
+    let peers = match show(socket, Object::Peers) {
+        Ok(peers) => peers,
+        Err(failure) => {
+            findings.push(Finding::note(
+                TOPIC,
+                failure.to_string(),
+                format!("start {program}; its log tells why it has stopped"),
+            ));
+            return;
+        }
+    };
+    findings.push(Finding::ok(TOPIC, format!("{program} answers at {}", socket.display())));
+    findings.extend(self::peers(&peers));
+    if let Ok(symbols) = show(socket, Object::Symbols) {
+        findings.extend(symbols.iter().filter_map(symbol));
+    }
+    if let Ok(rules) = show(socket, Object::Rules) {
+        findings.extend(refused(&rules));
+    }
+    match verify(socket) {
+        Ok(rows) if rows.is_empty() => {
+            findings.push(Finding::ok(TOPIC, "the kernel has what the daemon means"));
+        }
+        Ok(rows) => findings.push(Finding::wrong(
+            TOPIC,
+            format!("the kernel differs from what the daemon means in {} places", rows.len()),
+            format!(
+                "`l2ctl --socket {} verify` lists them; another program may have changed them",
+                socket.display()
+            ),
+        )),
+        Err(failure) => findings.push(Finding::note(TOPIC, failure.to_string(), "try again")),
+    }
+    if let Ok(counters) = show(socket, Object::Counters) {
+        findings.extend(counters.iter().filter_map(counter));
+    }
+}
+
+/// Whom it has met on the segment.
+fn peers(peers: &[Value]) -> Vec<Finding> {
+    if peers.is_empty() {
+        return vec![Finding::wrong(
+            TOPIC,
+            "nobody was heard on the segment",
+            "is the other daemon running, on the same LAN, with the same EtherType? `tcpdump -i INTERFACE ether proto 0x88b5` \
+             shows its frames; switches must pass them",
+        )];
+    }
+    let text = |peer: &Value, key: &str| peer[key].as_str().unwrap_or("?").to_owned();
+    peers
+        .iter()
+        .map(|peer| {
+            let (name, state) = (text(peer, "name"), text(peer, "state"));
+            let found = format!("{} {name} at {} is {state}", text(peer, "role"), text(peer, "mac"));
+            match state.as_str() {
+                "up" => Finding::ok("peer", found),
+                "down" => Finding::wrong(
+                    "peer",
+                    found,
+                    format!("is its daemon running? `l2ctl doctor` there tells more of {name}"),
+                ),
+                refused => Finding::wrong("peer", found, remedy(refused.trim_start_matches("refused: "))),
+            }
+        })
+        .collect()
+}
+
+fn symbol(symbol: &Value) -> Option<Finding> {
+    let reason = symbol["reason"].as_str()?;
+    let name = symbol["name"].as_str().or(symbol["symbol"].as_str()).unwrap_or("?");
+    let found = format!("symbol {name} is {}: {reason}", symbol["state"].as_str().unwrap_or("?"));
+    Some(Finding::wrong("symbol", found, "`l2ctl show symbols` shows them all"))
+}
+
+/// Rules that are not in force.
+fn refused(rules: &[Value]) -> Option<Finding> {
+    let reasons: Vec<_> = rules
+        .iter()
+        .filter(|rule| rule["state"] == "refused")
+        .map(|rule| rule["reason"].as_str().unwrap_or("without a reason"))
+        .collect();
+    let first = reasons.first()?;
+    Some(Finding::note(
+        "rules",
+        format!("{} rules are refused, one of them: {first}", reasons.len()),
+        "`l2ctl show rules` shows them; `allow` of the port in the relay's file says what a control may have",
+    ))
+}
+
+fn counter(row: &Value) -> Option<Finding> {
+    let name = row["name"].as_str()?;
+    let count = row["value"].as_u64().filter(|count| *count > 0)?;
+    let (reason, remedy) = TELLING.iter().find(|(reason, _)| name.strip_prefix("drop.") == Some(*reason))?;
+    Some(Finding::note("drops", format!("{count} frames were dropped since the start: {reason}"), *remedy))
+}
+
+/// What to do about a device that is refused for this reason.
+fn remedy(reason: &str) -> String {
+    let known = TELLING.iter().find(|(name, _)| *name == reason);
+    known.map_or_else(
+        || "its log and `l2ctl show peers` tell more".to_owned(),
+        |(_, remedy)| (*remedy).to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+    use frames::DropReason;
+    use serde_json::json;
+
+    #[test]
+    fn every_telling_drop_exists() {
+        for (name, _) in TELLING {
+            assert!(DropReason::ALL.iter().any(|reason| reason.name() == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn peers_that_are_not_up_are_wrong() {
+        let rows = [
+            json!({"name": "relay1", "role": "relay", "mac": "02:00:00:00:00:01", "state": "up"}),
+            json!({"name": "relay2", "role": "relay", "mac": "02:00:00:00:00:02", "state": "refused: bad-gate"}),
+        ];
+        let levels: Vec<_> = peers(&rows).iter().map(|finding| finding.level).collect();
+        assert_eq!(levels, [Level::Ok, Level::Wrong]);
+        assert!(peers(&rows)[1].remedy.as_ref().unwrap().contains("psk_file"));
+        assert_eq!(peers(&[])[0].level, Level::Wrong);
+    }
+}

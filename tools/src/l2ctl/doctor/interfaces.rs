@@ -1,0 +1,179 @@
+//! The interfaces that a configuration file names: that of the link, and a relay's ports.
+
+use super::settings::Settings;
+use super::{Finding, Role};
+use l2link_os::{LinkInfo, NetNs, Netlink, SetupError};
+use std::fs;
+use std::path::Path;
+
+/// MTU with which every packet of a port of 1500 crosses the link in one frame, headers and seal included.
+const WHOLE_MTU: u32 = 1600;
+
+pub(super) fn examine(settings: &Settings, findings: &mut Vec<Finding>) {
+    let links = NetNs::current().and_then(|netns| Netlink::open(&netns)).and_then(|mut netlink| {
+        netlink.links().map_err(|error| SetupError::system("listing the interfaces", error))
+    });
+    let links = match links {
+        Ok(links) => links,
+        Err(error) => {
+            findings.push(Finding::wrong("link", error.to_string(), "run as root"));
+            return;
+        }
+    };
+    findings.extend(link(&settings.link, &links));
+    for port in &settings.ports {
+        findings.extend(self::port(port, settings, &links));
+    }
+    if settings.role == Role::Control {
+        findings.extend(settings.namespaces.iter().flatten().map(|name| namespace(name)));
+    }
+}
+
+/// The interface on the segment.
+fn link(name: &str, links: &[LinkInfo]) -> Vec<Finding> {
+    const TOPIC: &str = "link";
+    let found = match present(TOPIC, name, links) {
+        Ok(found) => found,
+        Err(finding) => return vec![*finding],
+    };
+    let mut findings = vec![Finding::ok(TOPIC, format!("interface {name} is up, MTU {}", found.mtu))];
+    if found.mtu < WHOLE_MTU {
+        findings.push(Finding::note(
+            TOPIC,
+            format!("interface {name} has MTU {}: a packet of 1500 bytes crosses in two frames", found.mtu),
+            format!("`ip link set {name} mtu 9000`, if all of the segment can (its switches too); it is faster, not needed"),
+        ));
+    }
+    findings
+}
+
+/// A port of a relay.
+fn port(name: &str, settings: &Settings, links: &[LinkInfo]) -> Vec<Finding> {
+    const TOPIC: &str = "port";
+    if name == settings.link {
+        return vec![Finding::wrong(
+            TOPIC,
+            format!("{name} is both the link's interface and a port"),
+            "give the link an interface of its own, a VLAN or a macvlan for instance",
+        )];
+    }
+    let found = match present(TOPIC, name, links) {
+        Ok(found) => found,
+        Err(finding) => return vec![*finding],
+    };
+    let mut findings = vec![Finding::ok(TOPIC, format!("interface {name} is up, MTU {}", found.mtu))];
+    if settings.routes
+        && sysctl(&format!("ipv4/conf/{name}/rp_filter")).max(sysctl("ipv4/conf/all/rp_filter")) == 1
+    {
+        findings.push(Finding::note(
+            TOPIC,
+            format!("interface {name} filters sources strictly: packets that come by another way than the one back are lost"),
+            format!("`sysctl -w net.ipv4.conf.{name}.rp_filter=2` (loose), if routes can be asymmetric"),
+        ));
+    }
+    findings
+}
+
+/// An interface that has to be there, up, connected, and no bridge's.
+fn present<'a>(topic: &'static str, name: &str, links: &'a [LinkInfo]) -> Result<&'a LinkInfo, Box<Finding>> {
+    let wrong = |found: String, remedy: String| Err(Box::new(Finding::wrong(topic, found, remedy)));
+    let Some(found) = links.iter().find(|link| link.name == name) else {
+        let names: Vec<_> =
+            links.iter().filter(|link| !link.loopback).map(|link| link.name.as_str()).collect();
+        return wrong(
+            format!("there is no interface {name} in this network namespace"),
+            format!("choose one of those that are there: {}", names.join(", ")),
+        );
+    };
+    if !found.ethernet {
+        return wrong(
+            format!("interface {name} carries no Ethernet frames"),
+            "choose an Ethernet interface".into(),
+        );
+    }
+    if found.bridge_port {
+        let bridge = links.iter().find(|link| Some(link.ifindex) == found.master);
+        let bridge = bridge.map_or("the bridge", |bridge| bridge.name.as_str());
+        return wrong(
+            format!("interface {name} is a port of {bridge}, which takes its packets away"),
+            format!("write {bridge} in its place, or `ip link set {name} nomaster`"),
+        );
+    }
+    if !found.up {
+        return wrong(format!("interface {name} is down"), format!("`ip link set {name} up`"));
+    }
+    if !found.carrier {
+        return wrong(
+            format!("interface {name} has no carrier"),
+            "look at the cable and at the other end; `ip link show` tells when it is there".into(),
+        );
+    }
+    Ok(found)
+}
+
+/// The namespace of a symbol.
+fn namespace(name: &str) -> Finding {
+    const TOPIC: &str = "namespace";
+    match NetNs::named(name) {
+        Ok(_) => Finding::ok(TOPIC, format!("network namespace {name} is there")),
+        Err(error @ SetupError::NoNetNs { .. }) => {
+            Finding::wrong(TOPIC, error.to_string(), format!("`ip netns add {name}`"))
+        }
+        Err(error) => Finding::wrong(TOPIC, error.to_string(), "run as root"),
+    }
+}
+
+/// A setting below `/proc/sys/net`; zero if there is none.
+pub(super) fn sysctl(path: &str) -> u32 {
+    let text = fs::read_to_string(Path::new("/proc/sys/net").join(path));
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use l2link_os::IfIndex;
+    use rstest::rstest;
+
+    fn interface(name: &str, change: impl FnOnce(&mut LinkInfo)) -> LinkInfo {
+        let mut link = LinkInfo {
+            ifindex: IfIndex(7),
+            name: name.into(),
+            mac: None,
+            mtu: 9000,
+            up: true,
+            carrier: true,
+            speed: 0,
+            ethernet: true,
+            loopback: false,
+            master: None,
+            link: None,
+            bridge_port: false,
+            kind: None,
+        };
+        change(&mut link);
+        link
+    }
+
+    #[rstest]
+    #[case::absent(interface("lan1", |_| ()), "there is no interface lan0", "those that are there: lan1")]
+    #[case::down(interface("lan0", |link| link.up = false), "is down", "`ip link set lan0 up`")]
+    #[case::no_carrier(interface("lan0", |link| link.carrier = false), "no carrier", "cable")]
+    #[case::tunnel(interface("lan0", |link| link.ethernet = false), "no Ethernet", "choose")]
+    #[case::bridge(
+        interface("lan0", |link| (link.bridge_port, link.master) = (true, Some(IfIndex(7)))),
+        "is a port of lan0", "nomaster"
+    )]
+    fn what_is_wrong_is_named_and_mended(#[case] link: LinkInfo, #[case] found: &str, #[case] remedy: &str) {
+        let [finding] = self::link("lan0", &[link]).try_into().unwrap();
+        assert!(finding.found.contains(found), "{finding:?}");
+        assert!(finding.remedy.as_ref().unwrap().contains(remedy), "{finding:?}");
+    }
+
+    #[test]
+    fn a_small_mtu_is_a_note() {
+        let findings = link("lan0", &[interface("lan0", |link| link.mtu = 1500)]);
+        assert_eq!(findings.len(), 2);
+        assert_eq!(link("lan0", &[interface("lan0", |_| ())]).len(), 1);
+    }
+}

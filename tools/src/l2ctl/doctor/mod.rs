@@ -1,0 +1,201 @@
+//! `l2ctl doctor`: what on this machine keeps the product from working well, and the command that mends it.
+//!
+//! It looks at the machine ([`machine`]), at the configuration file if there is one ([`settings`]) with the interfaces that it names
+//! ([`interfaces`]), and at the daemon if it runs ([`daemon`]). It changes nothing, and needs no daemon: it is most useful when the
+//! daemon does not start.
+
+mod daemon;
+mod interfaces;
+mod machine;
+mod settings;
+
+use crate::{Failure, socket};
+use serde::Serialize;
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Level {
+    /// As it should be.
+    Ok,
+    /// It works, but less well than it could; or it cannot be told.
+    Note,
+    /// Something does not work.
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) level: Level,
+    /// What was looked at.
+    pub(crate) topic: &'static str,
+    /// What there is.
+    pub(crate) found: String,
+    /// What mends it: a command where there is one. None where all is well.
+    pub(crate) remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(topic: &'static str, found: impl Into<String>) -> Self {
+        Self { level: Level::Ok, topic, found: found.into(), remedy: None }
+    }
+
+    fn note(topic: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { level: Level::Note, topic, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    fn wrong(topic: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { level: Level::Wrong, topic, found: found.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Which of the two devices this machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Relay,
+    Control,
+}
+
+impl Role {
+    /// Its daemon.
+    fn program(self) -> &'static str {
+        match self {
+            Self::Relay => "l2relay",
+            Self::Control => "l2control",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.program())
+    }
+}
+
+/// Where the daemons look for their files.
+const CONFIGS: [&str; 2] = ["/etc/l2link/relay.toml", "/etc/l2link/control.toml"];
+
+/// Looks at everything, and prints what it finds.
+///
+/// # Errors
+/// If something is wrong, and if the output cannot be written.
+pub(crate) fn run(
+    out: &mut impl Write,
+    config: Option<&Path>,
+    socket: Option<&Path>,
+    json: bool,
+) -> Result<(), Failure> {
+    let findings = examine(config, socket);
+    if json {
+        let rows = serde_json::to_value(&findings).map_err(std::io::Error::other)?;
+        writeln!(out, "{rows:#}")?;
+    } else {
+        print(out, &findings)?;
+    }
+    match findings.iter().filter(|finding| finding.level == Level::Wrong).count() {
+        0 => Ok(()),
+        count => Err(Failure::Wrong(count)),
+    }
+}
+
+fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
+    let configs: Vec<PathBuf> = match config {
+        Some(path) => vec![path.to_owned()],
+        None => CONFIGS.iter().map(PathBuf::from).filter(|path| path.exists()).collect(),
+    };
+    let mut findings = Vec::new();
+    let mut roles = Vec::new();
+    let mut sockets = Vec::new();
+    if configs.is_empty() {
+        findings.push(Finding::note(
+            "configuration",
+            format!("there is neither {} nor {}", CONFIGS[0], CONFIGS[1]),
+            "`l2ctl doctor --config FILE` looks at a file of another place, and at what it names",
+        ));
+    }
+    let files: Vec<_> = configs.iter().filter_map(|path| settings::read(path, &mut findings)).collect();
+    for file in &files {
+        roles.push(file.role);
+        sockets.push((file.role, file.socket.clone()));
+    }
+    let symbol_files = files.iter().any(|file| file.files);
+    let (relay, control) = (roles.contains(&Role::Relay), roles.contains(&Role::Control));
+    machine::examine(relay || files.is_empty(), control || files.is_empty(), symbol_files, &mut findings);
+    for file in &files {
+        interfaces::examine(file, &mut findings);
+    }
+    match socket {
+        Some(path) => daemon::examine(None, path, &mut findings),
+        None if sockets.is_empty() => {
+            if let Ok(path) = socket::find(None) {
+                daemon::examine(None, &path, &mut findings);
+            }
+        }
+        None => sockets.iter().for_each(|(role, path)| daemon::examine(Some(*role), path, &mut findings)),
+    }
+    findings
+}
+
+/// Prints a line for each finding, and what mends it below.
+fn print(out: &mut impl Write, findings: &[Finding]) -> std::io::Result<()> {
+    let width = findings.iter().map(|finding| finding.topic.len()).max().unwrap_or(0);
+    for Finding { level, topic, found, remedy } in findings {
+        writeln!(out, "{:5}  {topic:width$}  {}", level.word(), indented(found, 9 + width))?;
+        if let Some(remedy) = remedy {
+            writeln!(out, "{:5}  {:width$}  > {}", "", "", indented(remedy, 11 + width))?;
+        }
+    }
+    Ok(())
+}
+
+/// Text of several lines, the second and later ones set in.
+fn indented(text: &str, by: usize) -> String {
+    text.lines().collect::<Vec<_>>().join(&format!("\n{:by$}", ""))
+}
+
+impl Level {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Wrong => "WRONG",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_stand_below_what_they_mend() {
+        let findings = [
+            Finding::ok("clock", "synchronized"),
+            Finding::wrong("link", "interface lan0 is down", "`ip link set lan0 up`"),
+            Finding::note("configuration", "line one\nline two", "read it"),
+        ];
+        let mut out = Vec::new();
+        print(&mut out, &findings).unwrap();
+        let expected = "ok     clock          synchronized\n\
+                        WRONG  link           interface lan0 is down\n\
+                        \x20                     > `ip link set lan0 up`\n\
+                        note   configuration  line one\n\
+                        \x20                     line two\n\
+                        \x20                     > read it\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn without_a_file_it_says_so_and_looks_at_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let findings = examine(Some(&folder.path().join("none.toml")), None);
+        let wrong = findings.iter().find(|finding| finding.topic == "configuration").unwrap();
+        assert_eq!(wrong.level, Level::Wrong);
+        assert!(wrong.found.contains("no such file"), "{}", wrong.found);
+        assert!(findings.iter().any(|finding| finding.topic == "privileges"));
+    }
+}

@@ -1,0 +1,170 @@
+//! The configuration file, as far as it names things of this machine. Whether it is right, the daemon itself says (`--check`).
+
+use super::{Finding, Role};
+use l2link_os::config_file;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a file names.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) role: Role,
+    /// Interface on the segment.
+    pub(super) link: String,
+    /// A relay's ports.
+    pub(super) ports: Vec<String>,
+    /// The namespaces of a control's symbols; none for the daemon's own.
+    pub(super) namespaces: Vec<Option<String>>,
+    /// Whether the relay is to forward packets by routes of controls.
+    pub(super) routes: bool,
+    /// Whether symbols of kind `files` are asked for.
+    pub(super) files: bool,
+    /// The daemon's command socket.
+    pub(super) socket: PathBuf,
+}
+
+/// The file, without what does not matter here.
+#[derive(Debug, Deserialize)]
+struct File {
+    link: Link,
+    #[serde(default)]
+    api: Api,
+    #[serde(default)]
+    port: Vec<Port>,
+    #[serde(default)]
+    symbol: Vec<Symbol>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Link {
+    interface: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Api {
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Port {
+    interface: String,
+    #[serde(default)]
+    allow: Vec<Allow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Allow {
+    #[serde(default)]
+    routes: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Symbol {
+    kind: Option<String>,
+    netns: Option<String>,
+}
+
+/// Reads a file; what keeps it from being read is a finding.
+pub(super) fn read(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings> {
+    const TOPIC: &str = "configuration";
+    let (file, source) = match config_file::load::<File>(path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            findings.push(Finding::wrong(TOPIC, error.to_string(), "mend the file"));
+            return None;
+        }
+    };
+    let role = if file.port.is_empty() && !file.symbol.is_empty() { Role::Control } else { Role::Relay };
+    findings.push(check(role, path));
+    let default = match role {
+        Role::Relay => "/run/l2link/relay.sock",
+        Role::Control => "/run/l2link/control.sock",
+    };
+    let mut namespaces: Vec<_> = file.symbol.iter().map(|symbol| symbol.netns.clone()).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    Some(Settings {
+        role,
+        link: file.link.interface,
+        routes: file.port.iter().any(|port| port.allow.iter().any(|allow| allow.routes)),
+        ports: file.port.into_iter().map(|port| port.interface).collect(),
+        namespaces,
+        files: file.symbol.iter().any(|symbol| symbol.kind.as_deref() == Some("files")),
+        socket: source.resolve(&file.api.socket.unwrap_or_else(|| default.into())),
+    })
+}
+
+/// Has the daemon check the file: it knows best. It stands beside this program, or in the search path.
+fn check(role: Role, path: &Path) -> Finding {
+    const TOPIC: &str = "configuration";
+    let beside = std::env::current_exe().ok().and_then(|here| Some(here.parent()?.join(role.program())));
+    let program = beside.filter(|program| program.exists()).unwrap_or_else(|| role.program().into());
+    match Command::new(&program).arg("--check").arg("--config").arg(path).output() {
+        Ok(output) if output.status.success() => {
+            Finding::ok(TOPIC, format!("{} is a valid file for {role}", path.display()))
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Finding::wrong(
+                TOPIC,
+                said.trim(),
+                format!(
+                    "mend the file; `{role} --check --config {}` tells whether it is right",
+                    path.display()
+                ),
+            )
+        }
+        Err(error) => Finding::note(
+            TOPIC,
+            format!("{} cannot be run to check {}: {error}", program.display(), path.display()),
+            format!("install {role} beside l2ctl or in the search path"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.toml");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn what_a_relay_names() {
+        let (folder, path) = written(
+            "name = \"relay1\"\n[link]\ninterface = \"lan0\"\n[api]\nsocket = \"api.sock\"\n[[port]]\ninterface = \"eth1\"\n\
+             [[port.allow]]\ncontrol = \"*\"\nroutes = true\n",
+        );
+        let settings = read(&path, &mut Vec::new()).unwrap();
+        assert_eq!((settings.role, settings.link.as_str(), settings.routes), (Role::Relay, "lan0", true));
+        assert_eq!(settings.ports, ["eth1"]);
+        assert_eq!(settings.socket, folder.path().join("api.sock"));
+    }
+
+    #[test]
+    fn what_a_control_names() {
+        let (_folder, path) = written(
+            "[link]\ninterface = \"lan0\"\n[[symbol]]\nkind = \"files\"\n[[symbol]]\nnetns = \"router\"\n[[symbol]]\n\
+             netns = \"router\"\n",
+        );
+        let settings = read(&path, &mut Vec::new()).unwrap();
+        assert_eq!((settings.role, settings.files), (Role::Control, true));
+        assert_eq!(settings.namespaces, [None, Some("router".to_owned())]);
+        assert_eq!(settings.socket, Path::new("/run/l2link/control.sock"));
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_wrong() {
+        let (_folder, path) = written("[link\n");
+        let mut findings = Vec::new();
+        assert!(read(&path, &mut findings).is_none());
+        assert_eq!(findings[0].level, Level::Wrong);
+        assert!(findings[0].found.contains("device.toml:1:"), "{}", findings[0].found);
+    }
+}
