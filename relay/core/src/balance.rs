@@ -47,8 +47,12 @@ impl Relay {
     }
 
     pub(crate) fn flow_counters(&self) -> impl Iterator<Item = CounterRow> + use<> {
-        let rows = [("flows-pinned", self.dispatch.pinned()), ("flows-tracked", self.dispatch.tracked())];
-        rows.into_iter().map(|(name, value)| CounterRow { name: name.to_owned(), value: value as u64 })
+        let rows = [
+            ("flows-pinned", self.dispatch.pinned() as u64),
+            ("flows-unpinned", self.dispatch.unpinned()),
+            ("flows-tracked", self.dispatch.tracked() as u64),
+        ];
+        rows.into_iter().map(|(name, value)| CounterRow { name: name.to_owned(), value })
     }
 }
 

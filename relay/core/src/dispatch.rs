@@ -13,8 +13,10 @@
 //! never empty; every member's rule is in the slab; every rule is in `by_tunnel` once and in the table under each of
 //! its keys once.
 
+mod flow_table;
 mod hash;
 mod maglev;
+mod pins;
 mod pool;
 mod services;
 mod shares;

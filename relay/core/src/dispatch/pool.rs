@@ -40,6 +40,8 @@ pub(super) struct Pool {
     shares: Vec<Share>,
     chooser: Chooser,
     pub(super) turnover: Option<Box<Turnover>>,
+    /// Its address is named by no listener any more.
+    pub(super) is_orphan: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

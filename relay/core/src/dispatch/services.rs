@@ -21,6 +21,7 @@
 //! Datagrams do not say whether they open a flow, and their sockets not whether it is there. [`Tracks`] are kept of them.
 
 use super::hash::FlowId;
+use super::pins::{Pin, Pins};
 use super::pool::{Candidate, Pool, Share, Standing, Tables, Turnover};
 use super::tracks::Tracks;
 use super::{ServerId, Target};
@@ -34,8 +35,6 @@ use l2link::{PeerId, Time};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most pinned flows: at 29 bytes each and a hash table's slack, 64 MB for a million.
-pub(crate) const PINS_MAX: usize = 1_000_000;
 /// A control that has not told its flows by then has none, as far as it matters. A dead one is missed much earlier, and with
 /// many connections a look at them is some seconds late.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,7 +63,7 @@ pub(super) struct Services {
     /// The controls of servers.
     owners: BTreeMap<ServerId, PeerId>,
     tables: Tables,
-    pins: FxHashMap<FlowId, Pin>,
+    pins: Pins,
     tracks: Tracks,
     /// The newest request to a control for the flows of a rule.
     asked: BTreeMap<(PeerId, UpTunnel), RequestId>,
@@ -94,16 +93,6 @@ struct Learning {
 /// A pool: of a service, and the address in its 128-bit form; any is the unspecified address of its version.
 type PoolKey = (ServiceKey, u128);
 
-/// A flow that stays with its server, whatever the table says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pin {
-    server: ServerId,
-    /// Of the rule whose reports sweep it.
-    tunnel: UpTunnel,
-    /// The newest request when it was told or opened.
-    request: u32,
-}
-
 /// The ends of a flow, {address, port}.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ends {
@@ -131,13 +120,13 @@ impl Services {
             return Some(share.target);
         }
         if !self.pins.is_empty()
-            && let Some(pin) = self.pins.get_mut(&flow)
+            && let Some(pin) = self.pins.get(flow.hash())
             && let Some(share) = pool.share(pin.server)
             && (!opens || share.standing == Standing::Active)
         {
             if opens {
                 // A new flow of the same ends, which a report that is under way does not know.
-                pin.request = self.last_request;
+                self.pins.renew(flow.hash(), self.last_request);
             }
             return Some(share.target);
         }
@@ -145,23 +134,30 @@ impl Services {
             return if self.learning.is_some() { None } else { Some(pool.follow(flow.hash())?.target) };
         }
         let Share { server, target, .. } = *pool.choose(flow.hash())?;
-        self.pins.remove(&flow);
-        if self.pins.len() < PINS_MAX && (self.learning.is_some() || pool.moves(flow.hash())) {
-            let pin = Pin { server, tunnel: target.tunnel, request: self.last_request };
-            self.pins.insert(flow, pin);
+        if self.learning.is_none() && !pool.moves(flow.hash()) {
+            self.pins.remove(flow.hash());
+            return Some(target);
         }
-        Some(target)
+        let pin = Pin { server, tunnel: target.tunnel, request: self.last_request };
+        if self.pins.insert(flow.hash(), pin) {
+            return Some(target);
+        }
+        // What follows goes by the old table.
+        self.pins.remove(flow.hash());
+        Some(pool.follow(flow.hash()).filter(|share| share.standing == Standing::Active)?.target)
     }
 
-    /// Takes over who serves at an address of a service; nobody if there is no listener of that address.
+    /// Takes over who serves at an address of a service; nobody if there is none. A pool without a listener that names its
+    /// address (`is_named`) goes on with those of any address, until the flows that were there are known: the pool of any
+    /// address has another table.
     pub(super) fn update(
         &mut self,
         key: ServiceKey,
         local: u128,
-        candidates: &[Candidate],
+        (candidates, is_named): (&[Candidate], bool),
         conflicts: Conflicts,
     ) {
-        if candidates.is_empty() {
+        if candidates.is_empty() || !(is_named || self.pools.contains_key(&(key, local))) {
             self.close(key, local);
             return;
         }
@@ -180,7 +176,12 @@ impl Services {
         let known: Vec<Target> = pool.shares().iter().map(|share| share.target).collect();
         let before = pool.chooser().clone();
         let changed = pool.update(candidates, conflicts, &mut self.tables);
+        pool.is_orphan = !is_named;
         if key.protocol != TCP {
+            if !is_named {
+                // The flows are tracked.
+                self.close(key, local);
+            }
             return;
         }
         let rules = |share: &Share| (share.target.peer, share.target.tunnel);
@@ -201,6 +202,7 @@ impl Services {
             turnover.waiting.extend(asked.iter().copied());
         }
         asked.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
+        self.settle(key);
     }
 
     /// The named addresses of a service, of the version of `any`.
@@ -229,19 +231,21 @@ impl Services {
         let learning = self.learning.is_some();
         for flow in flows.iter().filter(|flow| flow.local().1 == key.local_port) {
             let Some(pool) = pool_of(&self.pools, key, flow.local().0) else { continue };
+            if pool.share(server).is_none() {
+                // It has no listener at that address.
+                continue;
+            }
             let id = FlowId::new(key.port, key.protocol, flow.local(), flow.remote());
-            let pin = self.pins.get(&id);
+            let pin = self.pins.get(id.hash());
             // As long as there are two tables, a flow is at home where both say so.
             let at_home =
                 pool.choose(id.hash()).is_some_and(|share| share.server == server) && !pool.moves(id.hash());
             if at_home && !learning {
                 if pin.is_some_and(|pin| pin.server == server) {
-                    self.pins.remove(&id);
+                    self.pins.remove(id.hash());
                 }
-            } else if self.pins.len() < PINS_MAX
-                && pin.is_none_or(|pin| pin.server == server || is_before(pin.request, request))
-            {
-                self.pins.insert(id, Pin { server, tunnel, request: request.0 });
+            } else if pin.is_none_or(|pin| pin.server == server || is_before(pin.request, request)) {
+                self.pins.insert(id.hash(), Pin { server, tunnel, request: request.0 });
             }
         }
         if last {
@@ -254,9 +258,9 @@ impl Services {
     pub(super) fn keep(&mut self, port: PortId, ends: &Ends, server: ServerId) {
         let key = ServiceKey { port, protocol: TCP, local_port: ends.local.1 };
         let share = pool_of(&self.pools, key, ends.local.0).and_then(|pool| pool.share(server));
-        if let Some(share) = share.filter(|_| self.pins.len() < PINS_MAX) {
+        if let Some(share) = share {
             let pin = Pin { server, tunnel: share.target.tunnel, request: self.last_request };
-            self.pins.insert(FlowId::new(port, TCP, ends.local, ends.remote), pin);
+            self.pins.insert(FlowId::new(port, TCP, ends.local, ends.remote).hash(), pin);
         }
     }
 
@@ -279,13 +283,18 @@ impl Services {
                 let told = swept.get(&(pin.server, pin.tunnel));
                 told.is_some_and(|request| is_before(pin.request, *request))
             };
-            self.pins.retain(|_, pin| !is_over(pin));
+            self.pins.retain(|pin| !is_over(pin));
         }
         core::mem::take(&mut self.requests)
     }
 
     pub(super) fn pinned(&self) -> usize {
         self.pins.len()
+    }
+
+    /// Flows for which there was no room since the start.
+    pub(super) fn unpinned(&self) -> u64 {
+        self.pins.refused()
     }
 
     pub(super) fn tracked(&self) -> usize {
@@ -354,10 +363,9 @@ impl Services {
         // Whoever had the rules of the others has told the flows by its new ones, or is about to.
         let telling: BTreeSet<PeerId> = self.asked.keys().map(|(peer, _)| *peer).collect();
         let is_telling = |server| self.owners.get(&server).is_some_and(|owner| telling.contains(owner));
-        self.pins.retain(|_, pin| in_force.contains(&(pin.server, pin.tunnel)) || is_telling(pin.server));
-        let pinned: BTreeSet<_> = self.pins.values().map(|pin| (pin.server, pin.tunnel)).collect();
+        self.pins.retain(|pin| in_force.contains(&(pin.server, pin.tunnel)) || is_telling(pin.server));
         let owner = |(server, tunnel)| Some((*self.owners.get(&server)?, tunnel));
-        let rules: Vec<_> = pinned.into_iter().filter_map(owner).collect();
+        let rules: BTreeSet<_> = self.pins.rules().filter_map(owner).collect();
         rules.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
     }
 
@@ -377,8 +385,14 @@ impl Services {
         self.end_learning();
     }
 
-    /// Notes whether a service still has an old table.
+    /// Closes pools that were waiting for it, and notes whether a service still has an old table.
     fn settle(&mut self, key: ServiceKey) {
+        let is_over = |local: &u128| {
+            let pool = self.pools.get(&(key, *local));
+            pool.is_some_and(|pool| pool.is_orphan && pool.turnover.is_none())
+        };
+        let over: Vec<u128> = self.locals.get(&key).into_iter().flatten().copied().filter(is_over).collect();
+        over.into_iter().for_each(|local| self.close(key, local));
         if self.turning.contains(&key) && self.turnovers(&key).next().is_none() {
             self.turning.remove(&key);
         }
@@ -406,7 +420,9 @@ impl Services {
                 self.locals.remove(&key);
             }
         }
-        self.settle(key);
+        if self.turnovers(&key).next().is_none() {
+            self.turning.remove(&key);
+        }
     }
 }
 

@@ -107,6 +107,11 @@ impl Dispatch {
         self.services.pinned()
     }
 
+    /// Flows for which there was no room since the start.
+    pub(crate) fn unpinned(&self) -> u64 {
+        self.services.unpinned()
+    }
+
     /// Flows of datagrams that are remembered.
     pub(crate) fn tracked(&self) -> usize {
         self.services.tracked()
@@ -131,19 +136,17 @@ impl Dispatch {
         }
         let conflicts = self.ports.get(&service.port).map_or(Conflicts::Share, |port| port.conflicts);
         for local in locals {
-            let candidates = self.candidates(service, local);
-            self.services.update(service, local, &candidates, conflicts);
+            let (candidates, is_named) = self.candidates(service, local);
+            self.services.update(service, local, (&candidates, is_named), conflicts);
         }
     }
 
-    /// Who serves at an address: who listens there, and then who listens at any.
-    fn candidates(&mut self, service: ServiceKey, local: u128) -> Vec<Candidate> {
+    /// Who serves at an address: who listens there, and then who listens at any; and whether anybody listens there.
+    fn candidates(&mut self, service: ServiceKey, local: u128) -> (Vec<Candidate>, bool) {
         let ServiceKey { port, protocol, local_port } = service;
         let key = |local| Key::Listener { port, protocol, local, local_port };
         let mut members: Vec<Member> = self.members(&key(local)).to_vec();
-        if members.is_empty() {
-            return Vec::new();
-        }
+        let is_named = !members.is_empty();
         if any_like(local) != local {
             members.extend_from_slice(self.members(&key(any_like(local))));
         }
@@ -183,7 +186,7 @@ impl Dispatch {
                 candidate.seed = seed;
             }
         }
-        newest.into_values().collect()
+        (newest.into_values().collect(), is_named)
     }
 }
 

@@ -207,6 +207,27 @@ fn a_draining_server_keeps_its_flows_and_gets_no_other() {
 }
 
 #[test]
+fn flows_of_others_stay_when_the_only_listener_at_their_address_goes() {
+    let mut dispatch = with(&[1, 2]);
+    dispatch.name(PeerId(3), "control3");
+    let named = ProtocolAddress::Listener { protocol: 6, local: Local::Address(v4(1)), port: 80 };
+    let _ = dispatch.add(Rule { weight: 100, protocol_address: named, ..web(3) });
+    answer(&mut dispatch, &BTreeMap::new());
+    let mut live = open_all(&mut dispatch, 0..10_000);
+    let _ = dispatch.remove_where(PeerId(3), |_| true);
+    live.retain(|_, peer| *peer != PeerId(3));
+    for _ in 0..2 {
+        let moved =
+            live.iter().filter(|(n, peer)| followed(&mut dispatch, **n).unwrap().peer != **peer).count();
+        assert_eq!(moved, 0, "of {}", live.len());
+        answer(&mut dispatch, &live);
+    }
+    assert!(dispatch.pinned() > 0, "the tables differ");
+    let named = service_of(&Key::listener(PORT, 6, v4(1), 80)).unwrap();
+    assert_eq!(dispatch.services.standing(&named.0, named.1, ServerId(0)), None, "the pool is closed");
+}
+
+#[test]
 fn a_dead_servers_flows_are_shared_out_at_once() {
     let mut dispatch = with(&[1, 2, 3]);
     let live = open_all(&mut dispatch, 0..1_000);
