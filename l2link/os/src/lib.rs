@@ -32,6 +32,7 @@ mod rtnetlink;
 pub mod saved_sysctls;
 pub mod seed;
 pub mod signals;
+mod socket_file;
 pub mod sockets;
 pub mod state_file;
 pub mod sysctl;
