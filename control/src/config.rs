@@ -9,8 +9,8 @@ use core::time::Duration;
 use frames::discovery::Role;
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
-    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, TableWord, device_name,
-    interface_name, routing_table,
+    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
+    TableWord, device_name, interface_name, routing_table,
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) link: LinkSettings,
     /// Where the command socket is.
     pub(crate) socket: PathBuf,
+    /// Where figures for monitoring are to be had.
+    pub(crate) metrics: Option<MetricsSettings>,
     /// How long symbols are kept after this daemon; zero for not at all.
     pub(crate) keep_symbols: Duration,
     /// How long a symbol keeps its carrier without contact to its relay.
@@ -57,6 +59,7 @@ struct File {
     link: LinkSection,
     #[serde(default)]
     api: ApiSection,
+    metrics: Option<MetricsSection>,
     #[serde(default)]
     symbol: Vec<SymbolSection>,
     routes: Option<RoutesSection>,
@@ -116,7 +119,9 @@ impl Settings {
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let (file, source) = config_file::load::<File>(path)?;
         let link = file.link.check(Role::Control, &source)?;
+        let socket = file.api.check(Role::Control, &source)?;
         let mut settings = Self {
+            metrics: file.metrics.as_ref().map(|metrics| metrics.check(&socket, &source)).transpose()?,
             name: device_name(&file.name, &source)?,
             warnings: link.warnings.clone(),
             addressing: match link.addressing {
@@ -124,7 +129,7 @@ impl Settings {
                 config_file::Addressing::Control => Addressing::Control,
             },
             link,
-            socket: file.api.check(Role::Control, &source)?,
+            socket,
             keep_symbols: duration(&file.keep_symbols_ms, "keep_symbols_ms", KEEP_SYMBOLS, &source)?,
             carrier_hold: duration(&file.carrier_hold_ms, "carrier_hold_ms", CARRIER_HOLD, &source)?,
             symbols: file

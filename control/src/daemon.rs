@@ -4,6 +4,7 @@ use crate::api;
 use crate::config::Settings;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
+use crate::metrics;
 use crate::namespaces::Namespace;
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
@@ -18,6 +19,7 @@ use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
 use l2link_os::api::{ApiServer, ClientId};
+use l2link_os::metrics::MetricsServer;
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::Trigger;
 use l2link_os::{SetupError, clock, seed};
@@ -39,6 +41,8 @@ pub(crate) struct Daemon {
     pub(crate) trigger: Option<Trigger>,
     pub(crate) signals: Signals,
     pub(crate) api: ApiServer,
+    /// Figures for monitoring; none if nobody may have them.
+    metrics: Option<MetricsServer>,
     /// Link frames on their way out.
     pub(crate) batch: Batch,
     pub(crate) looks: RateLimit,
@@ -76,6 +80,11 @@ impl Daemon {
         let mut api = ApiServer::bind(&settings.socket, API_MODE)?;
         let watch = |source: Source| move |error| SetupError::system(format!("watch {source}"), error);
         api.register(registry, Source::API).map_err(watch(Source::Api))?;
+        let metrics = settings.metrics.as_ref().map(|settings| MetricsServer::bind(settings, API_MODE));
+        let mut metrics = metrics.transpose()?;
+        if let Some(metrics) = &mut metrics {
+            metrics.register(registry, Source::METRICS).map_err(watch(Source::Metrics))?;
+        }
         let register = |descriptor: i32, source: Source| {
             let registered =
                 registry.register(&mut SourceFd(&descriptor), source.token(), Interest::READABLE);
@@ -133,6 +142,7 @@ impl Daemon {
             trigger,
             signals,
             api,
+            metrics,
         };
         daemon.adopt_symbols(now);
         Ok(daemon)
@@ -161,6 +171,7 @@ impl Daemon {
             for event in &events {
                 match Source::of(event.token()) {
                     Some(Source::Api) => self.serve(event, now),
+                    Some(Source::Metrics) => self.tell_metrics(event, now),
                     Some(source) => self.ready.insert(source),
                     None => {}
                 }
@@ -187,6 +198,11 @@ impl Daemon {
             // 6. Let time pass.
             if self.control.poll_timeout().is_some_and(|time| time <= now) {
                 self.control.handle_timeout(now);
+            }
+            if let Some(metrics) = &mut self.metrics
+                && metrics.poll_timeout().is_some_and(|time| time <= now)
+            {
+                metrics.handle_timeout(now);
             }
             self.follow_namespaces(now);
             if self.follow_link_at.is_some_and(|time| time <= now) {
@@ -229,7 +245,7 @@ impl Daemon {
             }
             Source::Symbol(symbol) => return self.read_symbol(symbol, now),
             // Served at once, with its event.
-            Source::Api => {}
+            Source::Api | Source::Metrics => {}
         }
         Taken::All
     }
@@ -285,11 +301,23 @@ impl Daemon {
         }
     }
 
-    fn serve(&mut self, event: &mio::event::Event, now: Time) {
+    fn count_overruns(&mut self) {
         if let Some(socket) = self.link.socket() {
             let overruns = socket.overruns();
             self.control.counters_mut().drops(DropReason::LinkRxOverrun, overruns);
         }
+    }
+
+    fn tell_metrics(&mut self, event: &mio::event::Event, now: Time) {
+        self.count_overruns();
+        let Some(server) = &mut self.metrics else { return };
+        if server.handle(self.poll.registry(), event, now) {
+            server.answer(metrics::collect(&self.name, &self.control, now), now);
+        }
+    }
+
+    fn serve(&mut self, event: &mio::event::Event, now: Time) {
+        self.count_overruns();
         for request in self.api.handle(self.poll.registry(), event) {
             if api::answer(&mut self.api, &request, &mut self.control, now) {
                 self.verifying.push(request.client);
@@ -302,6 +330,7 @@ impl Daemon {
         let all = namespaces
             .chain(self.control.poll_timeout())
             .chain(self.follow_link_at)
+            .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
             .chain(self.symbols.keeper.timeout());
         all.min().map(|time| time - now)
     }

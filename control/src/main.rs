@@ -10,6 +10,7 @@ mod daemon;
 mod keeper;
 mod kernel_settings;
 mod link_interface;
+mod metrics;
 mod namespaces;
 mod packets;
 mod rate_limit;

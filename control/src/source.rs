@@ -5,6 +5,7 @@ use core::fmt;
 use core::ops::Range;
 use frames::SymbolId;
 use l2link_os::api::ApiServer;
+use l2link_os::metrics::MetricsServer;
 use mio::Token;
 
 /// What can wake the daemon. Each has its own [`Token`].
@@ -32,11 +33,15 @@ pub(crate) enum Source {
     Symbol(SymbolId),
     /// A client of the command socket; the server knows which.
     Api,
+    /// A client that wants figures for monitoring; the server knows which.
+    Metrics,
 }
 
 impl Source {
     /// Tokens of the command socket and its clients.
     pub(crate) const API: Range<usize> = 16..16 + ApiServer::CLIENTS + 1;
+    /// Tokens of the metrics server and its clients.
+    pub(crate) const METRICS: Range<usize> = Self::API.end..Self::API.end + MetricsServer::TOKENS;
 
     pub(crate) fn token(self) -> Token {
         Token(match self {
@@ -46,6 +51,7 @@ impl Source {
             Self::Link => 3,
             Self::Keeper => 4,
             Self::Api => Self::API.start,
+            Self::Metrics => Self::METRICS.start,
             Self::Closed(namespace) => NAMESPACES + 4 * namespace.0 as usize,
             Self::Groups(namespace) => NAMESPACES + 4 * namespace.0 as usize + 1,
             Self::Routes(namespace) => NAMESPACES + 4 * namespace.0 as usize + 2,
@@ -63,6 +69,7 @@ impl Source {
             3 => Self::Link,
             4 => Self::Keeper,
             place if Self::API.contains(&place) => Self::Api,
+            place if Self::METRICS.contains(&place) => Self::Metrics,
             place if place >= SYMBOLS => Self::Symbol(SymbolId(number(SYMBOLS)?)),
             place if place >= NAMESPACES => {
                 let number = number(NAMESPACES)?;
@@ -98,6 +105,7 @@ impl fmt::Display for Source {
             Self::Link => f.write_str("link"),
             Self::Symbol(symbol) => symbol.fmt(f),
             Self::Api => f.write_str("command socket"),
+            Self::Metrics => f.write_str("metrics server"),
         }
     }
 }
@@ -115,6 +123,7 @@ mod tests {
             Source::Keeper,
             Source::Link,
             Source::Api,
+            Source::Metrics,
             Source::Closed(NamespaceId(0)),
             Source::Groups(NamespaceId(0)),
             Source::Closed(NamespaceId(7)),
@@ -128,5 +137,6 @@ mod tests {
         }
         assert_eq!(Source::of(Token(15)), None);
         assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
+        assert_eq!(Source::of(Token(Source::METRICS.end - 1)), Some(Source::Metrics));
     }
 }

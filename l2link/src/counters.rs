@@ -20,6 +20,14 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+impl Traffic {
+    /// Counts a frame of so many bytes.
+    pub fn add(&mut self, bytes: usize) {
+        self.frames += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
 impl Default for Counters {
     fn default() -> Self {
         Self {
@@ -72,8 +80,7 @@ impl Counters {
 
 fn count(table: &mut [Traffic], kind: Kind, bytes: usize) {
     if let Some(traffic) = table.get_mut(usize::from(ROW[usize::from(kind.0)])) {
-        traffic.frames += 1;
-        traffic.bytes += bytes as u64;
+        traffic.add(bytes);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::receive::Rest;
 use crate::refusal::Refusals;
 use crate::session::{REKEY_AFTER, SessionTable};
-use crate::{Config, Counters, Event, PeerId, PeerInfo, PeerState, Security, Time};
+use crate::{Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Security, Time};
 use core::fmt;
 use frames::data::Tunnel;
 use frames::discovery::{Hello, Mode, Protection, Role};
@@ -53,6 +53,8 @@ pub struct Link {
     pub(crate) outbox: VecDeque<(Kind, Vec<u8>)>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) counters: Counters,
+    /// Round-trip times of all sessions.
+    pub(crate) round_trips: Histogram,
     /// The peer whose frames and messages come first next time.
     pub(crate) cursor: usize,
     pub(crate) closed: bool,
@@ -125,6 +127,7 @@ impl Link {
             outbox: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            round_trips: Histogram::default(),
             cursor: 0,
             closed: false,
             rest: None,
@@ -229,6 +232,12 @@ impl Link {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Every round-trip time that was measured since the start, of all sessions.
+    #[must_use]
+    pub fn round_trips(&self) -> &Histogram {
+        &self.round_trips
     }
 
     /// For drops that the owner decides.

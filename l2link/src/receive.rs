@@ -210,6 +210,7 @@ impl Link {
             && rtt < INTERVAL_MAX
         {
             peer.rtt.sample(rtt);
+            self.round_trips.record(rtt);
         }
         Ok(())
     }
@@ -227,6 +228,7 @@ impl Link {
         let rtt = life.streams.send_mut(ack.stream).handle_ack(&ack, now);
         if let Some(rtt) = rtt.map_err(|_never_sent| DropReason::Malformed)? {
             peer.rtt.sample(rtt);
+            self.round_trips.record(rtt);
         }
         Ok(())
     }

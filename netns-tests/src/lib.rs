@@ -13,6 +13,7 @@
 //! - [`Lab::router`] is a lab whose pair routes between two ports; [`Ping`] counts what gets lost meanwhile.
 //! - [`Farm`] is a lab with several controls, on which servers of one service run.
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
+//! - [`Terminal`] is a program in a pseudo-terminal, with keyboard and screen.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
 //!
 //! When a test fails the daemons' logs and tables are printed. `L2LINK_PAUSE=1` stops a failing test before it cleans up and
@@ -31,6 +32,7 @@ mod process;
 pub mod program;
 mod router;
 pub mod sweep;
+mod terminal;
 mod wait;
 
 pub use binary::binary;
@@ -42,4 +44,5 @@ pub use lab::{Lab, Layout, PSK};
 pub use netns::Netns;
 pub use process::{Finished, Process};
 pub use router::{Ping, words};
+pub use terminal::Terminal;
 pub use wait::{SOON, eventually, never};

@@ -58,8 +58,8 @@ impl Machines {
             }
             // Has been done, in this or the other profile.
             "cargo build --release" => {}
-            "sudo install target/release/l2relay target/release/l2control target/release/l2ctl /usr/local/bin" => {
-                for program in ["l2relay", "l2control", "l2ctl"] {
+            "sudo install target/release/l2relay target/release/l2control target/release/l2ctl target/release/l2top /usr/local/bin" => {
+                for program in ["l2relay", "l2control", "l2ctl", "l2top"] {
                     assert!(binary(program).is_file());
                 }
             }
@@ -89,6 +89,13 @@ impl Machines {
             }
             "sudo ip netns exec router ping -c 1 192.0.2.2" => {
                 lab.programs().ok("ping -c 1 192.0.2.2");
+            }
+            "sudo l2top --once" => {
+                for daemon in [&lab.relay, &lab.control] {
+                    let mut command = Command::new(binary("l2top"));
+                    let shown = Finished::new(command.arg("--once").arg("--socket").arg(daemon.socket()));
+                    assert!(shown.expect_success().contains("port eth1  up"));
+                }
             }
             "sudo l2ctl monitor" => {
                 let mut command = Command::new("timeout");

@@ -5,8 +5,8 @@ use frames::discovery::Role;
 use frames::route::Prefix;
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
-    ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, TableWord, device_name, interface_name,
-    load, routing_table,
+    ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
+    TableWord, device_name, interface_name, load, routing_table,
 };
 use l2link_os::{PortDiscard, Spared};
 use relay_core::police::Limits;
@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) link: LinkSettings,
     pub(crate) relay: RelayConfig,
     pub(crate) api_socket: PathBuf,
+    /// Where figures for monitoring are to be had.
+    pub(crate) metrics: Option<MetricsSettings>,
     /// Whether the machine is to forward packets.
     pub(crate) forwarding: bool,
     /// What the operator should be told at every start.
@@ -38,6 +40,7 @@ struct File {
     link: LinkSection,
     #[serde(default)]
     api: ApiSection,
+    metrics: Option<MetricsSection>,
     #[serde(default)]
     routes: RoutesSection,
     #[serde(default)]
@@ -117,13 +120,14 @@ impl Settings {
         let name = device_name(&file.name, &source)?;
         let link = file.link.check(Role::Relay, &source)?;
         let api_socket = file.api.check(Role::Relay, &source)?;
+        let metrics = file.metrics.as_ref().map(|metrics| metrics.check(&api_socket, &source)).transpose()?;
         let mut warnings = link.warnings.clone();
         let ports = ports(&file, &source, &mut warnings)?;
         let fib = file.routes.check(&source)?;
         let routed = ports.iter().flat_map(|port| &port.allow).any(|permission| permission.routes.is_some());
         let forwarding = file.routes.forwarding.unwrap_or(routed);
         let relay = RelayConfig { name, ethertype: link.ethertype, ports, limits: Limits::default(), fib };
-        Ok(Self { link, relay, api_socket, forwarding, warnings })
+        Ok(Self { link, relay, api_socket, metrics, forwarding, warnings })
     }
 
     /// Interfaces of the ports to which a control may give addresses.

@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::forwarding::Forwarding;
 use crate::interfaces::Interfaces;
+use crate::metrics;
 use crate::outlets::Outlets;
 use crate::own_routes::OwnRoutes;
 use crate::ports::Ports;
@@ -21,6 +22,7 @@ use frames::DropReason;
 use frames::discovery::Role;
 use l2link::{Link, Time};
 use l2link_os::api::{ApiServer, ClientId, Request, success};
+use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
 use l2link_os::routes::Families;
 use l2link_os::signals::{Signal, Signals};
@@ -41,6 +43,9 @@ pub(crate) struct Daemon {
     interfaces: Interfaces,
     signals: Signals,
     api: ApiServer,
+    name: String,
+    /// Figures for monitoring; `None` if nobody may have them.
+    metrics: Option<MetricsServer>,
     /// Requests of this turn, answered at its end.
     requests: Vec<Request>,
     /// Keeps the relay's kernel quiet; `None` without any port.
@@ -80,6 +85,11 @@ impl Daemon {
         // First of all, as it fails if this relay is running already, whose table must not be touched.
         let mut api = ApiServer::bind(&settings.api_socket, API_MODE)?;
         api.register(registry, Source::API)?;
+        let metrics = settings.metrics.as_ref().map(|settings| MetricsServer::bind(settings, API_MODE));
+        let mut metrics = metrics.transpose()?;
+        if let Some(metrics) = &mut metrics {
+            metrics.register(registry, Source::METRICS)?;
+        }
         let mut wire = Wire::open(&settings.link.interface, settings.link.ethertype, registry)?;
         let names = settings.relay.ports.iter().map(|port| port.interface.clone());
         let mut ports = Ports::new(names, settings.link.ethertype);
@@ -116,6 +126,8 @@ impl Daemon {
             interfaces,
             signals,
             api,
+            name,
+            metrics,
             requests: Vec::new(),
             quiet,
             verifying: Vec::new(),
@@ -151,7 +163,7 @@ impl Daemon {
             // 3. Read the clock: this turn happens at one moment.
             now = clock::now();
             // 4. Note who has something to read.
-            self.note(&events);
+            self.note(&events, now);
             // 5. Signals before anything that a flood can delay.
             if self.ready.remove(&Source::Signals) {
                 self.read_signals();
@@ -172,6 +184,11 @@ impl Daemon {
             // 8. Timers, after the frames that may have made them pointless.
             if is_due(self.relay.poll_timeout(), now) {
                 self.relay.handle_timeout(now);
+            }
+            if let Some(metrics) = &mut self.metrics
+                && is_due(metrics.poll_timeout(), now)
+            {
+                metrics.handle_timeout(now);
             }
             // 9. Packets at the ports: by the tables as the messages left them.
             for place in 0..self.ports.len() {
@@ -271,19 +288,28 @@ impl Daemon {
             return Some(Duration::ZERO);
         }
         let own_routes = self.own_routes.poll_timeout(now);
-        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout(), own_routes];
+        let metrics = self.metrics.as_ref().and_then(MetricsServer::poll_timeout);
+        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout(), own_routes, metrics];
         next.into_iter().flatten().min().map(|next| next - now)
     }
 
-    fn note(&mut self, events: &Events) {
+    fn note(&mut self, events: &Events, now: Time) {
         for event in events {
             match Source::of(event.token()) {
                 Some(Source::Api) => self.requests.extend(self.api.handle(self.poll.registry(), event)),
+                Some(Source::Metrics) => self.tell_metrics(event, now),
                 Some(source) => {
                     self.ready.insert(source);
                 }
                 None => {}
             }
+        }
+    }
+
+    fn tell_metrics(&mut self, event: &mio::event::Event, now: Time) {
+        let Some(server) = &mut self.metrics else { return };
+        if server.handle(self.poll.registry(), event, now) {
+            server.answer(metrics::collect(&self.name, &self.relay, self.routes.batches(), now), now);
         }
     }
 

@@ -7,6 +7,7 @@ mod daemon;
 mod failure;
 mod forwarding;
 mod interfaces;
+mod metrics;
 mod outlets;
 mod own_routes;
 mod ports;

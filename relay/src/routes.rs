@@ -9,13 +9,13 @@ use crate::complaint::Complaint;
 use crate::source::Source;
 use crate::wire::register;
 use frames::route::RouteKey;
-use l2link::Time;
+use l2link::{Histogram, Time};
 use l2link_os::return_tables::is_table;
 use l2link_os::routes::{
     Change, Families, KernelNexthop, KernelRoute, PROTOCOL, Progress, RouteChange, RouteDump, RouteEvent,
     RouteMonitor, RouteWriter,
 };
-use l2link_os::{IfIndex, NetNs, SetupError};
+use l2link_os::{IfIndex, NetNs, SetupError, clock};
 use mio::Registry;
 use relay_core::{Relay, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
 use std::io;
@@ -34,6 +34,8 @@ pub(crate) struct Routes {
     /// Whether a route of others in the main table may have changed since it was asked last.
     others_changed: bool,
     complaint: Complaint,
+    /// What the kernel took for each batch of changes.
+    batches: Histogram,
 }
 
 /// A look under way.
@@ -71,6 +73,7 @@ impl Routes {
             look: None,
             again: Some(Families::Both),
             ipv6_changes: 0,
+            batches: Histogram::default(),
             others_changed: false,
             complaint: Complaint::default(),
         })
@@ -185,11 +188,19 @@ impl Routes {
         Ok(false)
     }
 
+    /// What the kernel took for each batch of changes.
+    pub(crate) fn batches(&self) -> &Histogram {
+        &self.batches
+    }
+
     /// Makes changes, and tells the core of those that the kernel refused.
     pub(crate) fn change(&mut self, operations: Vec<RouteOperation>, relay: &mut Relay, now: Time) {
         let changes: Vec<RouteChange> = operations.into_iter().map(change).collect();
         self.ipv6_changes += changes.iter().filter(|change| change.is_ipv6()).count() as u64;
-        let failures = match self.writer.apply(&changes) {
+        let before = clock::now();
+        let applied = self.writer.apply(&changes);
+        self.batches.record(clock::now() - before);
+        let failures = match applied {
             Ok(failures) => failures
                 .into_iter()
                 .map(|failure| {

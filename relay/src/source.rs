@@ -2,6 +2,7 @@
 
 use core::fmt;
 use l2link_os::api::ApiServer;
+use l2link_os::metrics::MetricsServer;
 use mio::Token;
 
 /// A source of events.
@@ -21,6 +22,8 @@ pub(crate) enum Source {
     OwnErrors,
     /// The command socket has a new client, or a client wrote something.
     Api,
+    /// Somebody wants figures for monitoring.
+    Metrics,
     /// Packets arrived at the port of this place in the configuration.
     Port(usize),
 }
@@ -28,7 +31,9 @@ pub(crate) enum Source {
 impl Source {
     /// Tokens of the command socket: the listener and its clients.
     pub(crate) const API: core::ops::Range<usize> = 16..16 + 1 + ApiServer::CLIENTS;
-    const FIRST_PORT: usize = Self::API.end;
+    /// Tokens of the metrics server: the listeners and their clients.
+    pub(crate) const METRICS: core::ops::Range<usize> = Self::API.end..Self::API.end + MetricsServer::TOKENS;
+    const FIRST_PORT: usize = Self::METRICS.end;
 
     /// The source's token; the first one of several.
     pub(crate) const fn token(self) -> Token {
@@ -40,6 +45,7 @@ impl Source {
             Self::Routes => 4,
             Self::OwnErrors => 5,
             Self::Api => Self::API.start,
+            Self::Metrics => Self::METRICS.start,
             Self::Port(place) => Self::FIRST_PORT + place,
         })
     }
@@ -54,6 +60,7 @@ impl Source {
             4 => Some(Self::Routes),
             5 => Some(Self::OwnErrors),
             token if Self::API.contains(&token) => Some(Self::Api),
+            token if Self::METRICS.contains(&token) => Some(Self::Metrics),
             token => token.checked_sub(Self::FIRST_PORT).map(Self::Port),
         }
     }
@@ -69,6 +76,7 @@ impl fmt::Display for Source {
             Self::OwnErrors => f.write_str("own errors"),
             Self::Link => f.write_str("link"),
             Self::Api => f.write_str("api"),
+            Self::Metrics => f.write_str("metrics"),
             Self::Port(place) => write!(f, "port {}", place + 1),
         }
     }
@@ -88,6 +96,7 @@ mod tests {
             Source::OwnErrors,
             Source::Link,
             Source::Api,
+            Source::Metrics,
             Source::Port(0),
             Source::Port(1_000),
         ];
@@ -95,6 +104,7 @@ mod tests {
             assert_eq!(Source::of(source.token()), Some(source));
         }
         assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
+        assert_eq!(Source::of(Token(Source::METRICS.end - 1)), Some(Source::Metrics));
         assert_eq!(Source::of(Token(6)), None);
     }
 }

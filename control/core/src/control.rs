@@ -2,6 +2,7 @@
 
 use crate::action::{Action, Failure};
 use crate::config::RefusedSymbol;
+use crate::metrics::Latencies;
 use crate::namespace::Namespace;
 use crate::parcels::place;
 use crate::relay::{Relay, RelayId};
@@ -41,6 +42,7 @@ pub struct Control {
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) tables: Tables,
     pub(crate) routes: Routes,
+    pub(crate) latencies: Latencies,
     /// Drops that are decided here; the link counts its own.
     pub(crate) drops: Counters,
     actions: VecDeque<Action>,
@@ -89,6 +91,7 @@ impl Control {
             relays: Vec::new(),
             symbols: Vec::new(),
             namespaces: Vec::new(),
+            latencies: Latencies::default(),
             drops: Counters::default(),
             actions: VecDeque::new(),
             sweep_at: None,

@@ -47,6 +47,8 @@ impl Control {
         let triggered = self.triggered;
         let Some(place) = self.namespace_mut(namespace) else { return };
         let changed = place.replace_sockets(&seen.sockets);
+        self.tables.noticed = place.socket_looks.cause();
+        self.latencies.socket_looks.record(seen.took);
         let (mut untold, mut queued) = (false, false);
         for index in 0..self.symbols.len() {
             if self.symbols[index].namespace == namespace {
@@ -59,6 +61,7 @@ impl Control {
                 }
             }
         }
+        self.tables.noticed = None;
         let Some(place) = self.namespace_mut(namespace) else { return };
         let pace = place.pace.after(seen.took, Found { changed, untold }, triggered, now);
         place.socket_looks.done(seen.took, Some(pace), now);

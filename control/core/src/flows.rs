@@ -50,6 +50,7 @@ impl Control {
         }
         let Some(place) = self.namespaces.iter_mut().find(|place| place.id == namespace) else { return };
         let datagram_ports = core::mem::take(&mut place.datagram_ports);
+        self.latencies.connection_looks.record(seen.took);
         let (mut flows, mut again) = (false, None);
         for index in 0..self.symbols.len() {
             let Some(seat) = self.seat(&self.symbols[index]) else { continue };

@@ -41,17 +41,23 @@ pub(crate) struct Looks {
     regular: Option<Time>,
     /// When all looks until now will have been paid for.
     paid: Time,
+    /// The first event since the last look.
+    noticed: Option<Time>,
+    /// The event that the last look answers; none if nothing had asked for it.
+    cause: Option<Time>,
 }
 
 impl Looks {
     /// Something may have changed just now.
     pub(crate) fn hint(&mut self, now: Time) {
+        self.noticed.get_or_insert(now);
         let [soon, ..] = self.asked;
         self.asked = [soon.or(Some(now)), Some(now + SECOND), Some(now + THIRD)];
     }
 
     /// One look, as soon as may be.
     pub(crate) fn ask(&mut self, now: Time) {
+        self.noticed.get_or_insert(now);
         self.asked[0].get_or_insert(now);
     }
 
@@ -60,11 +66,18 @@ impl Looks {
         if self.timeout().is_none_or(|time| time > now) {
             return false;
         }
+        let again = self.asked.iter().flatten().any(|time| *time <= now);
+        self.cause = self.noticed.take().or(self.cause.filter(|_| again));
         for time in self.asked.iter_mut().chain([&mut self.regular]) {
             *time = time.filter(|time| *time > now);
         }
         self.regular.get_or_insert(now + UNANSWERED);
         true
+    }
+
+    /// When that was noticed which the present look is to find; none if it is a regular one.
+    pub(crate) fn cause(&self) -> Option<Time> {
+        self.cause
     }
 
     /// A look is done: it took so long, and the next regular one is due after `pace`, if any.
@@ -169,6 +182,17 @@ mod tests {
             times.push(time);
         }
         assert_eq!(times, [ms(5), ms(6), ms(15)]);
+    }
+
+    #[test]
+    fn a_look_knows_its_cause() {
+        let mut looks = Looks::default();
+        looks.hint(ms(5));
+        for (at, cause) in [(5, Some(ms(5))), (6, Some(ms(5))), (15, Some(ms(5))), (1015, None)] {
+            assert!(looks.poll(ms(at)));
+            looks.done(Duration::ZERO, Some(Duration::from_secs(1)), ms(at));
+            assert_eq!(looks.cause(), cause, "at {at} ms");
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Control {
                 let Some(relay) = self.relay_of(peer) else { return };
                 match message {
                     Message::RouteReply(reply) => self.handle_route_reply(relay, &reply),
-                    Message::RoutesDone(done) => self.handle_routes_done(relay, done),
+                    Message::RoutesDone(done) => self.handle_routes_done(relay, done, now),
                     Message::RoutesDigestReply(reply) => {
                         self.handle_routes_digest_reply(relay, peer, &reply, now);
                     }
@@ -270,8 +270,12 @@ impl Control {
             // Only its weight is another one.
             return;
         }
+        let needed = rule.needed.take();
         if accepted {
             rule.state = RuleState::Active;
+            if let Some(needed) = needed {
+                self.latencies.rule(&rule.protocol_address).record(now - needed);
+            }
         } else {
             rule.state = RuleState::Refused(reason(reply.status, reply.text).into());
             rule.told = Told::Never;

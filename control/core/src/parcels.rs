@@ -48,14 +48,14 @@ impl Control {
     /// [`Control::next_parcel`] gives those on the others.
     pub fn handle_link_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> LinkVerdict<'a> {
         let received = self.link.handle_frame(frame, now);
-        judge(received, &mut self.tables, &self.symbols, &self.relays, &mut self.drops, now)
+        judge(received, &mut self.tables, &mut self.symbols, &self.relays, &mut self.drops, now)
     }
 
     /// The verdict on the next parcel of the frame that was given to [`Control::handle_link_frame`] just now; `None` if
     /// it holds no more.
     pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> Option<LinkVerdict<'a>> {
         let received = self.link.next_parcel(frame)?;
-        Some(judge(received, &mut self.tables, &self.symbols, &self.relays, &mut self.drops, now))
+        Some(judge(received, &mut self.tables, &mut self.symbols, &self.relays, &mut self.drops, now))
     }
 
     /// The symbol's interface refused a parcel that was to be delivered.
@@ -106,9 +106,7 @@ impl Control {
             translation::send(parcel, translation).inspect_err(|reason| self.drops.drop(*reason))?;
         }
         self.link.send_parcel(grant.peer, tunnel.into(), parcel, batch, now)?;
-        let sent = &mut self.symbols[index].sent;
-        sent.frames += 1;
-        sent.bytes += parcel.len() as u64;
+        self.symbols[index].sent.add(parcel.len());
         Ok(true)
     }
 
@@ -174,7 +172,7 @@ pub(crate) fn place(symbol: SymbolId) -> Option<usize> {
 fn judge<'a>(
     received: Rx<'a>,
     tables: &mut Tables,
-    symbols: &[Symbol],
+    symbols: &mut [Symbol],
     relays: &[Relay],
     drops: &mut Counters,
     now: Time,
@@ -200,6 +198,9 @@ fn judge<'a>(
     if let Err(reason) = take_in(rule, parcel, now) {
         drops.drop(reason);
         return LinkVerdict::Drop(reason);
+    }
+    if let Some(symbol) = place(rule.symbol).and_then(|place| symbols.get_mut(place)) {
+        symbol.received.add(parcel.len());
     }
     LinkVerdict::Deliver { symbol: rule.symbol, parcel }
 }

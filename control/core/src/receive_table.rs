@@ -130,6 +130,7 @@ mod tests {
             passing: false,
             draining: false,
             resets: crate::rule::Resets::None,
+            needed: None,
             last_used: Time(0),
             packets: 0,
             bytes: 0,

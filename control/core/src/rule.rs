@@ -34,6 +34,9 @@ pub(crate) struct Rule {
     pub(crate) draining: bool,
     /// Of a listener: whether this kernel refuses connections to it.
     pub(crate) resets: Resets,
+    /// Since when it has been needed and not been in force, as far as that is a measure of this control and its relay: not
+    /// while there is no port.
+    pub(crate) needed: Option<Time>,
     /// The last packet either way.
     pub(crate) last_used: Time,
     pub(crate) packets: u64,

@@ -114,6 +114,8 @@ pub(crate) struct Symbol {
     pub(crate) groups: BTreeSet<Group>,
     /// Parcels and their bytes that left through the down tunnel.
     pub(crate) sent: Traffic,
+    /// Those that came up for it.
+    pub(crate) received: Traffic,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,6 +148,7 @@ impl Symbol {
             looked: Looked::default(),
             groups: BTreeSet::new(),
             sent: Traffic::default(),
+            received: Traffic::default(),
         }
     }
 

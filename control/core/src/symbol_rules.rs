@@ -39,11 +39,13 @@ pub(crate) struct Tables {
     pub(crate) receive: ReceiveTable,
     pub(crate) outbox: Vec<(PeerId, Message<'static>)>,
     last_request: u32,
+    /// When that was noticed which rules are added for at the moment; none for now.
+    pub(crate) noticed: Option<Time>,
 }
 
 impl Tables {
     pub(crate) fn new(random: u32) -> Self {
-        Self { receive: ReceiveTable::new(random), outbox: Vec::new(), last_request: 0 }
+        Self { receive: ReceiveTable::new(random), outbox: Vec::new(), last_request: 0, noticed: None }
     }
 
     pub(crate) fn request(&mut self) -> RequestId {
@@ -194,6 +196,7 @@ impl SymbolRules {
                 passing: false,
                 draining: false,
                 resets: Resets::None,
+                needed: self.grant.map(|_| tables.noticed.unwrap_or(now)),
                 last_used: now,
                 packets: 0,
                 bytes: 0,
@@ -280,6 +283,7 @@ impl SymbolRules {
             if rule.told == Told::Now {
                 rule.told = Told::Earlier;
             }
+            rule.needed = None;
             if rule.state != RuleState::Closing {
                 rule.state = RuleState::Pending;
             }

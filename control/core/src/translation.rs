@@ -143,14 +143,17 @@ pub(crate) fn judge<'a>(
     peer: PeerId,
     parcel: &'a mut [u8],
     tables: &mut Tables,
-    symbols: &[Symbol],
+    symbols: &mut [Symbol],
     relays: &[Relay],
     drops: &mut Counters,
     now: Time,
 ) -> LinkVerdict<'a> {
     let destination = addresses(parcel).map(|(_, destination)| destination);
     let found = destination.and_then(|destination| {
-        symbols.iter().find_map(|symbol| Some((symbol, symbol.receives(peer, destination, relays)?)))
+        symbols.iter_mut().find_map(|symbol| {
+            let translation = symbol.receives(peer, destination, relays)?;
+            Some((symbol, translation))
+        })
     });
     let translated = found.filter(|(_, Translation { virtual_address, control_address })| {
         translate(parcel, End::Destination, *control_address, *virtual_address).is_ok()
@@ -166,6 +169,7 @@ pub(crate) fn judge<'a>(
         drops.drop(reason);
         return LinkVerdict::Drop(reason);
     }
+    symbol.received.add(parcel.len());
     LinkVerdict::Deliver { symbol: symbol.id, parcel }
 }
 

@@ -71,7 +71,7 @@ pub enum SetupError {
     },
     /// Another daemon answers at the command socket.
     #[error(
-        "{}: another daemon listens there already; stop it, or choose another path as `socket` in [api]",
+        "{}: another daemon listens there already; stop it, or choose another path as `socket`",
         .path.display()
     )]
     SocketInUse {

@@ -4,7 +4,7 @@
 //! [`Tap`] (a control's symbol), [`IpSocket`] (what leaves by the machine's own routes). The kernel's state: [`NetNs`],
 //! [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
-//! [`psk`], [`api`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
+//! [`psk`], [`api`], [`metrics`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod api;
 pub mod capture_filter;
@@ -16,6 +16,7 @@ mod ethtool;
 pub mod interfaces;
 pub mod ip_socket;
 pub mod keeper;
+pub mod metrics;
 mod mmsg;
 pub mod monitor;
 pub mod netns;
@@ -32,6 +33,7 @@ mod rtnetlink;
 pub mod saved_sysctls;
 pub mod seed;
 pub mod signals;
+mod socket_file;
 pub mod sockets;
 pub mod state_file;
 pub mod sysctl;

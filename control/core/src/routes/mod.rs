@@ -22,6 +22,7 @@ mod pump;
 mod repair;
 mod rows;
 mod slots;
+mod stopwatch;
 mod table;
 
 pub use rows::{RouteNexthopRow, RouteRow, VerifyRow};

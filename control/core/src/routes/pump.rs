@@ -1,7 +1,8 @@
 //! The pump: what relays were told is compared with what they should be told, a few keys at a time.
 
 use super::Repair;
-use super::table::Told;
+use super::stopwatch::Stopwatch;
+use super::table::{State, Told};
 use crate::relay::RelayId;
 use crate::seen::IfIndex;
 use crate::symbol::{Interface, Stage};
@@ -37,6 +38,7 @@ pub(super) struct Outlet {
     /// Parts of the table that differed and were said again.
     pub(super) repaired: u64,
     refusals_told: usize,
+    stopwatch: Stopwatch,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,7 @@ pub(super) struct Seat {
 impl Outlet {
     /// Has a key compared.
     pub(super) fn mark(&mut self, key: RouteKey) {
+        self.stopwatch.changed(key);
         match self.cursor {
             // It comes by there anyway.
             Cursor::Behind(last) if last.is_none_or(|last| last < key) => {}
@@ -125,6 +128,7 @@ impl Control {
     }
 
     fn pump_relay(&mut self, relay: usize, peer: PeerId, now: Time) -> bool {
+        self.routes.outlet(relay).stopwatch.start(now);
         if self.routes.outlet(relay).repair.as_ref().is_some_and(|repair| repair.holds(now)) {
             return false;
         }
@@ -164,7 +168,10 @@ impl Control {
             mtu: projection.mtu,
             nexthops: &projection.nexthops,
         });
-        let Some(request) = self.routes.outlet(relay).told.tell(key, content.as_ref()) else { return };
+        let outlet = self.routes.outlet(relay);
+        let request = outlet.told.tell(key, content.as_ref());
+        outlet.stopwatch.told(&key, request);
+        let Some(request) = request else { return };
         let message = match content {
             Some(content) => Message::RouteAdd(RouteAdd { request, key, content }),
             None => Message::RouteDelete(RouteDelete { request, key }),
@@ -248,8 +255,14 @@ impl Control {
         outlet.told.reply(*key, *status, reason);
     }
 
-    pub(crate) fn handle_routes_done(&mut self, relay: RelayId, done: RoutesDone) {
-        self.routes.outlet(relay.0).told.done(done.request);
+    pub(crate) fn handle_routes_done(&mut self, relay: RelayId, done: RoutesDone, now: Time) {
+        let outlet = self.routes.outlet(relay.0);
+        outlet.told.done(done.request);
+        if let Some((key, took)) = outlet.stopwatch.stop(done.request, now)
+            && matches!(outlet.told.state(&key), None | Some(State::Installed))
+        {
+            self.latencies.routes.record(took);
+        }
     }
 }
 

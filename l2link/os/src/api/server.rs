@@ -10,24 +10,15 @@
 mod connection;
 
 use crate::SetupError;
+use crate::socket_file::SocketFile;
 use connection::{Connection, Step};
 use core::ops::Range;
 use mio::event::Event;
-use mio::net::UnixListener;
 use mio::{Interest, Registry, Token};
-use nix::sys::stat::{Mode, fchmod};
 use serde_json::Value;
-use socket2::{Domain, SockAddr, Socket, Type};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-
-/// Clients that may wait to be accepted.
-const BACKLOG: i32 = 16;
+use std::path::Path;
 
 /// A client's handle, never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,10 +36,7 @@ pub struct Request {
 /// The listening end. The socket file is removed when it is dropped.
 #[derive(Debug)]
 pub struct ApiServer {
-    path: PathBuf,
-    /// Device and inode of the socket file: another one of the same name is not ours to remove.
-    file: (u64, u64),
-    listener: UnixListener,
+    listener: SocketFile,
     /// The listener's token; those of the clients follow.
     first_token: usize,
     clients: BTreeMap<ClientId, Client>,
@@ -74,26 +62,8 @@ impl ApiServer {
     /// # Errors
     /// [`SetupError::SocketInUse`] if another daemon listens there; [`SetupError::System`] if the file cannot be made.
     pub fn bind(path: &Path, mode: u32) -> Result<Self, SetupError> {
-        let failed = |action: &str| {
-            let action = format!("{action} {}", path.display());
-            move |error| SetupError::system(action, error)
-        };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(failed("making the folder of"))?;
-        }
-        remove_stale(path)?;
-        let listener = listen(path, mode).map_err(failed("making the command socket"))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .map_err(failed("opening the command socket"))?;
-        let metadata = fs::symlink_metadata(path).map_err(failed("looking at the command socket"))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file: (metadata.dev(), metadata.ino()),
-            listener,
-            first_token: 0,
-            clients: BTreeMap::new(),
-            next_client: 0,
-        })
+        let listener = SocketFile::listen(path, mode, "the command socket")?;
+        Ok(Self { listener, first_token: 0, clients: BTreeMap::new(), next_client: 0 })
     }
 
     /// Registers the listener by the first of `tokens` and later the clients by the others. There must be
@@ -107,7 +77,7 @@ impl ApiServer {
     pub fn register(&mut self, registry: &Registry, tokens: Range<usize>) -> io::Result<()> {
         assert!(tokens.len() >= Self::TOKENS, "the command socket needs {} tokens", Self::TOKENS);
         self.first_token = tokens.start;
-        registry.register(&mut self.listener, Token(self.first_token), Interest::READABLE)
+        registry.register(&mut *self.listener, Token(self.first_token), Interest::READABLE)
     }
 
     /// Whether `token` is one of this server's.
@@ -224,50 +194,4 @@ impl ApiServer {
             kept
         });
     }
-}
-
-impl Drop for ApiServer {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
-            log::warn!(target: "api", "{} cannot be removed: {error}", self.path.display());
-        }
-    }
-}
-
-/// Removes the socket file of a daemon that is gone. Anything that is no socket stays where it is.
-fn remove_stale(path: &Path) -> Result<(), SetupError> {
-    match fs::symlink_metadata(path) {
-        Ok(file) if file.file_type().is_socket() => {}
-        Ok(_) => {
-            let cause = io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket");
-            return Err(SetupError::system(format!("making the command socket {}", path.display()), cause));
-        }
-        Err(_) => return Ok(()),
-    }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            log::debug!(target: "api", "removing {}, which a killed daemon left behind", path.display());
-            fs::remove_file(path).map_err(|error| {
-                SetupError::system(format!("removing the old command socket {}", path.display()), error)
-            })
-        }
-        Ok(_) => Err(SetupError::SocketInUse { path: path.to_owned() }),
-        // A backlog that is full: somebody listens.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(SetupError::SocketInUse { path: path.to_owned() })
-        }
-        Err(error) => Err(SetupError::system(format!("looking for a daemon at {}", path.display()), error)),
-    }
-}
-
-/// Listens with a file that has no more than the permission bits `mode` from its first moment: Linux takes over those of
-/// the socket, less the umask.
-fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    fchmod(&socket, Mode::from_bits_truncate(mode))?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(UnixListener::from_std(std::os::unix::net::UnixListener::from(OwnedFd::from(socket))))
 }

@@ -2,12 +2,14 @@
 //!
 //! [`load`] reads a file into the daemon's own structure. What serde cannot judge, the daemon judges afterwards: fields
 //! that may need it are [`toml::Spanned`], and [`ConfigSource::error_at`] makes an error of the same form from a span.
-//! The sections that both daemons share are in [`LinkSection`] and [`ApiSection`].
+//! The sections that both daemons share are in [`LinkSection`], [`ApiSection`] and [`MetricsSection`].
 
+mod metrics;
 mod name;
 mod section;
 mod table;
 
+pub use metrics::{MetricsSection, MetricsSettings};
 pub use name::{device_name, interface_name};
 pub use section::{Addressing, ApiSection, DataMode, LinkSection, LinkSettings, SecurityMode};
 pub use table::{TableWord, routing_table};
@@ -91,6 +93,26 @@ impl ConfigSource {
     #[must_use]
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Where a UNIX socket is to be. `what` names it in errors.
+    ///
+    /// # Errors
+    /// If the path is longer than the 107 bytes that Linux allows (unix(7)), or empty.
+    pub fn socket_path(
+        &self,
+        configured: &toml::Spanned<PathBuf>,
+        what: &str,
+    ) -> Result<PathBuf, ConfigError> {
+        let path = self.resolve(configured.get_ref());
+        let error = |message: String| self.error_at(configured.span(), message);
+        match path.as_os_str().len() {
+            _ if configured.get_ref().as_os_str().is_empty() => {
+                Err(error(format!("the path of the {what} is empty")))
+            }
+            0..=107 => Ok(path),
+            length => Err(error(format!("the path of the {what} has {length} bytes; Linux allows 107"))),
+        }
     }
 
     /// An error at a place of the file, for instance at a [`toml::Spanned::span`].

@@ -291,15 +291,7 @@ impl ApiSection {
         let Some(configured) = &self.socket else {
             return Ok(PathBuf::from(format!("/run/l2link/{role}.sock")));
         };
-        let path = source.resolve(configured.get_ref());
-        match path.as_os_str().len() {
-            0 => Err(source.error_at(configured.span(), "the path of the command socket is empty")),
-            1..=107 => Ok(path),
-            length => Err(source.error_at(
-                configured.span(),
-                format!("the path of the command socket has {length} bytes; Linux allows 107"),
-            )),
-        }
+        source.socket_path(configured, "command socket")
     }
 }
 

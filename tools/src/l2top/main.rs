@@ -1,0 +1,213 @@
+//! `l2top`: a live view of running `l2relay` and `l2control` in the terminal.
+//!
+//! # Theory of operation
+//!
+//! [`feed`] asks each daemon for its tables, on a thread of its own, through the API socket that `l2ctl` uses; a daemon that
+//! restarts is found again. [`model`] keeps the newest tables of each and the ones before, from which rates follow, and what
+//! the user chose. [`view`] draws a model, whatever the terminal is: so the tests draw into memory. Here are the command
+//! line, the keys and the loop.
+//!
+//! Exit code 0: done; 1: no daemon can be reached (with `--once`), or the terminal failed; 2: the command line is wrong.
+
+mod feed;
+mod figure;
+mod model;
+mod sample;
+mod topology;
+mod view;
+
+use clap::Parser;
+use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use feed::{Feed, News};
+use l2link_os::signals::Signals;
+use model::{Model, View};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Watch running l2relay and l2control: peers, rules, rates, drops and the topology.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// API socket of a daemon; may be given several times [default: those of /run/l2link/{relay,control}.sock that exist]
+    #[arg(long, value_name = "PATH")]
+    socket: Vec<PathBuf>,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    interval: Duration,
+    /// View to begin with
+    #[arg(long, value_enum, default_value = "topology")]
+    view: View,
+    /// Print the view as text and exit
+    #[arg(long)]
+    once: bool,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let wrong = || "0.1 to 3600 seconds".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
+}
+
+/// Where daemons are unless something else is said.
+const SOCKETS: [&str; 2] = ["/run/l2link/relay.sock", "/run/l2link/control.sock"];
+/// How long keys and signals may wait to be seen.
+const TICK: Duration = Duration::from_millis(100);
+/// Size of a text that is not for a terminal.
+const WIDTH: u16 = 80;
+const HEIGHT: u16 = 24;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let run = sockets(&arguments.socket).and_then(|sockets| {
+        if arguments.once { print(&arguments, &sockets) } else { watch(&arguments, &sockets) }
+    });
+    let Err(error) = run else { return ExitCode::SUCCESS };
+    // Nobody is left to tell if this fails too.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+/// The sockets that were asked for, or those that are there.
+fn sockets(given: &[PathBuf]) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let there: Vec<PathBuf> = SOCKETS.iter().map(PathBuf::from).filter(|path| path.exists()).collect();
+    if there.is_empty() {
+        let [relay, control] = SOCKETS;
+        let hint = "if a configuration names another [api] socket, add --socket PATH";
+        return Err(format!("no daemon is running here: there is no {relay} and no {control}; {hint}").into());
+    }
+    Ok(there)
+}
+
+/// Prints a view once all daemons have answered twice, or failed.
+fn print(arguments: &Arguments, sockets: &[PathBuf]) -> Result<(), Box<dyn Error>> {
+    let mut model = Model::new(sockets, arguments.view);
+    let feed = Feed::start(sockets, arguments.interval);
+    while !model.is_complete() {
+        let Some(news) = feed.wait(arguments.interval + Duration::from_secs(10)) else {
+            return Err("a daemon does not answer".into());
+        };
+        take(&mut model, news);
+    }
+    let silent = model.daemons().filter(|daemon| daemon.latest().is_none());
+    let silent: Vec<String> = silent.filter_map(|daemon| daemon.trouble().map(str::to_owned)).collect();
+    if silent.len() == sockets.len() {
+        return Err(silent.join("; ").into());
+    }
+    let width = if io::stdout().is_terminal() { crossterm::terminal::size()?.0 } else { WIDTH };
+    let height = view::height(&model, width).max(HEIGHT);
+    let area = Rect::new(0, 0, width, height);
+    let mut buffer = Buffer::empty(area);
+    view::render(&mut model, area, &mut buffer);
+    write!(io::stdout(), "{}", text(&buffer))?;
+    Ok(())
+}
+
+/// The letters of a picture, without what is blank at the end.
+fn text(buffer: &Buffer) -> String {
+    let line = |y: u16| {
+        let cells = (0..buffer.area.width).map(|x| buffer[(x, y)].symbol());
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    let lines: Vec<String> = (0..buffer.area.height).map(line).collect();
+    format!("{}\n", lines.join("\n").trim_end())
+}
+
+/// Shows views until the user has enough.
+fn watch(arguments: &Arguments, sockets: &[PathBuf]) -> Result<(), Box<dyn Error>> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err("this is no terminal: `--once` prints one picture".into());
+    }
+    // Before any thread is started, so that all leave the signals to this one.
+    let mut signals = Signals::open()?;
+    let mut model = Model::new(sockets, arguments.view);
+    let feed = Feed::start(sockets, arguments.interval);
+    // From here on a panic restores the terminal, too.
+    let mut terminal = ratatui::try_init()?;
+    let shown = show(&mut terminal, &mut model, &feed, &mut signals);
+    let restored = ratatui::try_restore();
+    shown?;
+    Ok(restored?)
+}
+
+fn show(
+    terminal: &mut ratatui::DefaultTerminal,
+    model: &mut Model,
+    feed: &Feed,
+    signals: &mut Signals,
+) -> Result<(), Box<dyn Error>> {
+    let mut stale = true;
+    loop {
+        while let Some(news) = feed.poll() {
+            take(model, news);
+            stale = true;
+        }
+        if std::mem::take(&mut stale) {
+            terminal.draw(|frame| view::render(model, frame.area(), frame.buffer_mut()))?;
+        }
+        // SIGHUP: the terminal has gone.
+        if signals.next()?.is_some() {
+            return Ok(());
+        }
+        let until = Instant::now() + TICK;
+        while event::poll(until.saturating_duration_since(Instant::now()))? {
+            stale = true;
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && press(model, key) == Wish::Quit
+            {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn take(model: &mut Model, News { place, told }: News) {
+    match told {
+        Ok(sample) => model.take(place, sample),
+        Err(trouble) => model.lose(place, trouble),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    Stay,
+    Quit,
+}
+
+/// Does what a key says.
+fn press(model: &mut Model, key: KeyEvent) -> Wish {
+    const PAGE: isize = 10;
+    match key.code {
+        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => return Wish::Quit,
+        KeyCode::Char('q') | KeyCode::Esc => return Wish::Quit,
+        KeyCode::Tab | KeyCode::Right => model.turn(1),
+        KeyCode::BackTab | KeyCode::Left => model.turn(-1),
+        KeyCode::Char(digit @ '1'..='6') => model.choose(usize::from(digit as u8 - b'1')),
+        KeyCode::Char('s') => model.sort_by_next(),
+        KeyCode::Char('r') => model.reverse(),
+        KeyCode::Char('p' | ' ') => model.pause(),
+        KeyCode::Up | KeyCode::Char('k') => model.scroll(-1),
+        KeyCode::Down | KeyCode::Char('j') => model.scroll(1),
+        KeyCode::PageUp => model.scroll(-PAGE),
+        KeyCode::PageDown => model.scroll(PAGE),
+        KeyCode::Home => model.scroll(isize::MIN),
+        KeyCode::End => model.scroll(isize::MAX),
+        _ => {}
+    }
+    Wish::Stay
+}
+
+/// What a daemon is called before it has said its name: its socket.
+fn label(socket: &Path) -> String {
+    socket
+        .file_stem()
+        .map_or_else(|| socket.display().to_string(), |stem| stem.to_string_lossy().into_owned())
+}
