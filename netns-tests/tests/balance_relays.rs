@@ -14,10 +14,6 @@ fn farm() -> Option<Farm> {
     let farm = Farm::with(plan, |_, control| control.more = "carrier_hold_ms = 500".into())?;
     farm.lab.client.sysctl("net.ipv4.fib_multipath_hash_policy=1");
     farm.lab.client.ip(&[BOTH]);
-    for server in 0..farm.count() {
-        // As on any machine with two ways out: answers go by the one that is left.
-        farm.programs(server).sysctl("net.ipv4.conf.all.ignore_routes_with_linkdown=1");
-    }
     Some(farm)
 }
 
