@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 use crate::namespaces::{Namespace, Watched};
-use control_core::seen::RouteFamilies;
+use control_core::seen::{NumberedSocket, RouteFamilies};
 use control_core::{Action, NamespaceId, VerifyRow};
 use l2link::Time;
 use l2link_os::api::{failure, success};
@@ -86,6 +86,16 @@ impl Daemon {
                 self.looks.warn(now, format_args!("looking at the sockets of {namespace}: {error}"))
             })
             .ok()
+    }
+
+    /// The sockets of all namespaces, with their numbers.
+    pub(crate) fn numbered_sockets(&mut self, now: Time) -> Vec<NumberedSocket> {
+        let namespaces: Vec<NamespaceId> = self.namespaces.iter().map(|namespace| namespace.id).collect();
+        let look = |namespace| {
+            let symbols = self.symbols.interfaces_in(namespace);
+            self.look(namespace, |watched| watched.numbered_sockets(namespace, &symbols), now)
+        };
+        namespaces.into_iter().filter_map(look).flatten().collect()
     }
 
     pub(crate) fn take_closed(&mut self, namespace: NamespaceId, now: Time) {

@@ -1,16 +1,24 @@
 //! What the command socket is asked, and the answers.
 
 use control_core::Control;
+use control_core::seen::NumberedSocket;
 use l2link::Time;
 use l2link_os::api::{ApiServer, Request, failure, success};
 use serde::Serialize;
 use serde_json::Value;
 
 /// Answers one request. Returns whether the answer is that of the verification that was begun, and comes with its end.
-pub(crate) fn answer(server: &mut ApiServer, request: &Request, control: &mut Control, now: Time) -> bool {
+/// `sockets`: what [`needs_sockets`] says is needed.
+pub(crate) fn answer(
+    server: &mut ApiServer,
+    request: &Request,
+    control: &mut Control,
+    sockets: &[NumberedSocket],
+    now: Time,
+) -> bool {
     let word = |key: &str| request.json.get(key).and_then(Value::as_str);
     let answer = match word("verb") {
-        Some("show") => show(control, word("object").unwrap_or_default(), word("after"), now),
+        Some("show") => show(control, word("object").unwrap_or_default(), word("after"), sockets, now),
         Some("monitor") => {
             server.monitor(request.client);
             return false;
@@ -26,12 +34,23 @@ pub(crate) fn answer(server: &mut ApiServer, request: &Request, control: &mut Co
     false
 }
 
-fn show(control: &Control, object: &str, after: Option<&str>, now: Time) -> Value {
+/// Whether the answer tells of sockets, which are looked at for nothing else.
+pub(crate) fn needs_sockets(request: &Request) -> bool {
+    request.json["verb"] == "show" && request.json["object"] == "tunnels"
+}
+
+fn show(
+    control: &Control,
+    object: &str,
+    after: Option<&str>,
+    sockets: &[NumberedSocket],
+    now: Time,
+) -> Value {
     match object {
         "peers" => rows(&control.show_peers(now)),
         "ports" => rows(&control.show_ports()),
         "symbols" => rows(&control.show_symbols()),
-        "tunnels" => rows(&control.show_tunnels()),
+        "tunnels" => rows(&control.show_tunnels(sockets)),
         "translations" => rows(&control.show_translations()),
         "rules" => rows(&control.show_rules()),
         "counters" => rows(&control.show_counters()),

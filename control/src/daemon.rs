@@ -319,7 +319,8 @@ impl Daemon {
     fn serve(&mut self, event: &mio::event::Event, now: Time) {
         self.count_overruns();
         for request in self.api.handle(self.poll.registry(), event) {
-            if api::answer(&mut self.api, &request, &mut self.control, now) {
+            let sockets = if api::needs_sockets(&request) { self.numbered_sockets(now) } else { Vec::new() };
+            if api::answer(&mut self.api, &request, &mut self.control, &sockets, now) {
                 self.verifying.push(request.client);
             }
         }

@@ -15,8 +15,9 @@ use std::io;
 /// | `ipv4 accept_local` | several symbols of one namespace may stand on one LAN, and packets between them carry local sources |
 /// | `ipv4 arp_ignore`, `arp_announce` | likewise: each symbol speaks for its own addresses only, as separate machines would |
 /// | `ipv4 promote_secondaries` | an address that goes with the relay's must not take those of the same prefix along that programs put there |
+/// | `ipv4`, `ipv6 ignore_routes_with_linkdown` | when a relay is lost, answers from an address that several relays have leave by one that is there; routing daemons want it, too |
 /// | `ipv4 send_redirects` | the relay's kernel forwards; what the control says of routes would be about the wrong machine |
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("ipv6/conf/{}/accept_dad", "0"),
     ("ipv6/conf/{}/dad_transmits", "0"),
     ("ipv6/conf/{}/autoconf", "0"),
@@ -25,6 +26,8 @@ const SETTINGS: [(&str, &str); 8] = [
     ("ipv4/conf/{}/arp_announce", "2"),
     ("ipv4/conf/{}/promote_secondaries", "1"),
     ("ipv4/conf/{}/send_redirects", "0"),
+    ("ipv4/conf/{}/ignore_routes_with_linkdown", "1"),
+    ("ipv6/conf/{}/ignore_routes_with_linkdown", "1"),
 ];
 
 /// Applies them. What the kernel does not have (IPv6 may be switched off) is left out.

@@ -3,8 +3,11 @@
 use crate::routes::RouteWatch;
 use crate::source::Source;
 use control_core::NamespaceId;
-use control_core::seen::{ClosedSocket, Connection, Connections, IfIndex, OpenSocket, OpenSockets, Queue};
+use control_core::seen::{
+    ClosedSocket, Connection, Connections, IfIndex, NumberedSocket, OpenSocket, OpenSockets, Queue,
+};
 use core::time::Duration;
+use frames::ProtocolAddress;
 use frames::message::Group;
 use l2link::Time;
 use l2link_os::sockets::{
@@ -141,12 +144,26 @@ impl Watched {
     /// All open sockets.
     pub(crate) fn open_sockets(&mut self, symbols: &[IfIndex]) -> io::Result<OpenSockets> {
         let (sockets, took) = timed(|| self.sockets.dump_listeners())?;
+        let open = self.by_symbol(&sockets, symbols)?.into_iter();
+        let open = open.map(|(_, address, interface)| OpenSocket { address, interface });
+        let queues = sockets.iter().filter(|socket| socket.queue.0 > 0).filter_map(|socket| {
+            let (waiting, room) = socket.queue;
+            Some(Queue { listener: socket.listens_for()?, waiting, room })
+        });
+        Ok(OpenSockets { sockets: open.collect(), queues: queues.collect(), took })
+    }
+
+    /// What sockets listen for and to which interface they are bound; one that is bound to an interface above symbols once
+    /// for each of these.
+    fn by_symbol<'a>(
+        &mut self,
+        sockets: &'a [Socket],
+        symbols: &[IfIndex],
+    ) -> io::Result<Vec<(&'a Socket, ProtocolAddress, Option<IfIndex>)>> {
         let mut open = Vec::with_capacity(sockets.len());
         let mut bound = BTreeMap::new();
-        for (address, interface) in
-            sockets.iter().filter_map(|socket| Some((socket.listens_for()?, socket.interface)))
-        {
-            match interface.map(|interface| IfIndex(interface.0)) {
+        for (socket, address) in sockets.iter().filter_map(|socket| Some((socket, socket.listens_for()?))) {
+            match socket.interface.map(|interface| IfIndex(interface.0)) {
                 Some(interface) if !symbols.contains(&interface) => {
                     let below = match bound.entry(interface) {
                         Entry::Occupied(known) => known.into_mut(),
@@ -154,16 +171,35 @@ impl Watched {
                             new.insert(symbols_below(&mut self.netlink, interface, symbols)?)
                         }
                     };
-                    open.extend(below.iter().map(|symbol| OpenSocket { address, interface: Some(*symbol) }));
+                    open.extend(below.iter().map(|symbol| (socket, address, Some(*symbol))));
                 }
-                interface => open.push(OpenSocket { address, interface }),
+                interface => open.push((socket, address, interface)),
             }
         }
-        let queues = sockets.iter().filter(|socket| socket.queue.0 > 0).filter_map(|socket| {
-            let (waiting, room) = socket.queue;
-            Some(Queue { listener: socket.listens_for()?, waiting, room })
-        });
-        Ok(OpenSockets { sockets: open, queues: queues.collect(), took })
+        Ok(open)
+    }
+
+    /// All sockets that a process may hold, with their numbers.
+    pub(crate) fn numbered_sockets(
+        &mut self,
+        namespace: NamespaceId,
+        symbols: &[IfIndex],
+    ) -> io::Result<Vec<NumberedSocket>> {
+        let listeners = self.sockets.dump_listeners()?;
+        let listeners = self.by_symbol(&listeners, symbols)?.into_iter();
+        let numbered = |socket: &Socket, address, interface| NumberedSocket {
+            namespace,
+            address,
+            interface,
+            inode: socket.inode,
+        };
+        let mut all: Vec<_> =
+            listeners.map(|(socket, address, interface)| numbered(socket, address, interface)).collect();
+        let connections = self.sockets.dump_connections()?;
+        all.extend(connections.iter().filter_map(|socket| Some(numbered(socket, socket.flow()?, None))));
+        // Connections that wait to be accepted, or for their last packets, are nobody's.
+        all.retain(|socket| socket.inode != 0);
+        Ok(all)
     }
 
     /// All connections.

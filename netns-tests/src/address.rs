@@ -24,5 +24,15 @@ pub const CLIENT2_V6: &str = "2001:db8:3::2";
 pub const SEGMENT_RELAY_V4: &str = "10.9.0.1";
 /// The control's address on the segment, which nothing may depend on.
 pub const SEGMENT_CONTROL_V4: &str = "10.9.0.2";
-/// The service's address at both of two relays, from the range of RFC 2544.
+/// Ports of several relays, each in a network of its own.
+pub const PORTS_V4: [&str; 3] = [PORT_V4, PORT2_V4, "198.18.3.1"];
+/// The same, IPv6.
+pub const PORTS_V6: [&str; 3] = [PORT_V6, PORT2_V6, "2001:db8:4::1"];
+/// The client in the networks of several relays' ports.
+pub const CLIENTS_V4: [&str; 3] = [CLIENT_V4, CLIENT2_V4, "198.18.3.2"];
+/// The same, IPv6.
+pub const CLIENTS_V6: [&str; 3] = [CLIENT_V6, CLIENT2_V6, "2001:db8:4::2"];
+/// The service's address at all of several relays, from the range of RFC 2544.
 pub const SERVICE_V4: &str = "198.18.0.80";
+/// The same, IPv6.
+pub const SERVICE_V6: &str = "2001:db8:80::80";

@@ -21,6 +21,8 @@ pub struct Progress {
     pub bytes: u64,
     /// Longest time without any.
     pub longest_gap: Duration,
+    /// Whether they were what they should be.
+    pub intact: bool,
 }
 
 impl Download {
@@ -30,17 +32,27 @@ impl Download {
     /// When it cannot be started.
     #[must_use]
     pub fn start(command: &mut Command) -> Self {
+        Self::checked(command, |_, _| true)
+    }
+
+    /// The same, with a look at what comes: `is_right` is asked whether these bytes are those at an offset.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn checked(command: &mut Command, is_right: fn(u64, &[u8]) -> bool) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("start a download");
         let mut pipe = child.stdout.take().expect("a pipe from the download");
         let (first, begun) = mpsc::channel();
         let reader = thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];
-            let mut progress = Progress { bytes: 0, longest_gap: Duration::ZERO };
+            let mut progress = Progress { bytes: 0, longest_gap: Duration::ZERO, intact: true };
             let mut last = None;
             while let Ok(length @ 1..) = pipe.read(&mut buffer) {
                 let now = Instant::now();
                 progress.longest_gap =
                     progress.longest_gap.max(last.map_or(Duration::ZERO, |last| now - last));
+                progress.intact &= is_right(progress.bytes, &buffer[..length]);
                 progress.bytes += length as u64;
                 if last.replace(now).is_none() {
                     // Nobody waits any more if it fails.

@@ -1,23 +1,23 @@
-//! Several controls on one segment behind one relay, each with a namespace for its programs; a second relay if wanted.
+//! Several controls on one segment behind one relay, or several, each with a namespace for its programs.
 
 use crate::address::*;
 use crate::config::{Control, Relay, Symbol};
 use crate::daemon::Daemon;
-use crate::lab::{Lab, Layout, cable, number};
+use crate::farm_relays::{relay_name, symbol_name};
+use crate::lab::{Lab, Layout};
 use crate::netns::Netns;
 use crate::program::Nginx;
-use crate::wait::{SOON, eventually};
 use serde_json::json;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::thread;
 
-/// A lab whose control is the first of several. Servers count from 0; the control of server 0 is `control1`.
+/// A lab whose control is the first of several, and whose relay may be. Servers count from 0; the control of server 0 is
+/// `control1`. So do relays; the port `eth1` of relay 1, which is called `relay2`, is the symbol `eth2` of every control.
 #[derive(Debug)]
 pub struct Farm {
     others: Vec<Member>,
-    /// The second relay, if there is one. Its port `eth1` is the symbol `eth2` of every control.
-    pub relay2: Option<Daemon>,
+    pub(crate) other_relays: Vec<(Daemon, Rc<Netns>)>,
     /// The relay, the first control, and the clients.
     pub lab: Lab,
 }
@@ -36,13 +36,14 @@ pub struct Plan {
     pub controls: usize,
     /// A host behind the client, which then is a router.
     pub far: bool,
-    /// Two relays with [`SERVICE_V4`], of which the client is the router.
-    pub two_relays: bool,
+    /// How many relays, at most three: each at a network of its own, of all of which the client is the router. Several
+    /// have [`SERVICE_V4`] and [`SERVICE_V6`].
+    pub relays: usize,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { controls: 3, far: false, two_relays: false }
+        Self { controls: 3, far: false, relays: 1 }
     }
 }
 
@@ -66,20 +67,28 @@ impl Farm {
     #[track_caller]
     pub fn with(plan: Plan, mut adapt: impl FnMut(&mut Relay, &mut Control)) -> Option<Self> {
         let lab = Lab::build(Layout { far: plan.far, router: true, bridge: true, ..Layout::default() })?;
-        let mut farm = Self { others: Vec::new(), relay2: None, lab };
+        let mut farm = Self { others: Vec::new(), other_relays: Vec::new(), lab };
         let mut relay = Relay::default();
         for server in 0..plan.controls {
             let name = format!("control{}", server + 1);
             if server > 0 {
                 farm.others.push(farm.member(&name));
             }
-            let mut control = farm.control_config(server, name, plan.two_relays);
+            let mut control = farm.control_config(server, name, plan.relays);
             adapt(&mut relay, &mut control);
             farm.control(server).configure(&control.to_string());
         }
         farm.lab.relay.configure(&relay.to_string());
-        if plan.two_relays {
-            farm.add_relay(relay);
+        for number in 1..plan.relays {
+            farm.add_relay(number, relay.clone());
+        }
+        if plan.relays > 1 {
+            for relay in 0..plan.relays {
+                farm.relay_ns(relay).ip(&[
+                    &format!("addr add {SERVICE_V4}/32 dev eth1"),
+                    &format!("addr add {SERVICE_V6}/128 dev eth1 nodad"),
+                ]);
+            }
         }
         farm.start();
         Some(farm)
@@ -93,40 +102,24 @@ impl Farm {
         Member { control, control_ns, programs: self.lab.netns(&format!("{name}-router")) }
     }
 
-    fn control_config(&self, server: usize, name: String, two_relays: bool) -> Control {
-        let symbol = |name: &str, relay: &str, gateways: [&str; 2]| Symbol {
-            relay: relay.into(),
+    fn control_config(&self, server: usize, name: String, relays: usize) -> Control {
+        let symbol = |relay: usize| Symbol {
+            relay: relay_name(relay),
             netns: Some(self.programs(server).name().to_owned()),
-            more: format!("name = \"{name}\"\ngateway = {gateways:?}"),
+            more: format!(
+                "name = \"{}\"\ngateway = {:?}",
+                symbol_name(relay),
+                [CLIENTS_V4[relay], CLIENTS_V6[relay]]
+            ),
             ..Symbol::new("eth1")
         };
-        let mut symbols = vec![symbol("eth1", "relay1", [CLIENT_V4, CLIENT_V6])];
-        if two_relays {
-            symbols.push(symbol("eth2", "relay2", [CLIENT2_V4, CLIENT2_V6]));
-        }
-        Control { name, symbols, ..Control::default() }
-    }
-
-    /// The second relay, at another network of the client's, and the service's address at both.
-    fn add_relay(&mut self, mut config: Relay) {
-        let (lab, service) = (&self.lab, format!("addr add {SERVICE_V4}/32 dev eth1"));
-        let relay_ns = Rc::new(lab.netns("relay2"));
-        lab.add_to_segment(&relay_ns);
-        cable(&relay_ns, "eth1", &lab.client, "eth2");
-        number(&relay_ns, "eth1", PORT2_V4, PORT2_V6);
-        number(&lab.client, "eth2", CLIENT2_V4, CLIENT2_V6);
-        relay_ns.ip(&[&service]);
-        lab.relay_ns.ip(&[&service]);
-        config.name = "relay2".into();
-        self.relay2 =
-            Some(Daemon::new("l2relay", &relay_ns, lab.folder().join("relay2"), &config.to_string()));
+        Control { name, symbols: (0..relays).map(symbol).collect(), ..Control::default() }
     }
 
     #[track_caller]
     fn start(&mut self) {
-        self.lab.relay.start();
-        if let Some(relay2) = &mut self.relay2 {
-            relay2.start();
+        for relay in 0..self.relays() {
+            self.relay(relay).start();
         }
         for server in 0..self.count() {
             self.control(server).start();
@@ -142,10 +135,9 @@ impl Farm {
     /// When they do not come up.
     #[track_caller]
     pub fn await_symbol(&self, server: usize) {
-        let control = self.control_ref(server);
-        let symbols = if self.relay2.is_some() { &["eth1", "eth2"][..] } else { &["eth1"] };
-        for name in symbols {
-            let _ = control.await_row("symbols", &json!({"name": name, "state": "up"}));
+        for relay in 0..self.relays() {
+            let symbol = json!({"name": symbol_name(relay), "state": "up"});
+            let _ = self.control_ref(server).await_row("symbols", &symbol);
         }
     }
 
@@ -230,53 +222,6 @@ impl Farm {
     pub fn nginx_everywhere(&self) -> Vec<Nginx> {
         (0..self.count()).map(|server| self.nginx(server)).collect()
     }
-
-    /// Controls of the relay's rules for a port's listeners with a state, each once.
-    ///
-    /// # Errors
-    /// When the relay does not answer.
-    pub fn servers_with(&self, protocol: &str, port: u16, state: &str) -> Result<Vec<usize>, String> {
-        let rules = self.lab.relay.show("rules")?;
-        let rules = rules.iter().filter(|rule| {
-            rule["protocol"] == protocol
-                && rule["port_number"] == port
-                && rule["state"] == state
-                && rule["remote"].is_null()
-        });
-        let name = |rule: &serde_json::Value| rule["control"].as_str()?.strip_prefix("control")?.parse().ok();
-        let mut servers: Vec<usize> = rules.filter_map(name).map(|number: usize| number - 1).collect();
-        servers.sort_unstable();
-        servers.dedup();
-        Ok(servers)
-    }
-
-    /// Waits until the relay has rules of all these servers for a port's listeners in a state.
-    ///
-    /// # Panics
-    /// When it does not get them.
-    #[track_caller]
-    pub fn await_servers(&self, protocol: &str, port: u16, servers: &[usize], state: &str) {
-        eventually(SOON, &format!("{protocol}/{port} is {state} on {servers:?}"), || {
-            let there = self.servers_with(protocol, port, state)?;
-            if servers.iter().all(|server| there.contains(server)) {
-                Ok(())
-            } else {
-                Err(format!("{there:?}"))
-            }
-        });
-    }
-
-    /// Waits until the relay has rules of exactly these servers for a port's listeners in a state.
-    ///
-    /// # Panics
-    /// When it does not.
-    #[track_caller]
-    pub fn await_exactly(&self, protocol: &str, port: u16, servers: &[usize], state: &str) {
-        eventually(SOON, &format!("{protocol}/{port} is {state} on {servers:?} only"), || {
-            let there = self.servers_with(protocol, port, state)?;
-            if there == servers { Ok(()) } else { Err(format!("{there:?}")) }
-        });
-    }
 }
 
 /// What a server calls itself.
@@ -288,7 +233,8 @@ pub fn name_of(server: usize) -> String {
 impl Drop for Farm {
     fn drop(&mut self) {
         if thread::panicking() {
-            let others = self.others.iter().map(|member| &member.control).chain(&self.relay2);
+            let relays = self.other_relays.iter().map(|(relay, _)| relay);
+            let others = self.others.iter().map(|member| &member.control).chain(relays);
             crate::lab::report(&others.map(Daemon::report).collect::<Vec<_>>().join("\n"));
         }
     }

@@ -4,7 +4,7 @@ use crate::address::PORT_V4;
 use crate::download::Download;
 use crate::farm::{Farm, name_of};
 use crate::netns::Netns;
-use crate::program::{SLOW, spread};
+use crate::program::{SLOW, is_slow, spread};
 use crate::wait::SOON;
 use std::collections::BTreeMap;
 
@@ -13,6 +13,19 @@ use std::collections::BTreeMap;
 pub struct Downloads {
     all: Vec<(usize, Download)>,
     bytes: u64,
+}
+
+/// What downloads there are to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Servers from which they come.
+    pub servers: &'a [usize],
+    /// The address that is asked, as in a URL.
+    pub address: &'a str,
+    /// Addresses that ask, in turn; none for whichever the client chooses.
+    pub clients: &'a [&'a str],
+    /// How long they take.
+    pub seconds: u64,
 }
 
 impl Farm {
@@ -33,24 +46,51 @@ impl Farm {
     #[must_use]
     #[track_caller]
     pub fn downloads(&self, servers: &[usize], from: &Netns, address: &str, seconds: u64) -> Downloads {
-        let bytes = SLOW * seconds;
-        let mut all: Vec<(usize, Download)> = Vec::new();
-        for port in FIRST_PORT..FIRST_PORT + 60 {
+        self.downloads_by(from, Wanted { servers, address, clients: &[], seconds }, &[0], |_, _| 0)
+    }
+
+    /// Downloads from `/slow` of which each server has at least one by each way. `way_of` says by which way the flow of a
+    /// client's address and port goes.
+    ///
+    /// # Panics
+    /// When of many none is of some server and way.
+    #[must_use]
+    #[track_caller]
+    pub fn downloads_by(
+        &self,
+        from: &Netns,
+        wanted: Wanted<'_>,
+        ways: &[usize],
+        way_of: impl Fn(&str, u16) -> usize,
+    ) -> Downloads {
+        let bytes = SLOW * wanted.seconds;
+        let kinds = || wanted.servers.iter().flat_map(|server| ways.iter().map(|way| (*server, *way)));
+        let mut all: Vec<((usize, usize), Download)> = Vec::new();
+        let mut clients = wanted.clients.iter().cycle();
+        // Ports tell flows apart, whatever their IP version.
+        let first = if wanted.address.starts_with('[') { FIRST_PORT + ATTEMPTS } else { FIRST_PORT };
+        for port in first..first + ATTEMPTS {
             let mut curl = from.command("curl");
             curl.args(["-sSf", "--local-port", &port.to_string(), "-r", &format!("0-{}", bytes - 1)]);
-            let download = Download::start(curl.arg(format!("http://{address}/slow")));
-            download.await_begin();
-            let server = self.owner(port).expect("a server of a download");
-            // Two of each are enough; the others end here.
-            if all.iter().filter(|(other, _)| *other == server).count() < 2 {
-                all.push((server, download));
+            let client = clients.next().copied().unwrap_or_default();
+            if !client.is_empty() {
+                curl.args(["--interface", &format!("host!{client}")]);
             }
-            if servers.iter().all(|server| all.iter().any(|(other, _)| other == server)) {
+            let url = format!("http://{}/slow", wanted.address);
+            let download = Download::checked(curl.arg(url), is_slow);
+            download.await_begin();
+            let kind = (self.owner(port).expect("a server of a download"), way_of(client, port));
+            // Two of each are enough; the others end here.
+            if all.iter().filter(|(other, _)| *other == kind).count() < 2 {
+                all.push((kind, download));
+            }
+            if kinds().all(|kind| all.iter().any(|(other, _)| *other == kind)) {
+                let all = all.into_iter().map(|((server, _), download)| (server, download)).collect();
                 return Downloads { all, bytes };
             }
         }
-        let servers: Vec<_> = all.iter().map(|(server, _)| server).collect();
-        panic!("of many downloads none came to some server: {servers:?}");
+        let kinds: Vec<_> = all.iter().map(|(kind, _)| kind).collect();
+        panic!("of many downloads none came to some server by some way: {kinds:?}");
     }
 
     /// The server that has a connection of this client's port.
@@ -81,7 +121,7 @@ impl Downloads {
     pub fn finish_but(self, dead: usize) {
         for (server, download) in self.all.into_iter().filter(|(server, _)| *server != dead) {
             let progress = download.finish(2 * SOON);
-            assert_eq!(progress.bytes, self.bytes, "from {}", name_of(server));
+            assert_eq!((progress.bytes, progress.intact), (self.bytes, true), "from {}", name_of(server));
         }
     }
 }
@@ -105,3 +145,4 @@ pub fn expect_shares(counts: &BTreeMap<String, u64>, shares: &[u64]) {
 
 /// Below the ephemeral ports of other clients' flows, above those of servers.
 const FIRST_PORT: u16 = 20_000;
+const ATTEMPTS: u16 = 200;

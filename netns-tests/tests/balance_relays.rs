@@ -10,14 +10,10 @@ const SECOND: &str = "route replace 198.18.0.80/32 via 203.0.113.1";
 
 /// A farm with two relays; the router spreads by ports as well.
 fn farm() -> Option<Farm> {
-    let plan = Plan { far: true, two_relays: true, ..Plan::default() };
+    let plan = Plan { far: true, relays: 2, ..Plan::default() };
     let farm = Farm::with(plan, |_, control| control.more = "carrier_hold_ms = 500".into())?;
     farm.lab.client.sysctl("net.ipv4.fib_multipath_hash_policy=1");
     farm.lab.client.ip(&[BOTH]);
-    for server in 0..farm.count() {
-        // As on any machine with two ways out: answers go by the one that is left.
-        farm.programs(server).sysctl("net.ipv4.conf.all.ignore_routes_with_linkdown=1");
-    }
     Some(farm)
 }
 
@@ -64,7 +60,7 @@ fn each_symbol_of_a_namespace_has_its_gateway() {
 fn both_relays_serve_the_address_and_choose_alike() {
     let Some(farm) = farm() else { return };
     let _nginx = farm.nginx_everywhere();
-    let (far, relay2) = (farm.lab.far.as_ref().unwrap(), farm.relay2.as_ref().unwrap());
+    let (far, relay2) = (farm.lab.far.as_ref().unwrap(), farm.relay_ref(1));
     await_rules(&farm, relay2, &["control1", "control2", "control3"]);
     expect_shares(&spread(far, &format!("tcp {SERVICE_V4} 80 300")), &[1, 1, 1]);
     let (first, second) = (packets(&farm.lab.relay), packets(relay2));
@@ -85,7 +81,7 @@ fn both_relays_serve_the_address_and_choose_alike() {
 fn downloads_go_on_when_a_relay_is_lost() {
     let Some(mut farm) = farm() else { return };
     let _nginx = farm.nginx_everywhere();
-    await_rules(&farm, farm.relay2.as_ref().unwrap(), &["control1", "control2", "control3"]);
+    await_rules(&farm, farm.relay_ref(1), &["control1", "control2", "control3"]);
     let far = farm.lab.far.as_ref().unwrap();
     let downloads = farm.downloads(&[0, 1, 2], far, SERVICE_V4, 5);
     farm.lab.relay.kill_9();
@@ -100,7 +96,7 @@ fn downloads_go_on_when_a_relay_is_lost() {
 fn downloads_from_a_draining_server_go_on_when_a_relay_is_lost() {
     let Some(mut farm) = farm() else { return };
     let mut nginx = farm.nginx_everywhere();
-    await_rules(&farm, farm.relay2.as_ref().unwrap(), &["control1", "control2", "control3"]);
+    await_rules(&farm, farm.relay_ref(1), &["control1", "control2", "control3"]);
     let far = farm.lab.far.as_ref().unwrap();
     let downloads = farm.downloads(&[0, 1, 2], far, SERVICE_V4, 5);
     nginx[0].quit();

@@ -2,6 +2,7 @@
 //! somewhere.
 
 use netns_tests::address::*;
+use netns_tests::program::Frr;
 use netns_tests::{Daemon, Finished, Lab, Layout, Process, SOON, binary, eventually};
 use serde_json::json;
 use std::fs;
@@ -26,6 +27,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 struct Machines {
     lab: Lab,
     nginx: Option<Process>,
+    frr: Option<Frr>,
 }
 
 impl Machines {
@@ -40,7 +42,7 @@ impl Machines {
         };
         here(&lab.relay, "relay.toml");
         here(&lab.control, "control.toml");
-        Self { lab, nginx: None }
+        Self { lab, nginx: None, frr: None }
     }
 
     fn sh(&self, line: &str) -> Finished {
@@ -97,6 +99,17 @@ impl Machines {
                     assert!(shown.expect_success().contains("port eth1  up"));
                 }
             }
+            "sudo ip addr add 198.18.0.80/32 dev eth1" => {
+                lab.relay_ns.ip(&["addr add 198.18.0.80/32 dev eth1"]);
+                // What the README says of FRR beside it; their story is told by `balance_bgp.rs`.
+                let example = fs::read_to_string(root().join("examples/balance/frr.conf")).unwrap();
+                self.frr = Some(Frr::start(&lab.relay_ns, lab.folder(), &["bfdd", "bgpd"], &example));
+            }
+            r#"sudo vtysh -c "show bgp summary""# => {
+                let frr = self.frr.as_ref().expect("FRR runs");
+                frr.await_text("show bgp summary", CLIENT_V4, SOON);
+                frr.await_text("show bgp ipv4 unicast", "198.18.0.80/32", SOON);
+            }
             "sudo l2ctl monitor" => {
                 let mut command = Command::new("timeout");
                 command.arg("1").arg(binary("l2ctl")).arg("--socket").arg(lab.relay.socket()).arg("monitor");
@@ -142,6 +155,8 @@ fn configuration_files_shown_are_the_examples() {
     let examples = ["", "router/", "balance/"].iter().flat_map(|folder| {
         ["relay.toml", "control.toml"].map(|file| root().join("examples").join(folder).join(file))
     });
+    let frr = blocks(&readme(), "frr");
+    assert_eq!(frr, [fs::read_to_string(root().join("examples/balance/frr.conf")).unwrap()]);
     let address = root().join("examples/address/control.toml");
     let examples: Vec<String> =
         examples.chain([address]).map(|path| fs::read_to_string(path).unwrap()).collect();

@@ -53,6 +53,7 @@ mod rule;
 mod rules_property;
 pub mod seen;
 pub mod show;
+mod socket_index;
 mod symbol;
 mod symbol_rules;
 mod translation;

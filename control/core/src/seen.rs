@@ -1,5 +1,6 @@
 //! What the shell saw in the kernel: plain data, made from system calls.
 
+use crate::NamespaceId;
 use core::net::IpAddr;
 use core::time::Duration;
 use frames::message::Group;
@@ -48,6 +49,19 @@ pub struct Connection {
     pub flow: ProtocolAddress,
     /// TCP `TIME_WAIT`: keeps a rule that is there, but is no reason to make one.
     pub time_wait: bool,
+}
+
+/// A socket by the number under which processes hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NumberedSocket {
+    /// Where it is.
+    pub namespace: NamespaceId,
+    /// What it listens for, or its flow.
+    pub address: ProtocolAddress,
+    /// As of an [`OpenSocket`].
+    pub interface: Option<IfIndex>,
+    /// Inode number, as `/proc/PID/fd` shows it; never zero.
+    pub inode: u32,
 }
 
 /// All connections of one network namespace at one moment.

@@ -4,6 +4,8 @@ use crate::Control;
 use crate::config::RefusedSymbol;
 use crate::flow::FlowKey;
 use crate::rule::{Rule, RuleState};
+use crate::seen::NumberedSocket;
+use crate::socket_index::SocketIndex;
 use crate::symbol::{Stage, Symbol};
 use core::net::{IpAddr, SocketAddr};
 use frames::protocol_address::{Family, Local, protocol_name};
@@ -76,6 +78,8 @@ pub struct TunnelRow {
     pub symbol: String,
     pub port: String,
     pub protocol_address: Option<String>,
+    /// Inode numbers of the sockets for which an up tunnel is, as `/proc/PID/fd` shows them.
+    pub sockets: Vec<u32>,
     pub packets: u64,
     pub bytes: u64,
 }
@@ -147,9 +151,10 @@ impl Control {
         self.symbols.iter().map(SymbolRow::of).chain(self.refused.iter().map(SymbolRow::refused)).collect()
     }
 
-    /// `show tunnels`.
+    /// `show tunnels`. `sockets`: those of all namespaces, at this moment.
     #[must_use]
-    pub fn show_tunnels(&self) -> Vec<TunnelRow> {
+    pub fn show_tunnels(&self, sockets: &[NumberedSocket]) -> Vec<TunnelRow> {
+        let sockets = SocketIndex::new(sockets);
         let down = self.symbols.iter().filter_map(TunnelRow::down);
         let up = self
             .tables
@@ -157,7 +162,10 @@ impl Control {
             .iter()
             .filter_map(|(tunnel, rule)| Some((tunnel, rule, self.symbol(rule.symbol)?)))
             .filter(|(.., symbol)| symbol.config.translation.is_none())
-            .map(|(tunnel, rule, symbol)| TunnelRow::up(tunnel, rule, symbol));
+            .map(|(tunnel, rule, symbol)| TunnelRow {
+                sockets: sockets.of(rule, symbol),
+                ..TunnelRow::up(tunnel, rule, symbol)
+            });
         down.chain(up).collect()
     }
 
@@ -277,6 +285,7 @@ impl TunnelRow {
             symbol: symbol.config.name.clone(),
             port: symbol.config.port.clone(),
             protocol_address: None,
+            sockets: Vec::new(),
             packets: symbol.sent.frames,
             bytes: symbol.sent.bytes,
         })
@@ -290,6 +299,7 @@ impl TunnelRow {
             symbol: symbol.config.name.clone(),
             port: symbol.config.port.clone(),
             protocol_address: Some(rule.protocol_address.to_string()),
+            sockets: Vec::new(),
             packets: rule.packets,
             bytes: rule.bytes,
         }

@@ -29,7 +29,8 @@
 //! kernel chooses by the way to the client, which in a machine with another default route is the wrong one; programs that
 //! serve several addresses know that and answer from the one they were asked at (`IP_PKTINFO`, `IPV6_RECVPKTINFO`, or a
 //! socket for each address: every DNS server does). Marks would not help: the source is chosen before any rule sees
-//! the packet. An address that two symbols of a namespace both have is answered by the first of them. Addresses that are not
+//! the packet. An address that two symbols of a namespace both have is answered by the first of them that
+//! has a carrier: routes by the others do not count (`ignore_routes_with_linkdown`). Addresses that are not
 //! the port's (a service address on the loopback) are routed as the namespace's main table says; so are IPv6 link-local
 //! ones, which have their interface with them.
 

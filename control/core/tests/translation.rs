@@ -66,7 +66,7 @@ fn the_start() {
     assert_eq!((row.kind.as_str(), row.down_tunnel), ("address", None));
     assert_eq!(row.addresses, ["192.0.2.1/32", "10.99.0.2/32"]);
     assert_eq!(world.control.show_ports()[0].addresses, ["192.0.2.1/24"]);
-    assert!(world.control.show_tunnels().is_empty());
+    assert!(world.control.show_tunnels(&[]).is_empty());
 }
 
 #[test]

@@ -229,7 +229,7 @@ impl Netlink {
     }
 
     /// Adds a default route by way of `gateway` behind those that are there: IPv4 takes it when the others' interfaces have
-    /// lost their carrier (and `ignore_routes_with_linkdown` is set), IPv6 shares among them all. The same once more is no
+    /// lost their carrier, IPv6 shares among all that have one (where `ignore_routes_with_linkdown` is set). The same once more is no
     /// error.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub struct Bird {
 
 impl Bird {
     /// Starts it with its router id and the text of its protocols. Interfaces are scanned every second, and routes go to
-    /// and from the kernel as the text says.
+    /// and from the kernel as the text says, all that are equally good.
     ///
     /// # Panics
     /// When it does not like its configuration or cannot be started.
@@ -30,8 +30,8 @@ impl Bird {
         let (config, socket) = (folder.join("bird.conf"), folder.join("bird.ctl"));
         let text = format!(
             "log stderr all;\nrouter id {router_id};\nprotocol device {{ scan time 1; }}\n\
-             protocol kernel kernel4 {{ ipv4 {{ import none; export where source != RTS_STATIC; }}; }}\n\
-             protocol kernel kernel6 {{ ipv6 {{ import none; export where source != RTS_STATIC; }}; }}\n{protocols}"
+             protocol kernel kernel4 {{ merge paths on; ipv4 {{ import none; export where source != RTS_STATIC; }}; }}\n\
+             protocol kernel kernel6 {{ merge paths on; ipv6 {{ import none; export where source != RTS_STATIC; }}; }}\n{protocols}"
         );
         fs::write(&config, text).expect("write bird.conf");
         netns.ok(&format!("bird -p -c {}", config.display()));

@@ -3,6 +3,7 @@
 use crate::netns::Netns;
 use crate::process::{Finished, Process};
 use crate::wait::eventually;
+use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,23 @@ impl Frr {
     /// When it does not run.
     pub fn kill_9(&mut self, daemon: &str) {
         self.daemons.remove(daemon).expect("the daemon runs").kill_9();
+    }
+
+    /// A daemon's process id.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self, daemon: &str) -> u32 {
+        self.daemons.get(daemon).expect("the daemon runs").pid()
+    }
+
+    /// Sends a daemon a signal.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, daemon: &str, signal: Signal) {
+        self.daemons.get(daemon).expect("the daemon runs").signal(signal);
     }
 
     /// What vtysh says to a command.

@@ -23,7 +23,7 @@ pub use echo::{echo, echo_server};
 pub use frr::Frr;
 pub use keepalived::{Keepalived, Vrrp};
 pub use lldpd::Lldpd;
-pub use nginx::{Nginx, PAGE, SLOW};
+pub use nginx::{Nginx, PAGE, SLOW, is_slow};
 pub use packet::{packet_receiver, raw_receiver, send_packet, send_raw};
 pub use prometheus::Prometheus;
 pub use radvd::radvd;

@@ -2,10 +2,12 @@
 
 use crate::netns::Netns;
 use crate::process::Process;
+use crate::sweep;
 use crate::wait::{SOON, eventually};
 use nix::sys::signal::Signal;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A running nginx with two workers, a page and a large file.
 #[derive(Debug)]
@@ -18,8 +20,17 @@ pub struct Nginx {
 /// Size of `/large`: a file of zeroes that takes no space, and more than a test can download.
 const LARGE: u64 = 64 << 30;
 
-/// Bytes a second of `/slow`, which is the large file at a pace that leaves the machine to others.
+/// Bytes a second of `/slow`, whose pace leaves the machine to others. Every byte of it tells its place: [`is_slow`].
 pub const SLOW: u64 = 1 << 20;
+
+/// Seconds that `/slow` lasts.
+const SLOW_SECONDS: u64 = 60;
+
+/// Whether these are the bytes of `/slow` at an offset: those of numbers of 64 bits, of which each is its own offset.
+#[must_use]
+pub fn is_slow(offset: u64, bytes: &[u8]) -> bool {
+    (offset..).zip(bytes).all(|(place, byte)| (place & !7).to_be_bytes()[(place & 7) as usize] == *byte)
+}
 
 /// What `/` is unless a test says otherwise.
 pub const PAGE: &str = "served by the control\n";
@@ -36,6 +47,10 @@ impl Nginx {
         fs::write(folder.join("www/index.html"), PAGE).expect("write a page");
         let large = File::create(folder.join("www/large")).expect("make a file");
         large.set_len(LARGE).expect("set a file's length");
+        let slow = folder.join("www/slow");
+        if !slow.exists() {
+            fs::hard_link(numbers(), slow).expect("link a file");
+        }
         let config = folder.join("nginx.conf");
         fs::write(&config, Self::config(&folder, listen)).expect("write nginx.conf");
         let master = netns.spawn(&format!("nginx -e stderr -c {}", config.display()));
@@ -88,8 +103,19 @@ impl Nginx {
                 client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
                 fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
                 sendfile on;
-                server {{ {listen} root {folder}/www; location = /slow {{ alias {folder}/www/large; limit_rate {SLOW}; }} }}
+                server {{ {listen} root {folder}/www; location = /slow {{ limit_rate {SLOW}; }} }}
             }}"
         )
     }
+}
+
+/// The file behind every `/slow` of this process.
+fn numbers() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let path = sweep::begin().expect("a folder for tests").join("numbers");
+        let numbers: Vec<u8> = (0..SLOW * SLOW_SECONDS).step_by(8).flat_map(u64::to_be_bytes).collect();
+        fs::write(&path, numbers).expect("write a file");
+        path
+    })
 }

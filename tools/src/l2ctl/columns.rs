@@ -48,9 +48,17 @@ impl Object {
                 "addresses",
                 "down_tunnel",
             ],
-            Self::Tunnels => {
-                &["direction", "id", "peer", "symbol", "port", "protocol_address", "packets", "bytes"]
-            }
+            Self::Tunnels => &[
+                "direction",
+                "id",
+                "peer",
+                "symbol",
+                "port",
+                "protocol_address",
+                "owners",
+                "packets",
+                "bytes",
+            ],
             Self::Translations => &[
                 "table",
                 "relay",
@@ -133,6 +141,7 @@ pub(crate) fn cell(key: &str, value: &Value) -> String {
         Value::String(text) if text.is_empty() => "-".into(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => "-".into(),
+        Value::Array(items) if key == "owners" => owners(items),
         Value::Array(items) => items.iter().map(|item| cell(key, item)).collect::<Vec<_>>().join(" "),
         Value::Number(number) => match number.as_f64() {
             Some(value) if key.ends_with("_ms") => duration(value * 1e3),
@@ -142,6 +151,28 @@ pub(crate) fn cell(key: &str, value: &Value) -> String {
         },
         Value::Object(fields) => nexthop(fields).unwrap_or_else(|| value.to_string()),
     }
+}
+
+/// Programs, each with its processes: `nginx(17,18) ospfd(20)`. Of many processes the first stand for all.
+fn owners(items: &[Value]) -> String {
+    const SHOWN: usize = 4;
+    let mut programs: Vec<(&str, Vec<u64>)> = Vec::new();
+    for item in items {
+        let program = item["program"].as_str().unwrap_or("-");
+        let place = programs.iter().position(|(other, _)| *other == program).unwrap_or(programs.len());
+        if place == programs.len() {
+            programs.push((program, Vec::new()));
+        }
+        programs[place].1.extend(item["pid"].as_u64());
+    }
+    let text = |(program, pids): &(&str, Vec<u64>)| {
+        let mut shown: Vec<String> = pids.iter().take(SHOWN).map(u64::to_string).collect();
+        if pids.len() > SHOWN {
+            shown.push(format!("+{}", pids.len() - SHOWN));
+        }
+        if shown.is_empty() { (*program).to_owned() } else { format!("{program}({})", shown.join(",")) }
+    };
+    programs.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 /// A nexthop as `ip route` writes it, its weight if it is not the usual one.
@@ -206,6 +237,10 @@ mod tests {
     #[case("addresses", json!([]), "-")]
     #[case("nexthops", json!([{"port": "eth1", "gateway": "192.0.2.2", "weight": 1}]), "via 192.0.2.2 dev eth1")]
     #[case("nexthops", json!([{"symbol": "eth1", "gateway": null, "weight": 3}]), "dev eth1 weight 3")]
+    #[case("owners", json!([{"pid": 7, "program": "nginx"}, {"pid": 9, "program": "bgpd"}, {"pid": 8, "program": "nginx"}]), "nginx(7,8) bgpd(9)")]
+    #[case("owners", json!([1, 2, 3, 4, 5, 6].map(|pid| json!({"pid": pid, "program": "httpd"}))), "httpd(1,2,3,4,+2)")]
+    #[case("owners", json!([{"pid": null, "program": "unknown"}]), "unknown")]
+    #[case("owners", json!([]), "-")]
     fn values_have_units(#[case] key: &str, #[case] value: Value, #[case] expected: &str) {
         assert_eq!(cell(key, &value), expected);
     }

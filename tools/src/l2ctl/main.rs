@@ -1,13 +1,14 @@
 //! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`socket`] finds the daemon. Exit code 0: done; 1: the daemon cannot be reached or
+//! units, [`table`] lays rows out, [`socket`] finds the daemon, [`owners`] the processes behind tunnels. Exit code 0: done; 1: the daemon cannot be reached or
 //! refused; 2: the command line is wrong.
 
 mod columns;
 mod daemon;
 mod doctor;
 mod monitor;
+mod owners;
 mod socket;
 mod table;
 
@@ -15,7 +16,7 @@ use clap::{Parser, Subcommand};
 use columns::Object;
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Look into a running l2relay or l2control.
@@ -128,9 +129,15 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
                 )));
             }
             let mut rows = daemon::show(&socket::find(arguments.socket.as_deref())?, object)?;
+            if object == Object::Tunnels {
+                owners::fill_in(Path::new("/proc"), &mut rows);
+            }
             if json {
                 writeln!(out, "{:#}", serde_json::Value::from(rows))?;
                 return Ok(());
+            }
+            if object == Object::Tunnels {
+                owners::leave_out_sockets(&mut rows);
             }
             if object == Object::Counters && !all {
                 rows.retain(|row| row["value"] != 0);
