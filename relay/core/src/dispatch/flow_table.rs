@@ -1,7 +1,7 @@
 //! [`FlowTable`]: a hash table for millions of small values, made for processors that wait for memory.
 //!
-//! The key is a hash of 64 bits, and is all that is compared: of a million entries and a key that is not there, one is taken
-//! for it with a probability of 2^-44. A slot has 16 bytes, and collisions go to the slots behind it (linear probing, at
+//! The key is a hash of 64 bits that nobody else can compute, and is all that is compared: of a million entries and a key that
+//! is not there, one is taken for it with a probability of 2^-44. A slot has 16 bytes, and collisions go to the slots behind it (linear probing, at
 //! most three quarters full), so a look-up reads one cache line as a rule, and that is what it takes its time for.
 
 /// See the module.

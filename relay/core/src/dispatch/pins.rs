@@ -1,31 +1,45 @@
 //! [`Pins`]: flows that stay with their server, whatever the table says.
 //!
-//! There is room for [`PINS_MAX`]. A server may have half of it while others have pins as well, so that neither a flood of
-//! new connections to one nor a control that tells too much keeps the flows of others from being remembered. A flow for
-//! which there is no room goes by the table, a new one by the old table as long as that counts.
+//! There is room for [`PINS_MAX`]. A control may have as many as there is room left, so that neither a flood of new
+//! connections to one nor a control that tells too much keeps the flows of others from being remembered: there always is
+//! some room for who has less. A flow for which there is none goes by the table, a new one by the old table as long as that
+//! counts.
+//!
+//! Flows are known by a keyed hash, with a secret of this process: nobody can make a flow that is taken for another's, or
+//! many that are looked for in one place.
 
 use super::ServerId;
 use super::flow_table::FlowTable;
-use super::hash::FlowHash;
-use frames::UpTunnel;
+use super::services::Ends;
+use core::hash::BuildHasher;
+use frames::{PortId, UpTunnel};
+use l2link::PeerId;
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 
-/// Most pinned flows: 32 MiB.
-pub(crate) const PINS_MAX: usize = 1_000_000;
-/// Most of one server, while there are others.
-const SERVER_MAX: usize = PINS_MAX / 2;
+/// Most pinned flows: 64 MiB.
+pub(crate) const PINS_MAX: usize = 3_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     flows: FlowTable<Entry>,
-    /// Whose flows there are, by number. A place without flows is used again.
+    /// SipHash (Aumasson, Bernstein: SipHash: a fast short-input PRF) with a random key.
+    secret: RandomState,
+    /// Whose flows there are, by number.
     owners: Vec<Owner>,
+    /// The numbers of those with flows.
     numbers: BTreeMap<(ServerId, UpTunnel), u32>,
-    /// Flows by server; no zero is kept.
-    by_server: BTreeMap<ServerId, usize>,
+    /// The others.
+    unused: Vec<u32>,
+    /// Flows by control; no zero is kept.
+    by_control: BTreeMap<PeerId, usize>,
     refused: u64,
     told: bool,
 }
+
+/// A TCP flow at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PinKey(u64);
 
 /// A flow that stays with its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +60,7 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy)]
 struct Owner {
+    control: PeerId,
     server: ServerId,
     tunnel: UpTunnel,
     flows: usize,
@@ -65,46 +80,59 @@ impl Pins {
         self.refused
     }
 
+    /// By what a flow is known.
     #[inline]
-    pub(super) fn get(&self, FlowHash(flow): FlowHash) -> Option<Pin> {
+    pub(super) fn key(&self, port: PortId, ends: &Ends) -> PinKey {
+        PinKey(self.secret.hash_one((port.0, ends.local, ends.remote)))
+    }
+
+    #[inline]
+    pub(super) fn get(&self, PinKey(flow): PinKey) -> Option<Pin> {
         let entry = self.flows.get(flow)?;
         let Owner { server, tunnel, .. } = self.owners[entry.owner as usize];
         Some(Pin { server, tunnel, request: entry.request })
     }
 
     /// A flow was opened anew.
-    pub(super) fn renew(&mut self, FlowHash(flow): FlowHash, request: u32) {
+    pub(super) fn renew(&mut self, PinKey(flow): PinKey, request: u32) {
         if let Some(entry) = self.flows.get_mut(flow) {
             entry.request = request;
         }
     }
 
-    /// Pins a flow, in the place of a former pin of it. Returns whether there was room.
-    pub(super) fn insert(&mut self, flow: FlowHash, pin: Pin) -> bool {
-        let is_known = self.get(flow).is_some_and(|known| known.server == pin.server);
-        let of_server = self.by_server.get(&pin.server).copied().unwrap_or(0);
-        let alone = of_server == self.len();
-        if !is_known && (self.len() >= PINS_MAX || (of_server >= SERVER_MAX && !alone)) {
+    /// Pins a flow to a server of a control, in the place of a former pin of it. Returns whether there was room.
+    pub(super) fn insert(&mut self, key: PinKey, control: PeerId, pin: Pin) -> bool {
+        let known = self.flows.get(key.0).map(|entry| self.owners[entry.owner as usize].control);
+        let own = self.by_control.get(&control).copied().unwrap_or(0);
+        if known != Some(control) && own >= PINS_MAX - self.len() {
             self.refused += 1;
             if !core::mem::replace(&mut self.told, true) {
-                log::warn!(target: "relay::balance", "there is no room for more flows that stay against the table: others go by it");
+                log::warn!(target: "relay::balance", "a control has too many flows that stay against the table: its others go by it");
             }
             return false;
         }
-        self.remove(flow);
-        let owner = self.owner(pin.server, pin.tunnel);
+        self.remove(key);
+        let owner = self.owner(control, pin.server, pin.tunnel);
         self.owners[owner as usize].flows += 1;
-        *self.by_server.entry(pin.server).or_default() += 1;
-        self.flows.insert(flow.0, Entry { owner, request: pin.request });
+        *self.by_control.entry(control).or_default() += 1;
+        self.flows.insert(key.0, Entry { owner, request: pin.request });
         true
     }
 
-    pub(super) fn remove(&mut self, FlowHash(flow): FlowHash) {
-        if let Some(entry) = self.flows.remove(flow) {
-            let owner = &mut self.owners[entry.owner as usize];
-            owner.flows -= 1;
-            let server = owner.server;
-            self.gone(server, 1);
+    pub(super) fn remove(&mut self, PinKey(flow): PinKey) {
+        let Some(entry) = self.flows.remove(flow) else { return };
+        let owner = &mut self.owners[entry.owner as usize];
+        owner.flows -= 1;
+        let Owner { control, server, tunnel, flows } = *owner;
+        if flows == 0 {
+            self.numbers.remove(&(server, tunnel));
+            self.unused.push(entry.owner);
+        }
+        if let Some(count) = self.by_control.get_mut(&control) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_control.remove(&control);
+            }
         }
     }
 
@@ -116,49 +144,45 @@ impl Pins {
             which(&Pin { server, tunnel, request: entry.request })
         });
         self.owners.iter_mut().for_each(|owner| owner.flows = 0);
-        self.by_server.clear();
         for entry in self.flows.values() {
-            let owner = &mut self.owners[entry.owner as usize];
-            owner.flows += 1;
-            *self.by_server.entry(owner.server).or_default() += 1;
+            self.owners[entry.owner as usize].flows += 1;
         }
+        self.by_control.clear();
+        self.unused.clear();
+        for (number, owner) in (0..).zip(&self.owners) {
+            if owner.flows == 0 {
+                self.unused.push(number);
+            } else {
+                *self.by_control.entry(owner.control).or_default() += owner.flows;
+            }
+        }
+        let owners = &self.owners;
+        self.numbers.retain(|_, number| owners[*number as usize].flows > 0);
         self.told &= self.len() > PINS_MAX / 4;
     }
 
     /// The rules of which there are pins.
     pub(super) fn rules(&self) -> impl Iterator<Item = (ServerId, UpTunnel)> {
-        self.owners.iter().filter(|owner| owner.flows > 0).map(|owner| (owner.server, owner.tunnel))
+        self.numbers.keys().copied()
     }
 
-    fn owner(&mut self, server: ServerId, tunnel: UpTunnel) -> u32 {
+    fn owner(&mut self, control: PeerId, server: ServerId, tunnel: UpTunnel) -> u32 {
         if let Some(number) = self.numbers.get(&(server, tunnel)) {
             return *number;
         }
-        let owner = Owner { server, tunnel, flows: 0 };
-        let unused = self.owners.iter().position(|owner| owner.flows == 0);
-        let place = match unused {
-            Some(place) => {
-                let former = core::mem::replace(&mut self.owners[place], owner);
-                self.numbers.remove(&(former.server, former.tunnel));
-                place
+        let owner = Owner { control, server, tunnel, flows: 0 };
+        let number = match self.unused.pop() {
+            Some(number) => {
+                self.owners[number as usize] = owner;
+                number
             }
             None => {
                 self.owners.push(owner);
-                self.owners.len() - 1
+                u32::try_from(self.owners.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        let number = u32::try_from(place).unwrap_or(u32::MAX);
         self.numbers.insert((server, tunnel), number);
         number
-    }
-
-    fn gone(&mut self, server: ServerId, flows: usize) {
-        if let Some(count) = self.by_server.get_mut(&server) {
-            *count -= flows;
-            if *count == 0 {
-                self.by_server.remove(&server);
-            }
-        }
     }
 }
 
@@ -170,45 +194,56 @@ mod tests {
         Pin { server: ServerId(server), tunnel: UpTunnel(tunnel), request: 1 }
     }
 
-    fn flow(n: usize) -> FlowHash {
-        FlowHash(super::super::hash::mix(n as u64 + 1))
+    fn flow(n: usize) -> PinKey {
+        PinKey(super::super::hash::mix(n as u64 + 1))
     }
 
     #[test]
-    fn a_server_leaves_room_for_others() {
+    fn who_has_less_finds_room() {
         let mut pins = Pins::default();
-        for n in 0..SERVER_MAX + 10 {
-            pins.insert(flow(n), pin(1, 1));
+        for (control, room) in [(1, PINS_MAX / 2), (2, PINS_MAX / 4), (3, PINS_MAX / 8)] {
+            let begin = pins.len();
+            for n in 0.. {
+                // Whatever symbols and rules it has.
+                if !pins.insert(
+                    flow(begin + n),
+                    PeerId(control),
+                    pin(10 * control + n as u32 % 3, n as u32 % 7),
+                ) {
+                    break;
+                }
+            }
+            assert!(pins.len() - begin >= room, "control {control} has {}", pins.len() - begin);
         }
-        assert_eq!((pins.len(), pins.refused()), (SERVER_MAX + 10, 0), "alone it may have more than half");
-        for n in 0..SERVER_MAX {
-            pins.insert(flow(n + PINS_MAX), pin(2, 7));
-        }
-        pins.insert(flow(3 * PINS_MAX), pin(1, 1));
-        assert_eq!((pins.len(), pins.refused()), (PINS_MAX, 11));
-        assert_eq!(pins.get(flow(3)), Some(pin(1, 1)));
-        assert!(pins.flows.memory() <= 34 * PINS_MAX, "{}", pins.flows.memory());
-        pins.retain(|pin| pin.server == ServerId(2));
-        assert_eq!(
-            (pins.len(), pins.rules().collect::<Vec<_>>()),
-            (SERVER_MAX - 10, vec![(ServerId(2), UpTunnel(7))])
-        );
-        pins.retain(|_| false);
-        assert_eq!((pins.flows.memory(), pins.rules().count()), (0, 0));
+        assert!(pins.insert(flow(usize::MAX - 1), PeerId(4), pin(4, 4)));
+        assert_eq!(pins.refused(), 3);
+        assert!(pins.insert(flow(0), PeerId(1), pin(10, 1)), "it has that one");
+        pins.retain(|pin| pin.server == ServerId(4));
+        assert_eq!((pins.len(), pins.rules().collect::<Vec<_>>()), (1, vec![(ServerId(4), UpTunnel(4))]));
+        assert_eq!(pins.by_control, BTreeMap::from([(PeerId(4), 1)]));
     }
 
     #[test]
     fn a_flow_has_one_pin() {
         let mut pins = Pins::default();
-        pins.insert(flow(1), pin(1, 1));
-        pins.insert(flow(1), pin(2, 2));
+        assert!(pins.insert(flow(1), PeerId(1), pin(1, 1)));
+        assert!(pins.insert(flow(1), PeerId(2), pin(2, 2)));
         pins.renew(flow(1), 9);
         assert_eq!(pins.get(flow(1)), Some(Pin { request: 9, ..pin(2, 2) }));
         assert_eq!(pins.rules().collect::<Vec<_>>(), [(ServerId(2), UpTunnel(2))]);
-        pins.insert(flow(2), pin(3, 3));
+        assert!(pins.insert(flow(2), PeerId(3), pin(3, 3)));
         assert_eq!(pins.owners.len(), 2, "the place of the first is used again");
         pins.remove(flow(1));
         pins.remove(flow(2));
-        assert!(pins.is_empty() && pins.by_server.is_empty());
+        assert!(pins.is_empty() && pins.by_control.is_empty() && pins.numbers.is_empty());
+    }
+
+    #[test]
+    fn flows_at_different_ports_are_different() {
+        let pins = Pins::default();
+        let ends = Ends { local: ([192, 0, 2, 1].into(), 80), remote: ([192, 0, 2, 2].into(), 40_000) };
+        assert_ne!(pins.key(PortId(1), &ends), pins.key(PortId(2), &ends));
+        let other = Pins::default();
+        assert_ne!(pins.key(PortId(1), &ends), other.key(PortId(1), &ends), "with a secret");
     }
 }

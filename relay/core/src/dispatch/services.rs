@@ -108,8 +108,8 @@ impl Services {
 
     /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
     pub(super) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
-        let key = ServiceKey { port, protocol, local_port: ends.local.1 };
-        let pool = pool_of(&self.pools, key, ends.local.0)?;
+        let service = ServiceKey { port, protocol, local_port: ends.local.1 };
+        let pool = pool_of(&self.pools, service, ends.local.0)?;
         let flow = FlowId::new(port, protocol, ends.local, ends.remote);
         if protocol != TCP {
             if let Some(share) = self.tracks.follow(&flow).and_then(|server| pool.share(server)) {
@@ -119,31 +119,32 @@ impl Services {
             self.tracks.note(flow, share.server);
             return Some(share.target);
         }
-        if !self.pins.is_empty()
-            && let Some(pin) = self.pins.get(flow.hash())
+        let key = (opens || !self.pins.is_empty()).then(|| self.pins.key(port, ends));
+        if let Some(key) = key
+            && let Some(pin) = self.pins.get(key)
             && let Some(share) = pool.share(pin.server)
             && (!opens || share.standing == Standing::Active)
         {
             if opens {
                 // A new flow of the same ends, which a report that is under way does not know.
-                self.pins.renew(flow.hash(), self.last_request);
+                self.pins.renew(key, self.last_request);
             }
             return Some(share.target);
         }
-        if !opens {
+        let Some(key) = key.filter(|_| opens) else {
             return if self.learning.is_some() { None } else { Some(pool.follow(flow.hash())?.target) };
-        }
+        };
         let Share { server, target, .. } = *pool.choose(flow.hash())?;
         if self.learning.is_none() && !pool.moves(flow.hash()) {
-            self.pins.remove(flow.hash());
+            self.pins.remove(key);
             return Some(target);
         }
         let pin = Pin { server, tunnel: target.tunnel, request: self.last_request };
-        if self.pins.insert(flow.hash(), pin) {
+        if self.pins.insert(key, target.peer, pin) {
             return Some(target);
         }
-        // What follows goes by the old table.
-        self.pins.remove(flow.hash());
+        // What follows goes by the old table. If its server takes no new flows, the next try may find room.
+        self.pins.remove(key);
         Some(pool.follow(flow.hash()).filter(|share| share.standing == Standing::Active)?.target)
     }
 
@@ -236,16 +237,17 @@ impl Services {
                 continue;
             }
             let id = FlowId::new(key.port, key.protocol, flow.local(), flow.remote());
-            let pin = self.pins.get(id.hash());
+            let pin_key = self.pins.key(key.port, &Ends { local: flow.local(), remote: flow.remote() });
+            let pin = self.pins.get(pin_key);
             // As long as there are two tables, a flow is at home where both say so.
             let at_home =
                 pool.choose(id.hash()).is_some_and(|share| share.server == server) && !pool.moves(id.hash());
             if at_home && !learning {
                 if pin.is_some_and(|pin| pin.server == server) {
-                    self.pins.remove(id.hash());
+                    self.pins.remove(pin_key);
                 }
             } else if pin.is_none_or(|pin| pin.server == server || is_before(pin.request, request)) {
-                self.pins.insert(id.hash(), Pin { server, tunnel, request: request.0 });
+                self.pins.insert(pin_key, peer, Pin { server, tunnel, request: request.0 });
             }
         }
         if last {
@@ -260,7 +262,7 @@ impl Services {
         let share = pool_of(&self.pools, key, ends.local.0).and_then(|pool| pool.share(server));
         if let Some(share) = share {
             let pin = Pin { server, tunnel: share.target.tunnel, request: self.last_request };
-            self.pins.insert(FlowId::new(port, TCP, ends.local, ends.remote).hash(), pin);
+            self.pins.insert(self.pins.key(port, ends), share.target.peer, pin);
         }
     }
 
