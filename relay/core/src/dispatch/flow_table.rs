@@ -136,6 +136,7 @@ impl<V: Copy + Default> FlowTable<V> {
 
     /// The slot where a key is looked for first.
     #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "what is cut off is no part of the place")]
     fn home(&self, key: u64) -> usize {
         key as usize & self.slots.len().wrapping_sub(1)
     }

@@ -203,16 +203,9 @@ mod tests {
         let mut pins = Pins::default();
         for (control, room) in [(1, PINS_MAX / 2), (2, PINS_MAX / 4), (3, PINS_MAX / 8)] {
             let begin = pins.len();
-            for n in 0.. {
-                // Whatever symbols and rules it has.
-                if !pins.insert(
-                    flow(begin + n),
-                    PeerId(control),
-                    pin(10 * control + n as u32 % 3, n as u32 % 7),
-                ) {
-                    break;
-                }
-            }
+            // Whatever symbols and rules it has.
+            let mut rules = (0..21).cycle().map(|n| pin(10 * control + n % 3, n % 7));
+            while pins.insert(flow(pins.len()), PeerId(control), rules.next().unwrap()) {}
             assert!(pins.len() - begin >= room, "control {control} has {}", pins.len() - begin);
         }
         assert!(pins.insert(flow(usize::MAX - 1), PeerId(4), pin(4, 4)));
