@@ -7,6 +7,7 @@ use crate::netns::Netns;
 use crate::program::{SLOW, is_slow, spread};
 use crate::wait::SOON;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Downloads of one length, each with the server from which it comes.
 #[derive(Debug)]
@@ -119,8 +120,10 @@ impl Downloads {
     /// When one breaks off, is cut short, or does not end.
     #[track_caller]
     pub fn finish_but(self, dead: usize) {
+        // They may have begun just now.
+        let patience = Duration::from_secs(self.bytes / SLOW) + 2 * SOON;
         for (server, download) in self.all.into_iter().filter(|(server, _)| *server != dead) {
-            let progress = download.finish(2 * SOON);
+            let progress = download.finish(patience);
             assert_eq!((progress.bytes, progress.intact), (self.bytes, true), "from {}", name_of(server));
         }
     }

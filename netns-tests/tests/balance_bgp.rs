@@ -76,7 +76,7 @@ fn farm(relay_services: &str) -> Option<Farm> {
     Some(farm)
 }
 
-const PATIENT: &str = "keepalive_ms = 400";
+const PATIENT: &str = "keepalive_ms = 800";
 const OF_RELAYS: &str = r#"relay_services = ["tcp/179", "udp/3784"]"#;
 
 /// FRR's configuration of one side: its number, its neighbours, and what it announces.
@@ -86,7 +86,7 @@ fn frr_config(number: &str, id: &str, peer_number: &str, peers: &[[&str; 2]], an
     );
     for peer in peers.as_flattened() {
         text += &format!(
-            " neighbor {peer} remote-as {peer_number}\n neighbor {peer} timers 1 3\n neighbor {peer} timers connect 1\n neighbor {peer} bfd\n"
+            " neighbor {peer} remote-as {peer_number}\n neighbor {peer} timers 2 8\n neighbor {peer} timers connect 1\n neighbor {peer} bfd\n"
         );
     }
     for (family, version) in ["ipv4", "ipv6"].iter().enumerate() {
@@ -99,13 +99,13 @@ fn frr_config(number: &str, id: &str, peer_number: &str, peers: &[[&str; 2]], an
         }
         text += " exit-address-family\n";
     }
-    let bfd = |peer: &str| format!(" peer {peer}\n  receive-interval 300\n  transmit-interval 300\n");
+    let bfd = |peer: &str| format!(" peer {peer}\n  receive-interval 700\n  transmit-interval 700\n");
     text + "bfd\n" + &peers.as_flattened().iter().map(|peer| bfd(peer)).collect::<String>()
 }
 
 /// BIRD's.
 fn bird_config(number: &str, peer_number: &str, pairs: &[[[&str; 2]; 2]], announce: bool) -> String {
-    let mut text = String::from("protocol bfd { interface \"*\" { interval 300 ms; multiplier 3; }; }\n");
+    let mut text = String::from("protocol bfd { interface \"*\" { interval 700 ms; multiplier 3; }; }\n");
     for (family, version) in ["ipv4", "ipv6"].iter().enumerate() {
         if announce {
             text += &format!("protocol static {{ {version}; route {} blackhole; }}\n", SERVICE[family]);
@@ -113,7 +113,7 @@ fn bird_config(number: &str, peer_number: &str, pairs: &[[[&str; 2]; 2]], announ
         let export = if announce { "where source = RTS_STATIC" } else { "none" };
         for [own, peer] in pairs {
             text += &format!(
-                "protocol bgp {{ local {} as {number}; neighbor {} as {peer_number}; bfd on; hold time 3; keepalive time 1;
+                "protocol bgp {{ local {} as {number}; neighbor {} as {peer_number}; bfd on; hold time 8; keepalive time 2;
                  connect delay time 1; connect retry time 1; error wait time 1, 2; direct;
                  {version} {{ import all; export {export}; }}; }}\n",
                 own[family], peer[family]
@@ -210,7 +210,7 @@ fn downloads_go_on_when_a_relay_is_lost_and_when_it_is_back(
     await_relays(&farm, &[0, 1], &router);
     expect_service(&farm);
 
-    let downloads = downloads(&farm, 20);
+    let downloads = downloads(&farm, 25);
     lose(&mut farm, &mut speakers[0], loss);
     await_relays(&farm, &[1], &router);
     expect_service(&farm);
@@ -305,7 +305,7 @@ fn a_control_announces_the_relays_that_work(#[case] kind: Kind, #[case] loss: Lo
     await_relays(&farm, &[0, 1], &router);
     expect_service(&farm);
 
-    let downloads = downloads(&farm, 20);
+    let downloads = downloads(&farm, 25);
     match loss {
         Loss::Killed => farm.relay(0).kill_9(),
         Loss::Hung => farm.relay(0).process().signal(Signal::SIGSTOP),
