@@ -1,10 +1,19 @@
 //! Which daemon to talk to.
 
 use crate::Failure;
+use frames::discovery::Role;
 use std::path::{Path, PathBuf};
 
 const RELAY: &str = "/run/l2link/relay.sock";
 const CONTROL: &str = "/run/l2link/control.sock";
+
+/// Where the daemon of a device listens unless it is configured otherwise.
+pub(crate) const fn of(role: Role) -> &'static str {
+    match role {
+        Role::Relay => RELAY,
+        Role::Control => CONTROL,
+    }
+}
 
 /// The socket that was asked for, or the only one that is there.
 pub(crate) fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {

@@ -1,8 +1,9 @@
 //! The running daemon, as its command socket shows it.
 
-use super::{Finding, Role};
+use super::Finding;
 use crate::columns::Object;
 use crate::daemon::{show, verify};
+use frames::discovery::Role;
 use serde_json::Value;
 use std::path::Path;
 
@@ -32,7 +33,7 @@ const TELLING: [(&str, &str); 6] = [
 
 /// Looks at the daemon behind a socket.
 pub(super) fn examine(role: Option<Role>, socket: &Path, findings: &mut Vec<Finding>) {
-    let program = role.map_or("the daemon", Role::program);
+    let program = role.map_or("the daemon".to_owned(), |role| format!("l2{role}"));
     let peers = match show(socket, Object::Peers) {
         Ok(peers) => peers,
         Err(failure) => {

@@ -1,7 +1,8 @@
 //! The interfaces that a configuration file names: that of the link, and a relay's ports.
 
+use super::Finding;
 use super::settings::Settings;
-use super::{Finding, Role};
+use frames::discovery::Role;
 use l2link_os::{LinkInfo, NetNs, Netlink, SetupError};
 use std::fs;
 use std::path::Path;

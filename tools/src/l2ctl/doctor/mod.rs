@@ -10,8 +10,8 @@ mod machine;
 mod settings;
 
 use crate::{Failure, socket};
+use frames::discovery::Role;
 use serde::Serialize;
-use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -53,29 +53,6 @@ impl Finding {
     }
 }
 
-/// Which of the two devices this machine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Relay,
-    Control,
-}
-
-impl Role {
-    /// Its daemon.
-    fn program(self) -> &'static str {
-        match self {
-            Self::Relay => "l2relay",
-            Self::Control => "l2control",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.program())
-    }
-}
-
 /// Where the daemons look for their files.
 const CONFIGS: [&str; 2] = ["/etc/l2link/relay.toml", "/etc/l2link/control.toml"];
 
@@ -108,8 +85,6 @@ fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
         None => CONFIGS.iter().map(PathBuf::from).filter(|path| path.exists()).collect(),
     };
     let mut findings = Vec::new();
-    let mut roles = Vec::new();
-    let mut sockets = Vec::new();
     if configs.is_empty() {
         findings.push(Finding::note(
             "configuration",
@@ -118,24 +93,24 @@ fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
         ));
     }
     let files: Vec<_> = configs.iter().filter_map(|path| settings::read(path, &mut findings)).collect();
-    for file in &files {
-        roles.push(file.role);
-        sockets.push((file.role, file.socket.clone()));
-    }
     let symbol_files = files.iter().any(|file| file.files);
-    let (relay, control) = (roles.contains(&Role::Relay), roles.contains(&Role::Control));
-    machine::examine(relay || files.is_empty(), control || files.is_empty(), symbol_files, &mut findings);
+    let is = |role| files.is_empty() || files.iter().any(|file| file.role == role);
+    machine::examine(is(Role::Relay), is(Role::Control), symbol_files, &mut findings);
     for file in &files {
         interfaces::examine(file, &mut findings);
     }
     match socket {
         Some(path) => daemon::examine(None, path, &mut findings),
-        None if sockets.is_empty() => {
+        None if files.is_empty() => {
             if let Ok(path) = socket::find(None) {
                 daemon::examine(None, &path, &mut findings);
             }
         }
-        None => sockets.iter().for_each(|(role, path)| daemon::examine(Some(*role), path, &mut findings)),
+        None => {
+            for file in &files {
+                daemon::examine(Some(file.role), &file.socket, &mut findings);
+            }
+        }
     }
     findings
 }

@@ -1,6 +1,8 @@
 //! The configuration file, as far as it names things of this machine. Whether it is right, the daemon itself says (`--check`).
 
-use super::{Finding, Role};
+use super::Finding;
+use crate::socket;
+use frames::discovery::Role;
 use l2link_os::config_file;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -77,10 +79,6 @@ pub(super) fn read(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings>
     };
     let role = if file.port.is_empty() && !file.symbol.is_empty() { Role::Control } else { Role::Relay };
     findings.push(check(role, path));
-    let default = match role {
-        Role::Relay => "/run/l2link/relay.sock",
-        Role::Control => "/run/l2link/control.sock",
-    };
     let mut namespaces: Vec<_> = file.symbol.iter().map(|symbol| symbol.netns.clone()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
@@ -91,18 +89,19 @@ pub(super) fn read(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings>
         ports: file.port.into_iter().map(|port| port.interface).collect(),
         namespaces,
         files: file.symbol.iter().any(|symbol| symbol.kind.as_deref() == Some("files")),
-        socket: source.resolve(&file.api.socket.unwrap_or_else(|| default.into())),
+        socket: source.resolve(&file.api.socket.unwrap_or_else(|| socket::of(role).into())),
     })
 }
 
 /// Has the daemon check the file: it knows best. It stands beside this program, or in the search path.
 fn check(role: Role, path: &Path) -> Finding {
     const TOPIC: &str = "configuration";
-    let beside = std::env::current_exe().ok().and_then(|here| Some(here.parent()?.join(role.program())));
-    let program = beside.filter(|program| program.exists()).unwrap_or_else(|| role.program().into());
+    let daemon = format!("l2{role}");
+    let beside = std::env::current_exe().ok().and_then(|here| Some(here.parent()?.join(&daemon)));
+    let program = beside.filter(|program| program.exists()).unwrap_or_else(|| daemon.clone().into());
     match Command::new(&program).arg("--check").arg("--config").arg(path).output() {
         Ok(output) if output.status.success() => {
-            Finding::ok(TOPIC, format!("{} is a valid file for {role}", path.display()))
+            Finding::ok(TOPIC, format!("{} is a valid file for {daemon}", path.display()))
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -110,7 +109,7 @@ fn check(role: Role, path: &Path) -> Finding {
                 TOPIC,
                 said.trim(),
                 format!(
-                    "mend the file; `{role} --check --config {}` tells whether it is right",
+                    "mend the file; `{daemon} --check --config {}` tells whether it is right",
                     path.display()
                 ),
             )
@@ -118,7 +117,7 @@ fn check(role: Role, path: &Path) -> Finding {
         Err(error) => Finding::note(
             TOPIC,
             format!("{} cannot be run to check {}: {error}", program.display(), path.display()),
-            format!("install {role} beside l2ctl or in the search path"),
+            format!("install {daemon} beside l2ctl or in the search path"),
         ),
     }
 }
