@@ -125,7 +125,9 @@ mod tests {
 
     #[test]
     fn every_state_of_a_port_is_listed() {
-        for bits in 0..=PortFlags::all().bits() {
+        let known = (PortFlags::PRESENT | PortFlags::UP | PortFlags::CARRIER).bits();
+        // Without and with all bits that mean nothing yet.
+        for bits in (0..=known).flat_map(|bits| [bits, bits | !known]) {
             let state = port_state(PortFlags::from_bits_retain(bits));
             assert!(Metrics::PORT_STATES.contains(&state), "{state}");
         }
