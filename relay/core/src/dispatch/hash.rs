@@ -8,6 +8,13 @@ use frames::protocol_address::octets;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FlowHash(pub(super) u64);
 
+impl FlowHash {
+    pub(crate) fn new(protocol: u8, local: (IpAddr, u16), remote: (IpAddr, u16)) -> Self {
+        // An odd factor without structure: the golden ratio.
+        Self(fold(words(protocol, local, remote), 0, 0x9e37_79b9_7f4a_7c15))
+    }
+}
+
 /// A flow at a port, in a quarter of its bytes: of a million flows two are the same with a probability of 2^-88.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct FlowId {
@@ -16,27 +23,32 @@ pub(crate) struct FlowId {
 }
 
 impl FlowId {
-    pub(crate) fn new(
-        port: PortId,
-        protocol: u8,
-        (local, local_port): (IpAddr, u16),
-        (remote, remote_port): (IpAddr, u16),
-    ) -> Self {
-        let ports = u64::from(protocol) << 32 | u64::from(local_port) << 16 | u64::from(remote_port);
-        let ((a, b), (c, d)) = (halves(local), halves(remote));
-        let words = [ports, a, b, c, d];
-        let fold = |seed: u64, factor: u64| {
-            words.iter().fold(seed, |hash, word| (hash.rotate_left(23) ^ word).wrapping_mul(factor))
-        };
-        // Odd factors without structure: the golden ratio, and the square root of three.
-        let more = fold(u64::from(port.0), 0xddb3_d742_c265_539d);
-        Self { hash: mix(fold(0, 0x9e37_79b9_7f4a_7c15)), more: mix(more) }
+    pub(crate) fn new(port: PortId, protocol: u8, local: (IpAddr, u16), remote: (IpAddr, u16)) -> Self {
+        let FlowHash(hash) = FlowHash::new(protocol, local, remote);
+        // Another one: the square root of three.
+        let more = fold(words(protocol, local, remote), u64::from(port.0), 0xddb3_d742_c265_539d);
+        Self { hash, more }
     }
 
     /// What servers are chosen by.
     pub(crate) fn hash(&self) -> FlowHash {
         FlowHash(self.hash)
     }
+}
+
+/// The ends of a flow and its protocol.
+pub(super) fn words(
+    protocol: u8,
+    (local, local_port): (IpAddr, u16),
+    (remote, remote_port): (IpAddr, u16),
+) -> [u64; 5] {
+    let ports = u64::from(protocol) << 32 | u64::from(local_port) << 16 | u64::from(remote_port);
+    let ((a, b), (c, d)) = (halves(local), halves(remote));
+    [ports, a, b, c, d]
+}
+
+fn fold(words: [u64; 5], seed: u64, factor: u64) -> u64 {
+    mix(words.iter().fold(seed, |hash, word| (hash.rotate_left(23) ^ word).wrapping_mul(factor)))
 }
 
 fn halves(address: IpAddr) -> (u64, u64) {

@@ -10,7 +10,8 @@
 
 use super::ServerId;
 use super::flow_table::FlowTable;
-use super::services::Ends;
+use super::hash::words;
+use super::services::{Ends, TCP};
 use core::hash::BuildHasher;
 use frames::{PortId, UpTunnel};
 use l2link::PeerId;
@@ -83,7 +84,8 @@ impl Pins {
     /// By what a flow is known.
     #[inline]
     pub(super) fn key(&self, port: PortId, ends: &Ends) -> PinKey {
-        PinKey(self.secret.hash_one((port.0, ends.local, ends.remote)))
+        let [a, b, c, d, e] = words(TCP, ends.local, ends.remote);
+        PinKey(self.secret.hash_one([u64::from(port.0), a, b, c, d, e]))
     }
 
     #[inline]

@@ -20,7 +20,7 @@
 //!
 //! Datagrams do not say whether they open a flow, and their sockets not whether it is there. [`Tracks`] are kept of them.
 
-use super::hash::FlowId;
+use super::hash::{FlowHash, FlowId};
 use super::pins::{Pin, Pins};
 use super::pool::{Candidate, Pool, Share, Standing, Tables, Turnover};
 use super::tracks::Tracks;
@@ -110,8 +110,8 @@ impl Services {
     pub(super) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
         let service = ServiceKey { port, protocol, local_port: ends.local.1 };
         let pool = pool_of(&self.pools, service, ends.local.0)?;
-        let flow = FlowId::new(port, protocol, ends.local, ends.remote);
         if protocol != TCP {
+            let flow = FlowId::new(port, protocol, ends.local, ends.remote);
             if let Some(share) = self.tracks.follow(&flow).and_then(|server| pool.share(server)) {
                 return Some(share.target);
             }
@@ -119,6 +119,7 @@ impl Services {
             self.tracks.note(flow, share.server);
             return Some(share.target);
         }
+        let flow = FlowHash::new(protocol, ends.local, ends.remote);
         let key = (opens || !self.pins.is_empty()).then(|| self.pins.key(port, ends));
         if let Some(key) = key
             && let Some(pin) = self.pins.get(key)
@@ -132,10 +133,10 @@ impl Services {
             return Some(share.target);
         }
         let Some(key) = key.filter(|_| opens) else {
-            return if self.learning.is_some() { None } else { Some(pool.follow(flow.hash())?.target) };
+            return if self.learning.is_some() { None } else { Some(pool.follow(flow)?.target) };
         };
-        let Share { server, target, .. } = *pool.choose(flow.hash())?;
-        if self.learning.is_none() && !pool.moves(flow.hash()) {
+        let Share { server, target, .. } = *pool.choose(flow)?;
+        if self.learning.is_none() && !pool.moves(flow) {
             self.pins.remove(key);
             return Some(target);
         }
@@ -145,7 +146,7 @@ impl Services {
         }
         // What follows goes by the old table. If its server takes no new flows, the next try may find room.
         self.pins.remove(key);
-        Some(pool.follow(flow.hash()).filter(|share| share.standing == Standing::Active)?.target)
+        Some(pool.follow(flow).filter(|share| share.standing == Standing::Active)?.target)
     }
 
     /// Takes over who serves at an address of a service; nobody if there is none. A pool without a listener that names its
@@ -179,10 +180,8 @@ impl Services {
         let changed = pool.update(candidates, conflicts, &mut self.tables);
         pool.is_orphan = !is_named;
         if key.protocol != TCP {
-            if !is_named {
-                // The flows are tracked.
-                self.close(key, local);
-            }
+            // The flows are tracked.
+            self.close_orphan(key, local);
             return;
         }
         let rules = |share: &Share| (share.target.peer, share.target.tunnel);
@@ -203,7 +202,7 @@ impl Services {
             turnover.waiting.extend(asked.iter().copied());
         }
         asked.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
-        self.settle(key);
+        self.close_orphan(key, local);
     }
 
     /// The named addresses of a service, of the version of `any`.
@@ -236,12 +235,11 @@ impl Services {
                 // It has no listener at that address.
                 continue;
             }
-            let id = FlowId::new(key.port, key.protocol, flow.local(), flow.remote());
+            let hash = FlowHash::new(key.protocol, flow.local(), flow.remote());
             let pin_key = self.pins.key(key.port, &Ends { local: flow.local(), remote: flow.remote() });
             let pin = self.pins.get(pin_key);
             // As long as there are two tables, a flow is at home where both say so.
-            let at_home =
-                pool.choose(id.hash()).is_some_and(|share| share.server == server) && !pool.moves(id.hash());
+            let at_home = pool.choose(hash).is_some_and(|share| share.server == server) && !pool.moves(hash);
             if at_home && !learning {
                 if pin.is_some_and(|pin| pin.server == server) {
                     self.pins.remove(pin_key);
@@ -387,16 +385,28 @@ impl Services {
         self.end_learning();
     }
 
-    /// Closes pools that were waiting for it, and notes whether a service still has an old table.
+    /// Old tables may be over: closes the pools that were waiting for it, and notes whether the service has any other.
     fn settle(&mut self, key: ServiceKey) {
-        let is_over = |local: &u128| {
-            let pool = self.pools.get(&(key, *local));
-            pool.is_some_and(|pool| pool.is_orphan && pool.turnover.is_none())
-        };
-        let over: Vec<u128> = self.locals.get(&key).into_iter().flatten().copied().filter(is_over).collect();
-        over.into_iter().for_each(|local| self.close(key, local));
+        if !self.turning.contains(&key) {
+            return;
+        }
+        for local in self.locals.get(&key).cloned().unwrap_or_default() {
+            self.close_orphan(key, local);
+        }
+        self.note_turning(key);
+    }
+
+    fn note_turning(&mut self, key: ServiceKey) {
         if self.turning.contains(&key) && self.turnovers(&key).next().is_none() {
             self.turning.remove(&key);
+        }
+    }
+
+    /// Closes a pool that nobody names and that waits for nothing.
+    fn close_orphan(&mut self, key: ServiceKey, local: u128) {
+        let pool = self.pools.get(&(key, local));
+        if pool.is_some_and(|pool| pool.is_orphan && pool.turnover.is_none()) {
+            self.close(key, local);
         }
     }
 
@@ -422,9 +432,7 @@ impl Services {
                 self.locals.remove(&key);
             }
         }
-        if self.turnovers(&key).next().is_none() {
-            self.turning.remove(&key);
-        }
+        self.note_turning(key);
     }
 }
 
@@ -449,4 +457,4 @@ pub(super) const fn any_like(local: u128) -> u128 {
     if local >> 32 == 0xffff { MAPPED } else { 0 }
 }
 
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;

@@ -2,7 +2,7 @@
 
 use super::hash::of_name;
 use super::pool::{Candidate, Standing};
-use super::services::{Ends, ServiceKey, any_like};
+use super::services::{Ends, ServiceKey, TCP, any_like};
 use super::{Dispatch, Member, ServerId};
 use crate::config::{Conflicts, PortConfig};
 use crate::rule::{Key, Rule};
@@ -199,5 +199,3 @@ pub(super) fn service_of(key: &Key) -> Option<(ServiceKey, u128)> {
         Key::Flow { .. } | Key::IpProtocol { .. } | Key::EtherType { .. } => None,
     }
 }
-
-const TCP: u8 = 6;
