@@ -119,6 +119,14 @@ drop_reasons! {
     SymbolTxError = "symbol-tx-error",
     /// A packet of an address symbol is not between its virtual address and another host's.
     NotTranslated = "not-translated",
+    /// A packet came for an open file whose queue was full, as its program reads too slowly.
+    FileQueueFull = "file-queue-full",
+    /// A packet came for a file symbol, and no open file takes it (any more).
+    NoReader = "no-reader",
+
+    // Packets that a relay is to route.
+    /// A packet that the relay is to route is not from an address of its symbol's port to another host.
+    NotRoutable = "not-routable",
 }
 
 impl fmt::Display for DropReason {

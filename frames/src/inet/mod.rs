@@ -19,6 +19,6 @@ pub use classify::{
     ArpOperation, EchoKind, Fragment, FragmentKey, IcmpInner, Ip, Layer3, PacketView, Transport, classify,
 };
 pub use path::{Fragments, Obstacle, error_about};
-pub use segments::Segments;
+pub use segments::{Segments, set_ipv4_checksum};
 pub use translate::{End, NotTranslatable, addresses, translate};
 pub use transport::{Tcp, TcpFlags};

@@ -203,6 +203,11 @@ fn finish(packet: &mut [u8], transport: usize, protocol: u8) -> Option<()> {
     Some(())
 }
 
+/// Writes the checksum of an IPv4 header into it; nothing if it is too short to be one.
+pub fn set_ipv4_checksum(packet: &mut [u8]) {
+    let _ = header_checksum(packet);
+}
+
 /// Computes the checksum of an IPv4 header.
 pub(super) fn header_checksum(packet: &mut [u8]) -> Option<()> {
     let len = usize::from(packet.first()? & 0xf).checked_mul(4)?;

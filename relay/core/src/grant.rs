@@ -116,6 +116,7 @@ impl Relay {
         let Some(symbol) = self.symbols.remove(peer, id) else { return };
         let Some(port) = symbol.port() else { return };
         self.drop_translation(peer, id);
+        self.forget_routed(peer, id);
         for rule in self.dispatch.remove_where(peer, |rule| rule.symbol == id) {
             self.deleted(&rule);
         }

@@ -26,6 +26,7 @@
 //! | `fragment` | fragments follow their first |
 //! | `routes` | routes between link, table and shell |
 //! | [`translation`] | address symbols: translation instead of tunnels |
+//! | `routed` | packets that are routed without translation: file symbols |
 //! | `addresses` | given addresses between link, table and shell |
 //! | `membership` | groups that programs joined |
 #![forbid(unsafe_code)]
@@ -50,6 +51,7 @@ mod fragment;
 mod grant;
 mod membership;
 mod punt;
+mod routed;
 mod routes;
 mod rule;
 mod select;

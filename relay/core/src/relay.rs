@@ -9,6 +9,7 @@ use crate::given::Given;
 use crate::membership::Memberships;
 use crate::police::{Police, PuntClass};
 use crate::port::{PortState, Ports};
+use crate::routed;
 use crate::show::{RuleRow, port_state};
 use crate::symbol::Symbols;
 use crate::translation::{self, Outlet, Translations};
@@ -320,10 +321,14 @@ fn judge<'a>(
     }
     let bytes = parcel.len().saturating_sub(OFFLOAD);
     let reason = match symbols.receive(peer, DownTunnel(tunnel.0), bytes) {
-        Some(port) if ports.get(port).is_some_and(|port| port.is_up()) => {
-            return LinkVerdict::Transmit { port, parcel };
-        }
-        Some(_) => DropReason::PortDown,
+        Some(port) => match ports.get(port).filter(|port| port.is_up()) {
+            Some(own) if routed::is_to_be_routed(parcel, own) => {
+                let tunnel = DownTunnel(tunnel.0);
+                return routed::judge(tunnel, parcel, own, symbols, translations, ports, drops);
+            }
+            Some(_) => return LinkVerdict::Transmit { port, parcel },
+            None => DropReason::PortDown,
+        },
         None => DropReason::UnknownTunnel,
     };
     drops.drop(reason);

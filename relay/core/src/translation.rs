@@ -27,6 +27,7 @@ use crate::dispatch::Target;
 use crate::grant::Refusal;
 use crate::port::Ports;
 use crate::relay::{LinkVerdict, OFFLOAD, PortVerdict, Relay};
+use crate::routed::RoutedSources;
 use core::net::IpAddr;
 use frames::data::{PARCEL_MAX, Tunnel};
 use frames::inet::{End, Layer3, Obstacle, Transport, addresses, classify, error_about, translate};
@@ -57,6 +58,8 @@ pub(crate) struct Translations {
     by_symbol: BTreeMap<(PeerId, SymbolId), Entry>,
     /// The receive table.
     by_source: FxHashMap<(PeerId, IpAddr), SymbolId>,
+    /// Of packets that are routed without any translation.
+    pub(crate) routed: RoutedSources,
     /// The packet that goes up, translated: other targets get it as it is.
     pub(crate) scratch: Vec<u8>,
 }
@@ -101,9 +104,11 @@ impl Translations {
         Some(entry)
     }
 
-    /// Whether any control's symbol has the virtual address.
-    fn has(&self, virtual_address: IpAddr) -> bool {
-        self.by_symbol.values().any(|entry| entry.translation.virtual_address == virtual_address)
+    /// Whether any control's symbol has the virtual address, or sends from it.
+    pub(crate) fn has(&self, virtual_address: IpAddr) -> bool {
+        let translated =
+            self.by_symbol.values().any(|entry| entry.translation.virtual_address == virtual_address);
+        translated || self.routed.has(virtual_address)
     }
 }
 
@@ -304,7 +309,7 @@ impl Relay {
         batch: &mut Batch,
     ) -> PortVerdict {
         let Some(entry) = self.translations.get(outlet.peer, outlet.symbol) else {
-            return PortVerdict::Drop(DropReason::NotTranslated);
+            return self.handle_routed_obstacle(outlet, packet, obstacle, now, batch);
         };
         let Translation { virtual_address, control_address } = entry.translation;
         let station = self.ports.get(entry.port).map(|port| port.state.mac).unwrap_or_default();
@@ -351,7 +356,7 @@ impl Relay {
 
 /// Whether packets to this address may come down: not to groups, and not to the relay itself. Its kernel would take them for
 /// those of a program of its own, and so would its services that trust such programs.
-fn is_another_host(destination: IpAddr, ports: &Ports) -> bool {
+pub(crate) fn is_another_host(destination: IpAddr, ports: &Ports) -> bool {
     let mapped = matches!(destination, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     !destination.is_multicast()
         && !destination.is_loopback()

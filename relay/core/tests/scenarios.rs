@@ -29,8 +29,8 @@ fn a_permitted_control_gets_port_tunnel_and_packets() {
     assert_eq!(segment.dropped(DropReason::Unmatched), 1);
 
     let down = segment.controls[0].down.unwrap();
-    segment.send_down(0, down.into(), &tcp(80, 40_000));
-    assert_eq!(segment.transmitted, [(PORT, tcp(80, 40_000))]);
+    segment.send_down(0, down.into(), &outward(80, 40_000));
+    assert_eq!(segment.transmitted, [(PORT, outward(80, 40_000))]);
     let tunnels = segment.relay.show_tunnels();
     assert_eq!(tunnels.len(), 2);
     assert!(tunnels.iter().all(|row| row.packets == 1 && row.bytes == 54), "{tunnels:?}");
@@ -93,6 +93,13 @@ fn services_are_permitted_one_by_one() {
     segment.delete(place, 2);
     segment.delete(0, 1);
     assert!(segment.relay.show_rules().iter().all(|row| row.state == "active"));
+}
+
+/// To a neighbor of the port.
+fn outward(source_port: u16, destination_port: u16) -> Vec<u8> {
+    let mut frame = tcp(source_port, destination_port);
+    frame[..12].rotate_left(6);
+    frame
 }
 
 #[test]
@@ -234,7 +241,7 @@ fn an_absent_port_is_granted_and_told_of_when_it_comes() {
         "{:?}",
         segment.actions
     );
-    segment.send_down(place, down.into(), &tcp(80, 40_000));
+    segment.send_down(place, down.into(), &outward(80, 40_000));
     assert_eq!(segment.transmitted.len(), 1);
 
     // Made anew: the new interface knows nothing of the groups and the filter.
