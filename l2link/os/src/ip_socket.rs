@@ -47,7 +47,7 @@ pub enum NotSent {
 }
 
 impl IpSocket {
-    /// Opens a socket for packets from `source`, which must be an address of this machine. Link-local destinations of
+    /// Opens a socket for packets from `source`, which must be an address of this machine. Link-local addresses of
     /// IPv6 are on the network of the interface `scope`.
     ///
     /// # Errors
@@ -56,11 +56,11 @@ impl IpSocket {
         let domain = if source.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let kind = Type::RAW.nonblocking().cloexec();
         let socket = Socket::new(domain, kind, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.bind(&scoped(source, 0, scope).into())?;
         if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
             let _ = socket.set_send_buffer_size(SEND_BUFFER);
         }
-        Ok(Self { socket, source, scope, errors: errors(source)? })
+        Ok(Self { socket, source, scope, errors: errors(source, scope)? })
     }
 
     /// Sends a whole packet to `destination`, which its header has too. Never waits.
@@ -68,7 +68,7 @@ impl IpSocket {
     /// # Errors
     /// [`NotSent`].
     pub fn send(&self, packet: &[u8], destination: IpAddr) -> Result<(), NotSent> {
-        match self.socket.send_to(packet, &SockAddr::from(self.scoped(destination, 0))) {
+        match self.socket.send_to(packet, &SockAddr::from(scoped(destination, 0, self.scope))) {
             Ok(_) => Ok(()),
             Err(error) => Err(match error.raw_os_error() {
                 Some(libc::EMSGSIZE) => NotSent::TooLarge,
@@ -107,9 +107,9 @@ impl IpSocket {
     /// # Errors
     /// The kernel's, `ENETUNREACH` if there is no way.
     pub fn mtu_towards(&self, destination: IpAddr) -> io::Result<u32> {
-        let socket = UdpSocket::bind(SocketAddr::new(self.source, 0))?;
+        let socket = UdpSocket::bind(scoped(self.source, 0, self.scope))?;
         // Nothing is sent by it. Discard (RFC 863), as a port has to be said.
-        socket.connect(self.scoped(destination, 9))?;
+        socket.connect(scoped(destination, 9, self.scope))?;
         let (level, option) = match destination {
             IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
             IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
@@ -125,24 +125,23 @@ impl IpSocket {
         }
         u32::try_from(mtu).map_err(io::Error::other)
     }
+}
 
-    fn scoped(&self, destination: IpAddr, port: u16) -> SocketAddr {
-        match destination {
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
-                SocketAddrV6::new(v6, port, 0, self.scope.0).into()
-            }
-            other => SocketAddr::new(other, port),
-        }
+/// Link-local addresses of IPv6 mean an interface's network.
+fn scoped(address: IpAddr, port: u16, scope: IfIndex) -> SocketAddr {
+    match address {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, scope.0).into(),
+        other => SocketAddr::new(other, port),
     }
 }
 
-fn errors(source: IpAddr) -> io::Result<UdpSocket> {
+fn errors(source: IpAddr, scope: IfIndex) -> io::Result<UdpSocket> {
     let (domain, protocol) = match source {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
     };
     let socket = Socket::new(domain, Type::RAW.nonblocking().cloexec(), Some(protocol))?;
-    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.bind(&scoped(source, 0, scope).into())?;
     Ok(socket.into())
 }
 

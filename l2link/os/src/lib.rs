@@ -1,7 +1,7 @@
 //! Every system call that `l2relay` and `l2control` share, and the only crate with `unsafe`.
 //!
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
-//! [`Tap`] (a control's symbol), [`IpSocket`] (what leaves by the machine's own routes). The kernel's state: [`NetNs`],
+//! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes). The kernel's state: [`NetNs`],
 //! [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
 //! [`psk`], [`api`], [`metrics`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
@@ -13,6 +13,7 @@ pub mod config_file;
 pub mod discard_watch;
 pub mod error;
 mod ethtool;
+pub mod fuse;
 pub mod interfaces;
 pub mod ip_socket;
 pub mod keeper;
