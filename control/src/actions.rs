@@ -2,7 +2,7 @@
 
 use crate::daemon::Daemon;
 use crate::namespaces::{Namespace, Watched};
-use control_core::seen::{NumberedSocket, RouteFamilies};
+use control_core::seen::{IfIndex, NumberedSocket, RouteFamilies};
 use control_core::{Action, NamespaceId, VerifyRow};
 use l2link::Time;
 use l2link_os::api::{failure, success};
@@ -12,8 +12,24 @@ use std::io;
 impl Daemon {
     /// Does what the core asks for, until it asks for nothing more.
     pub(crate) fn act(&mut self, now: Time) {
+        self.do_actions(now);
+        self.answer_programs(now);
+    }
+
+    fn do_actions(&mut self, now: Time) {
         while let Some(action) = self.control.poll_action() {
             match action {
+                // A symbol of files has nothing but its mount point.
+                Action::CreateSymbol { symbol, .. } if self.files.has(symbol) => {
+                    match self.files.mount(self.poll.registry()) {
+                        Ok(()) => self.control.handle_symbol_created(symbol, IfIndex(0), now),
+                        Err(failure) => self.control.handle_symbol_failed(symbol, failure, now),
+                    }
+                }
+                Action::UpdateSymbol { symbol, .. }
+                | Action::SetCarrier { symbol, .. }
+                | Action::RemoveSymbol { symbol }
+                    if self.files.has(symbol) => {}
                 Action::CreateSymbol { symbol, attributes } => {
                     let registry = self.poll.registry();
                     match self.symbols.create(symbol, &attributes, &mut self.namespaces, registry, now) {

@@ -1,5 +1,6 @@
 //! `control.toml`.
 
+use crate::files::ownership::{NumberOrName, OwnershipKeys};
 use control_core::{
     Addressing, Exposure, RefusedSymbol, RoutesConfig, SymbolConfig, Translation, Weight,
     default_control_address,
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     /// How long a symbol keeps its carrier without contact to its relay.
     pub(crate) carrier_hold: Duration,
     pub(crate) symbols: Vec<SymbolSettings>,
+    /// Where the files of symbols are mounted.
+    pub(crate) files: PathBuf,
     /// Whose the addresses of ports are.
     pub(crate) addressing: Addressing,
     /// Which routes relays are told.
@@ -61,6 +64,8 @@ struct File {
     api: ApiSection,
     metrics: Option<MetricsSection>,
     #[serde(default)]
+    files: FilesSection,
+    #[serde(default)]
     symbol: Vec<SymbolSection>,
     routes: Option<RoutesSection>,
 }
@@ -80,6 +85,15 @@ struct SymbolSection {
     local: Option<Spanned<IpAddr>>,
     default_route: Option<Spanned<bool>>,
     weight: Option<Spanned<WeightWord>>,
+    uid: Option<Spanned<NumberOrName>>,
+    gid: Option<Spanned<NumberOrName>>,
+    mode: Option<Spanned<NumberOrName>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilesSection {
+    mount: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -106,6 +120,8 @@ struct RoutesSection {
     netns: Option<Vec<Spanned<String>>>,
 }
 
+/// Where files are mounted unless the file says.
+const FILES: &str = "/run/l2link/files";
 /// Time for a restart by hand, or by a service manager after a crash.
 const KEEP_SYMBOLS: Duration = Duration::from_secs(60);
 /// Time for a relay or control to restart, and too short for most routing protocols to give a neighbor up (OSPF: 40 s,
@@ -137,6 +153,7 @@ impl Settings {
                 .iter()
                 .map(|section| section.check(file.name.get_ref(), &source))
                 .collect::<Result<Vec<_>, ConfigError>>()?,
+            files: file.files.check(&source)?,
             routes: None,
             refused: Vec::new(),
         };
@@ -146,6 +163,20 @@ impl Settings {
             None => None,
         };
         Ok(settings)
+    }
+}
+
+impl FilesSection {
+    fn check(&self, source: &ConfigSource) -> Result<PathBuf, ConfigError> {
+        let Some(mount) = &self.mount else { return Ok(PathBuf::from(FILES)) };
+        let path = source.resolve(mount.get_ref());
+        if path.file_name().is_none() {
+            let message = format!("files cannot be mounted at {}", path.display());
+            return Err(source
+                .error_at(mount.span(), message)
+                .help("use an empty directory, or one that is to be made"));
+        }
+        Ok(path)
     }
 }
 
@@ -178,11 +209,6 @@ impl RoutesSection {
 impl SymbolSection {
     fn check(&self, control: &str, source: &ConfigSource) -> Result<SymbolSettings, ConfigError> {
         let kind = self.kind.as_ref().map_or(Kind::Interface, |kind| *kind.get_ref());
-        if let Some(kind) = self.kind.as_ref().filter(|kind| *kind.get_ref() == Kind::Files) {
-            let message = "a symbol of kind \"files\" is not supported by this version".to_owned();
-            let help = "use kind = \"interface\" or kind = \"address\"";
-            return Err(source.error_at(kind.span(), message).help(help));
-        }
         let translation = match kind {
             Kind::Address => Some(self.translation(control, source)?),
             Kind::Interface | Kind::Files => {
@@ -190,17 +216,38 @@ impl SymbolSection {
                 None
             }
         };
+        let ownership =
+            OwnershipKeys { uid: self.uid.as_ref(), gid: self.gid.as_ref(), mode: self.mode.as_ref() };
+        let files = if kind == Kind::Files {
+            self.no_interface(source)?;
+            Some(ownership.check(source)?)
+        } else if let Some(span) = ownership.span() {
+            let message = "`uid`, `gid` and `mode` are of kind = \"files\"".to_owned();
+            return Err(source.error_at(span, message).help("write kind = \"files\", or leave them out"));
+        } else {
+            None
+        };
         let port = interface_name(&self.port, source)?;
         let name = self.name.as_ref().map(|name| interface_name(name, source)).transpose()?;
         let netns = self.netns.as_ref().map(|netns| namespace_name(netns, source)).transpose()?;
         let exposure = match &self.services {
             Some(services) => Exposure::only(service_set(services, source)?),
+            // Whoever opens a file means it.
+            None if kind == Kind::Files => Exposure::only(ServiceSet::all()),
             None => Exposure::standard(netns.is_none()),
         };
         let relay = device_name(&self.relay, source)?;
         let name = name.unwrap_or_else(|| port.clone());
-        let core =
-            SymbolConfig { relay, name, port, netns, exposure, translation, weight: self.weight(source)? };
+        let core = SymbolConfig {
+            relay,
+            name,
+            port,
+            netns,
+            exposure,
+            translation,
+            files,
+            weight: self.weight(source)?,
+        };
         let default_route = self.default_route.as_ref().is_some_and(|wanted| *wanted.get_ref());
         Ok(SymbolSettings { core, gateways: self.gateways(source)?, default_route })
     }
@@ -242,6 +289,32 @@ impl SymbolSection {
                 let message = "`address`, `local` and `default_route` are of kind = \"address\"".to_owned();
                 Err(source.error_at(span, message).help("write kind = \"address\", or leave them out"))
             }
+        }
+    }
+
+    /// Refuses what a symbol of kind `files` does not have.
+    fn no_interface(&self, source: &ConfigSource) -> Result<(), ConfigError> {
+        let error = |span, message: &str, help: &str| {
+            Err(source.error_at(span, message.to_owned()).help(help.to_owned()))
+        };
+        if let Some(netns) = &self.netns {
+            let message = "a symbol of kind \"files\" is in no namespace: files are for all programs";
+            return error(
+                netns.span(),
+                message,
+                "leave `netns` out; `uid`, `gid` and `mode` say whose they are",
+            );
+        }
+        if let Some(gateway) = self.gateway.first() {
+            let message = "a symbol of kind \"files\" has no gateway: the relay knows the way";
+            return error(gateway.span(), message, "leave `gateway` out");
+        }
+        match &self.weight {
+            Some(weight) if matches!(weight.get_ref(), WeightWord::Word(_)) => {
+                let message = "a symbol of kind \"files\" has no queue of connections to weigh it by";
+                error(weight.span(), message, "write a number, or leave `weight` out")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -323,8 +396,8 @@ impl Settings {
                 continue;
             };
             let Contradiction { place, message, help } = contradiction;
-            let SymbolConfig { relay, port, name, netns, translation, .. } = symbol.core;
-            let kind = if translation.is_some() { "address" } else { "interface" };
+            let kind = symbol.core.kind();
+            let SymbolConfig { relay, port, name, netns, .. } = symbol.core;
             let refused =
                 RefusedSymbol { kind: kind.to_owned(), relay, port, name, netns, reason: message.clone() };
             self.refused.push((source.error_at(place, message).help(help), refused));
@@ -347,9 +420,20 @@ fn contradiction(
     own: &SymbolConfig,
     earlier: &[SymbolSettings],
 ) -> Option<Contradiction> {
-    let beside = || earlier.iter().map(|other| &other.core).filter(|other| other.netns == own.netns);
-    let is_interface = |symbol: &&SymbolConfig| symbol.translation.is_none();
     let same_port = |other: &&SymbolConfig| (&other.relay, &other.port) == (&own.relay, &own.port);
+    if own.files.is_some() {
+        let mut others = earlier.iter().map(|other| &other.core).filter(|other| other.files.is_some());
+        return others.find(same_port).map(|_| Contradiction {
+            place: section.port.span(),
+            message: format!("a second symbol of kind \"files\" of port {} of {}", own.port, own.relay),
+            help: "one serves all programs",
+        });
+    }
+    let beside = || {
+        let interfaces = earlier.iter().map(|other| &other.core).filter(|other| other.files.is_none());
+        interfaces.filter(|other| other.netns == own.netns)
+    };
+    let is_interface = |symbol: &&SymbolConfig| symbol.translation.is_none();
     if is_interface(&own)
         && let Some(other) = beside().filter(is_interface).find(same_port)
     {

@@ -2,6 +2,7 @@
 
 use crate::api;
 use crate::config::Settings;
+use crate::files::Files;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
 use crate::metrics;
@@ -37,6 +38,7 @@ pub(crate) struct Daemon {
     pub(crate) control: Control,
     pub(crate) link: LinkInterface,
     pub(crate) symbols: Symbols,
+    pub(crate) files: Files,
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) trigger: Option<Trigger>,
     pub(crate) signals: Signals,
@@ -120,9 +122,12 @@ impl Daemon {
             });
             Some((id, Place { namespace, name: name.to_owned(), gateways, by_address, ground }))
         });
+        let of_files = (1..).map(SymbolId).zip(&settings.symbols);
+        let of_files = of_files.filter(|(_, symbol)| symbol.core.files.is_some()).map(|(id, _)| id).collect();
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {
             symbols: Symbols::new(places.collect(), keeper),
+            files: Files::new(settings.files, of_files),
             namespaces: control
                 .namespaces()
                 .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
@@ -243,6 +248,9 @@ impl Daemon {
                 self.control.handle_link_events(now);
                 return taken;
             }
+            Source::FileRequests => return self.take_file_requests(now),
+            Source::FileTree => self.pass_tree_answers(now),
+            Source::FileQuestions => self.answer_tree(),
             Source::Symbol(symbol) => return self.read_symbol(symbol, now),
             // Served at once, with its event.
             Source::Api | Source::Metrics => {}
@@ -341,6 +349,7 @@ impl Daemon {
         info!(target: "control::daemon", "l2control {}: stopping", self.name);
         self.control.handle_shutdown();
         self.act(now);
+        self.files.unmount();
         self.transmit(now);
         self.control.handle_close(now);
         self.transmit(now);
@@ -350,8 +359,10 @@ impl Daemon {
     }
 
     /// Leaves the ports and the interfaces to a successor. To the relay it is as if the daemon had been killed.
-    fn leave(self) {
+    fn leave(mut self) {
         info!(target: "control::daemon", "l2control {}: leaving all to a successor", self.name);
+        // Nobody could go on with them.
+        self.files.unmount();
         self.symbols.keeper.leave();
     }
 

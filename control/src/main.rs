@@ -7,6 +7,7 @@ mod actions;
 mod api;
 mod config;
 mod daemon;
+mod files;
 mod keeper;
 mod kernel_settings;
 mod link_interface;
@@ -44,6 +45,9 @@ struct Arguments {
     check: bool,
 }
 
+/// What is logged unless `RUST_LOG` says otherwise. The library of files warns of each request that it leaves out.
+const LOG_FILTER: &str = "info,fuser=error";
+
 /// Exit code for a configuration that cannot be used.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -54,7 +58,7 @@ fn main() -> ExitCode {
         return exit_code(l2link_os::keeper::run(words).map_err(Into::into));
     }
     let arguments = Arguments::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
     exit_code(run(&arguments))
 }
 

@@ -35,7 +35,7 @@ impl Daemon {
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             !matches!(delivered, Some(Ok(())))
                         }
-                        LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
+                        LinkVerdict::Queued | LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
                     };
                     if undelivered {
                         self.control.handle_undelivered();
@@ -89,7 +89,7 @@ impl Daemon {
     }
 }
 
-fn send(link: &mut LinkInterface, batch: &mut Batch, control: &mut Control) {
+pub(crate) fn send(link: &mut LinkInterface, batch: &mut Batch, control: &mut Control) {
     let Sent { sent: _, full, errors } = link.send(batch);
     control.counters_mut().drops(DropReason::LinkTxFull, full);
     control.counters_mut().drops(DropReason::LinkTxError, errors);

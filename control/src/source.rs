@@ -29,6 +29,12 @@ pub(crate) enum Source {
     Keeper,
     /// Link frames have arrived.
     Link,
+    /// Programs do something with files, or the kernel asks about them.
+    FileRequests,
+    /// The thread of the files' tree has answered, or has room for requests.
+    FileTree,
+    /// The thread of the files' tree asks.
+    FileQuestions,
     /// A program has sent something through a symbol.
     Symbol(SymbolId),
     /// A client of the command socket; the server knows which.
@@ -50,6 +56,9 @@ impl Source {
             Self::Trigger => 2,
             Self::Link => 3,
             Self::Keeper => 4,
+            Self::FileRequests => 5,
+            Self::FileTree => 6,
+            Self::FileQuestions => 7,
             Self::Api => Self::API.start,
             Self::Metrics => Self::METRICS.start,
             Self::Closed(namespace) => NAMESPACES + 4 * namespace.0 as usize,
@@ -68,6 +77,9 @@ impl Source {
             2 => Self::Trigger,
             3 => Self::Link,
             4 => Self::Keeper,
+            5 => Self::FileRequests,
+            6 => Self::FileTree,
+            7 => Self::FileQuestions,
             place if Self::API.contains(&place) => Self::Api,
             place if Self::METRICS.contains(&place) => Self::Metrics,
             place if place >= SYMBOLS => Self::Symbol(SymbolId(number(SYMBOLS)?)),
@@ -103,6 +115,9 @@ impl fmt::Display for Source {
             Self::Interfaces(namespace) => write!(f, "interfaces of {namespace}"),
             Self::Keeper => f.write_str("keeper"),
             Self::Link => f.write_str("link"),
+            Self::FileRequests => f.write_str("requests for files"),
+            Self::FileTree => f.write_str("answers about files"),
+            Self::FileQuestions => f.write_str("questions about files"),
             Self::Symbol(symbol) => symbol.fmt(f),
             Self::Api => f.write_str("command socket"),
             Self::Metrics => f.write_str("metrics server"),
@@ -122,6 +137,9 @@ mod tests {
             Source::Trigger,
             Source::Keeper,
             Source::Link,
+            Source::FileRequests,
+            Source::FileTree,
+            Source::FileQuestions,
             Source::Api,
             Source::Metrics,
             Source::Closed(NamespaceId(0)),

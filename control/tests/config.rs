@@ -51,10 +51,47 @@ fn a_good_file_is_ok() {
      [[symbol]]\nkind = \"address\"\nrelay = \"r\"\nport = \"f\"\naddress = \"192.0.2.10\"\n",
     "14:11: 192.0.2.10 as 100."
 )]
-#[case::files(
-    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\n",
-    "6:8: a symbol of kind \"files\" is not supported by this version"
+#[case::files_in_a_namespace(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\nnetns = \"n\"\n",
+    "9:9: a symbol of kind \"files\" is in no namespace"
 )]
+#[case::gateway_of_files(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\ngateway = [\"192.0.2.1\"]\n",
+    "9:12: a symbol of kind \"files\" has no gateway"
+)]
+#[case::address_of_files(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\naddress = \"192.0.2.1\"\n",
+    "9:11: `address`, `local` and `default_route` are of kind = \"address\""
+)]
+#[case::weight_of_files(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\nweight = \"auto\"\n",
+    "9:10: a symbol of kind \"files\" has no queue"
+)]
+#[case::files_twice(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\n[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\n",
+    "12:8: a second symbol of kind \"files\" of port e of r"
+)]
+#[case::owner_of_an_interface(
+    "[[symbol]]\nrelay = \"r\"\nport = \"e\"\nuid = 0\n",
+    "8:7: `uid`, `gid` and `mode` are of kind = \"files\""
+)]
+#[case::no_such_user(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\nuid = \"nobody-here\"\n",
+    "9:7: there is no user \"nobody-here\" on this machine"
+)]
+#[case::no_group(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\ngid = -1\n",
+    "9:7: -1 is not the number of a group"
+)]
+#[case::executable_files(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\nmode = \"0755\"\n",
+    "9:8: \"0755\" cannot be the mode of files"
+)]
+#[case::no_mode(
+    "[[symbol]]\nkind = \"files\"\nrelay = \"r\"\nport = \"e\"\nmode = \"rw\"\n",
+    "9:8: \"rw\" cannot be the mode of files"
+)]
+#[case::no_mount_point("[files]\nmount = \"/\"\n", "6:9: files cannot be mounted at /")]
 #[case::unknown_kind("[[symbol]]\nkind = \"x\"\nrelay = \"r\"\nport = \"e\"\n", "6:8: unknown variant `x`")]
 #[case::service(
     "[[symbol]]\nrelay = \"r\"\nport = \"e\"\nservices = [\"tcp/80\", \"http\"]\n",

@@ -1,5 +1,6 @@
 //! Our daemons as black boxes: a configuration file, a process, its log, and what `l2ctl` says.
 
+use crate::mounts::Mounts;
 use crate::netns::Netns;
 use crate::process::{Finished, Process};
 use crate::wait::{SOON, eventually};
@@ -19,6 +20,7 @@ pub struct Daemon {
     process: Option<Process>,
     program: &'static str,
     netns: Rc<Netns>,
+    mounts: Option<Rc<Mounts>>,
     folder: PathBuf,
 }
 
@@ -30,7 +32,7 @@ impl Daemon {
     #[must_use]
     pub fn new(program: &'static str, netns: &Rc<Netns>, folder: PathBuf, config: &str) -> Self {
         fs::create_dir_all(&folder).expect("make a daemon's folder");
-        let daemon = Self { process: None, program, netns: Rc::clone(netns), folder };
+        let daemon = Self { process: None, program, netns: Rc::clone(netns), mounts: None, folder };
         daemon.configure(config);
         daemon.set_psk(lab::PSK, 0o600);
         daemon
@@ -66,6 +68,11 @@ impl Daemon {
         self.folder.join("sock")
     }
 
+    /// Has it run in a mount namespace that outlives it.
+    pub fn mount_in(&mut self, mounts: &Rc<Mounts>) {
+        self.mounts = Some(Rc::clone(mounts));
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -86,7 +93,11 @@ impl Daemon {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.netns.command(binary(self.program));
+        let program = binary(self.program);
+        let mut command = match &self.mounts {
+            Some(mounts) => mounts.command_in(&self.netns, program),
+            None => self.netns.command(program),
+        };
         command.arg("--config").arg(self.config());
         command
     }

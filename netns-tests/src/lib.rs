@@ -9,6 +9,7 @@
 //!
 //! - [`Lab`] builds the namespaces and starts the daemons; [`address`] has every address that it uses.
 //! - [`Netns`] is one namespace; dropping it kills all that runs inside. [`sweep`] is why a test that is killed leaves nothing.
+//! - [`Mounts`] is a mount namespace, for what daemons mount.
 //! - [`Process`] is a running program with its log; [`Daemon`] is one of ours with what `l2ctl` says about it.
 //! - [`Lab::router`] is a lab whose pair routes between two ports; [`Ping`] counts what gets lost meanwhile.
 //! - [`Farm`] is a lab with several controls, on which servers of one service run.
@@ -28,6 +29,7 @@ mod farm;
 mod farm_clients;
 mod farm_relays;
 mod lab;
+mod mounts;
 mod netns;
 mod process;
 pub mod program;
@@ -43,6 +45,7 @@ pub use farm::{Farm, Plan, name_of};
 pub use farm_clients::{Downloads, Wanted, expect_shares};
 pub use farm_relays::{client_end, relay_name, symbol_name};
 pub use lab::{Lab, Layout, PSK};
+pub use mounts::Mounts;
 pub use netns::Netns;
 pub use process::{Finished, Process};
 pub use router::{Ping, words};

@@ -69,10 +69,14 @@ fn a_symbol_that_contradicts_another_is_left_out_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_symbol_of_an_unsupported_kind_is_named() {
+fn a_symbol_of_an_unknown_kind_is_named() {
     let Some(lab) = lab() else { return };
-    lab.control.configure(&Control::default().to_string().replace("\"interface\"", "\"files\""));
-    refused(&lab.control.run(&["--check"]), CONFIG_ERROR, &["control.toml:", "files", "not supported"]);
+    lab.control.configure(&Control::default().to_string().replace("\"interface\"", "\"pigeon\""));
+    refused(
+        &lab.control.run(&["--check"]),
+        CONFIG_ERROR,
+        &["control.toml:", "`pigeon`", "`interface`", "`files`"],
+    );
 }
 
 #[test]

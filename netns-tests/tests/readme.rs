@@ -3,11 +3,12 @@
 
 use netns_tests::address::*;
 use netns_tests::program::Frr;
-use netns_tests::{Daemon, Finished, Lab, Layout, Process, SOON, binary, eventually};
+use netns_tests::{Daemon, Finished, Lab, Layout, Mounts, Process, SOON, binary, eventually};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder").to_owned()
@@ -28,6 +29,17 @@ struct Machines {
     lab: Lab,
     nginx: Option<Process>,
     frr: Option<Frr>,
+    /// Two more machines, with files.
+    files: Option<FilesMachines>,
+}
+
+/// What is at [`FILES`] is somewhere else in a test.
+const FILES: &str = "/run/l2link/files";
+
+struct FilesMachines {
+    lab: Lab,
+    mounts: Rc<Mounts>,
+    running: Vec<Process>,
 }
 
 impl Machines {
@@ -42,7 +54,7 @@ impl Machines {
         };
         here(&lab.relay, "relay.toml");
         here(&lab.control, "control.toml");
-        Self { lab, nginx: None, frr: None }
+        Self { lab, nginx: None, frr: None, files: None }
     }
 
     fn sh(&self, line: &str) -> Finished {
@@ -51,6 +63,10 @@ impl Machines {
 
     /// Does what a line of the README says.
     fn run(&mut self, line: &str) {
+        if line.contains(FILES) {
+            self.files.get_or_insert_with(FilesMachines::new).run(line);
+            return;
+        }
         let lab = &mut self.lab;
         match line {
             // They have tests of their own, in `demo.rs`; and the last is what runs this one.
@@ -129,6 +145,46 @@ impl Machines {
     }
 }
 
+impl FilesMachines {
+    fn new() -> Self {
+        let mut lab = Lab::build(Layout::default()).expect("root, as for the first lab");
+        let mounts = Rc::new(Mounts::new(lab.folder()));
+        let read = |file: &str| fs::read_to_string(root().join("examples").join(file)).unwrap();
+        lab.relay.configure(&format!("{}\n[api]\nsocket = \"sock\"\n", read("files/relay.toml")));
+        let mount = lab.folder().join("files").display().to_string();
+        let text = read("files/control.toml").replace(FILES, &mount);
+        lab.control.configure(&format!("{text}\n[api]\nsocket = \"sock\"\n"));
+        lab.control.mount_in(&mounts);
+        lab.start();
+        Self { lab, mounts, running: Vec::new() }
+    }
+
+    fn run(&mut self, line: &str) {
+        let mount = self.lab.folder().join("files").display().to_string();
+        let command = line.strip_prefix("sudo ").expect("the files are root's").replace(FILES, &mount);
+        // Its output goes to no terminal here.
+        let command = command.replace("tcpdump ", "tcpdump -l ");
+        let command = format!("cd {} && exec {command}", root().display());
+        if command.contains("answer.py") || command.contains("tcpdump") {
+            self.running.push(self.mounts.spawn(&command));
+        } else {
+            let _ = self.mounts.sh(&command).expect_success();
+        }
+    }
+
+    /// What runs does what the README says of it.
+    fn check(&self) {
+        self.lab.relay.await_row("rules", &json!({"port_number": 7000, "state": "active"}));
+        let asked = self.lab.client.run_python(
+            "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.settimeout(5)\n\
+             s.sendto(b'hello', ('192.0.2.1', 7000))\nassert s.recv(99) == b'hello'",
+            &[],
+        );
+        let _ = asked.expect_success();
+        self.running.iter().last().expect("tcpdump").await_log("192.0.2.1", SOON);
+    }
+}
+
 #[test]
 fn every_command_shown_is_run() {
     let Some(lab) = Lab::build(Layout { router: true, ..Layout::default() }) else { return };
@@ -142,6 +198,7 @@ fn every_command_shown_is_run() {
     for line in lines {
         machines.run(&line);
     }
+    machines.files.as_ref().expect("files are shown").check();
     let lab = &machines.lab;
     lab.relay.await_row("rules", &json!({"port_number": 80, "state": "active"}));
     eventually(SOON, "the server is reached", || {
@@ -157,10 +214,12 @@ fn configuration_files_shown_are_the_examples() {
     });
     let frr = blocks(&readme(), "frr");
     assert_eq!(frr, [fs::read_to_string(root().join("examples/balance/frr.conf")).unwrap()]);
-    let address = root().join("examples/address/control.toml");
-    let examples: Vec<String> =
-        examples.chain([address]).map(|path| fs::read_to_string(path).unwrap()).collect();
+    let more = ["address/control.toml", "files/relay.toml", "files/control.toml"];
+    let more = more.map(|file| root().join("examples").join(file));
+    let examples: Vec<String> = examples.chain(more).map(|path| fs::read_to_string(path).unwrap()).collect();
     assert_eq!(shown, examples);
+    let answerer = fs::read_to_string(root().join("examples/files/answer.py")).unwrap();
+    assert_eq!(blocks(&readme(), "python"), [answerer]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the core is told at its start.
 
 use crate::Exposure;
+use crate::files::Ownership;
 use crate::routes::RoutesConfig;
 use crate::weight::Weight;
 use core::time::Duration;
@@ -50,8 +51,22 @@ pub struct SymbolConfig {
     /// Of a symbol of kind `address`, the address that it stands for and the control's own; `None` for one of kind
     /// `interface`.
     pub translation: Option<Translation>,
+    /// Of a symbol of kind `files`, whose its files are; `None` for the other kinds.
+    pub files: Option<Ownership>,
     /// Share of new flows among the controls that serve the same.
     pub weight: Weight,
+}
+
+impl SymbolConfig {
+    /// `interface`, `address` or `files`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match (&self.translation, &self.files) {
+            (Some(_), _) => "address",
+            (None, Some(_)) => "files",
+            (None, None) => "interface",
+        }
+    }
 }
 
 /// A symbol that the configuration contradicts.
@@ -59,7 +74,7 @@ pub struct SymbolConfig {
 #[allow(missing_docs)]
 pub struct RefusedSymbol {
     pub name: String,
-    /// `interface` or `address`.
+    /// `interface`, `address` or `files`.
     pub kind: String,
     pub netns: Option<String>,
     pub relay: String,

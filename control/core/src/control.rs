@@ -2,6 +2,7 @@
 
 use crate::action::{Action, Failure};
 use crate::config::RefusedSymbol;
+use crate::files::Files;
 use crate::metrics::Latencies;
 use crate::namespace::Namespace;
 use crate::parcels::place;
@@ -11,7 +12,7 @@ use crate::reports::Reports;
 use crate::routes::Routes;
 use crate::seen::IfIndex;
 use crate::show::SymbolRow;
-use crate::symbol::{Interface, Looked, RETRY_INTERFACE, Stage, State, Symbol};
+use crate::symbol::{Interface, RETRY_INTERFACE, Stage, State, Symbol};
 use crate::symbol_rules::Tables;
 use crate::{Addressing, Config, NamespaceId};
 use core::time::Duration;
@@ -43,6 +44,7 @@ pub struct Control {
     pub(crate) tables: Tables,
     pub(crate) routes: Routes,
     pub(crate) latencies: Latencies,
+    pub(crate) files: Files,
     /// Drops that are decided here; the link counts its own.
     pub(crate) drops: Counters,
     actions: VecDeque<Action>,
@@ -71,6 +73,8 @@ enum Timer {
     Sweep,
     /// Another try of rules that were refused.
     AskAgain,
+    /// The end of openings of files that the relay did not answer.
+    Openings,
 }
 
 impl Control {
@@ -87,6 +91,7 @@ impl Control {
             reports: Reports::default(),
             refused: config.refused,
             routes: Routes::new(config.routes),
+            files: Files::default(),
             monitored: false,
             relays: Vec::new(),
             symbols: Vec::new(),
@@ -101,7 +106,10 @@ impl Control {
         };
         for (id, symbol) in (1..).map(SymbolId).zip(config.symbols) {
             let relay = control.relay_named(&symbol.relay);
-            let namespace = control.namespace_named(symbol.netns.as_deref());
+            let namespace = match symbol.files {
+                Some(_) => NamespaceId::NONE,
+                None => control.namespace_named(symbol.netns.as_deref()),
+            };
             control.symbols.push(Symbol::new(id, symbol, relay, namespace));
         }
         control
@@ -140,6 +148,7 @@ impl Control {
                 Timer::Hold(symbol) => self.end_hold(symbol, now),
                 Timer::Sweep => self.sweep_flows(now),
                 Timer::AskAgain => self.ask_again(),
+                Timer::Openings => self.expire_openings(now),
             }
         }
         self.look(now);
@@ -157,7 +166,8 @@ impl Control {
         let link = self.link.poll_timeout().map(|time| (time, Timer::Link));
         let sweep = self.sweep_at.map(|time| (time, Timer::Sweep));
         let ask_again = self.ask_again_at.map(|time| (time, Timer::AskAgain));
-        looks.chain(retries).chain(holds).chain(link).chain(sweep).chain(ask_again)
+        let openings = self.files.timeout().map(|time| (time, Timer::Openings));
+        looks.chain(retries).chain(holds).chain(link).chain(sweep).chain(ask_again).chain(openings)
     }
 
     /// The namespaces of the configuration, in order of their [`NamespaceId`]: their name, or none for the daemon's
@@ -166,10 +176,11 @@ impl Control {
         self.namespaces.iter().map(|place| (place.id, place.name.as_deref()))
     }
 
-    /// A symbol's namespace and interface name.
+    /// A symbol's namespace and interface name; `None` of a file symbol, which has neither.
     #[must_use]
     pub fn seat_of(&self, symbol: SymbolId) -> Option<(NamespaceId, &str)> {
-        self.symbol(symbol).map(|symbol| (symbol.namespace, symbol.config.name.as_str()))
+        let symbol = self.symbol(symbol).filter(|symbol| symbol.config.files.is_none());
+        symbol.map(|symbol| (symbol.namespace, symbol.config.name.as_str()))
     }
 
     /// The link, for its sizes.
@@ -197,7 +208,7 @@ impl Control {
     pub fn handle_symbol_created(&mut self, symbol: SymbolId, interface: IfIndex, now: Time) {
         let Some(symbol) = self.symbol_mut(symbol) else { return };
         symbol.interface = Interface::Created(interface);
-        symbol.looked = Looked::default();
+        symbol.looked = symbol.unlooked();
         symbol.addresses.present = None;
         symbol.retry = symbol.retry.filter(|_| matches!(symbol.stage, Stage::Refused(_)));
         symbol.carrier = false;
@@ -209,6 +220,8 @@ impl Control {
         self.refresh(id, now);
         self.begin_looks(namespace, now);
         self.list_addresses(namespace);
+        self.end_rules(now);
+        self.flush();
     }
 
     /// The symbol's interface could not be made or changed, or has gone. It is tried again by itself.

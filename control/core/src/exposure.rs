@@ -54,6 +54,12 @@ impl Exposure {
         }
     }
 
+    /// Whether a file for `address` may be opened.
+    #[must_use]
+    pub fn permits(&self, address: &ProtocolAddress) -> bool {
+        self.services.matches(address)
+    }
+
     /// Whether packets from this local port may leave through the symbol, and make flows.
     #[must_use]
     pub fn sends(&self, protocol: u8, local_port: u16) -> bool {

@@ -16,6 +16,7 @@
 //! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
+//! | [`files`] | file symbols: open files instead of sockets |
 //! | `translation` | address symbols: translation instead of tunnels |
 //! | `weight` | shares of new flows |
 //! | `reports` | live flows, for relays that share them out anew |
@@ -34,6 +35,7 @@ pub mod config;
 mod control;
 mod detection;
 pub mod exposure;
+pub mod files;
 mod flow;
 mod flows;
 mod looks;

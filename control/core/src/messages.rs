@@ -3,12 +3,13 @@
 use crate::Control;
 use crate::action::Action;
 use crate::attributes::Attributes;
+use crate::files::{FileError, error_of};
 use crate::memberships;
 use crate::relay::RelayId;
 use crate::report::Event;
 use crate::rule::{RuleState, Told};
 use crate::show::{PeerRow, PortRow};
-use crate::symbol::{Interface, Looked, RETRY_REFUSED, Stage, Symbol};
+use crate::symbol::{Interface, RETRY_REFUSED, Stage, Symbol};
 use crate::symbol_rules::Grant;
 use frames::discovery::Role;
 use frames::message::{
@@ -90,6 +91,7 @@ impl Control {
                 symbol.retry = None;
             }
             self.refresh(id, now);
+            self.fail_openings(id, FileError::Down, now);
         }
     }
 
@@ -208,7 +210,7 @@ impl Control {
             Interface::None => self.create_symbol(id),
             // Adopted: the looks begin now that the addresses are known.
             Interface::Created(_) if before.is_none() => {
-                symbol.looked = Looked::default();
+                symbol.looked = symbol.unlooked();
                 self.act(Action::UpdateSymbol { symbol: id, attributes });
                 self.begin_looks(namespace, now);
             }
@@ -255,6 +257,7 @@ impl Control {
         symbol.rules.suspend(&mut self.tables);
         let id = symbol.id;
         self.refresh(id, now);
+        self.fail_openings(id, error_of(status).unwrap_or(FileError::Down), now);
         self.end_rules(now);
     }
 
@@ -285,6 +288,7 @@ impl Control {
             }
         }
         self.rule_changed(reply.tunnel, now);
+        self.follow_file_rule(reply.tunnel, reply.status, now);
     }
 
     fn handle_rule_deleted(&mut self, peer: PeerId, deleted: &RuleDelete, now: Time) {
@@ -303,6 +307,7 @@ impl Control {
         (rule.told, rule.passing) = (Told::Never, true);
         self.ask_again_at.get_or_insert(now + RETRY_REFUSED);
         self.rule_changed(deleted.tunnel, now);
+        self.follow_file_rule(deleted.tunnel, Status::SYSTEM, now);
     }
 
     fn handle_notice(&mut self, peer: PeerId, notice: &Notice<'_>, now: Time) {

@@ -1,6 +1,7 @@
 //! The path of packets: from the wire to a symbol and from a symbol to the wire.
 
 use crate::Control;
+use crate::files::Files;
 use crate::flow::FlowKey;
 use crate::relay::Relay;
 use crate::return_path::{conversation, return_path};
@@ -25,6 +26,8 @@ pub enum LinkVerdict<'a> {
         /// Offload header and Ethernet frame.
         parcel: &'a mut [u8],
     },
+    /// It is in the queues of open files: they may have answers ([`Control::poll_file_answer`]).
+    Queued,
     /// It was for the link itself: call [`Control::handle_link_events`] after the last frame of the batch.
     Consumed,
     /// Counted already.
@@ -48,14 +51,16 @@ impl Control {
     /// [`Control::next_parcel`] gives those on the others.
     pub fn handle_link_frame<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> LinkVerdict<'a> {
         let received = self.link.handle_frame(frame, now);
-        judge(received, &mut self.tables, &mut self.symbols, &self.relays, &mut self.drops, now)
+        let (symbols, files) = (&mut self.symbols, &mut self.files);
+        judge(received, &mut self.tables, symbols, &self.relays, files, &mut self.drops, now)
     }
 
     /// The verdict on the next parcel of the frame that was given to [`Control::handle_link_frame`] just now; `None` if
     /// it holds no more.
     pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8], now: Time) -> Option<LinkVerdict<'a>> {
         let received = self.link.next_parcel(frame)?;
-        Some(judge(received, &mut self.tables, &mut self.symbols, &self.relays, &mut self.drops, now))
+        let (symbols, files) = (&mut self.symbols, &mut self.files);
+        Some(judge(received, &mut self.tables, symbols, &self.relays, files, &mut self.drops, now))
     }
 
     /// The symbol's interface refused a parcel that was to be delivered.
@@ -174,6 +179,7 @@ fn judge<'a>(
     tables: &mut Tables,
     symbols: &mut [Symbol],
     relays: &[Relay],
+    files: &mut Files,
     drops: &mut Counters,
     now: Time,
 ) -> LinkVerdict<'a> {
@@ -199,10 +205,17 @@ fn judge<'a>(
         drops.drop(reason);
         return LinkVerdict::Drop(reason);
     }
-    if let Some(symbol) = place(rule.symbol).and_then(|place| symbols.get_mut(place)) {
+    let (id, by) = (rule.symbol, rule.protocol_address);
+    let symbol = place(id).and_then(|place| symbols.get_mut(place));
+    let is_files = symbol.as_ref().is_some_and(|symbol| symbol.config.files.is_some());
+    if is_files && let Err(reason) = files.deliver(id, &by, parcel, drops, now) {
+        drops.drop(reason);
+        return LinkVerdict::Drop(reason);
+    }
+    if let Some(symbol) = symbol {
         symbol.received.add(parcel.len());
     }
-    LinkVerdict::Deliver { symbol: rule.symbol, parcel }
+    if is_files { LinkVerdict::Queued } else { LinkVerdict::Deliver { symbol: id, parcel } }
 }
 
 /// Counts a parcel that came by a rule, unless nobody could take it.

@@ -260,7 +260,7 @@ impl SymbolRow {
         let attributes = symbol.attributes.as_ref();
         Self {
             name: symbol.config.name.clone(),
-            kind: if symbol.config.translation.is_some() { "address" } else { "interface" }.to_owned(),
+            kind: symbol.config.kind().to_owned(),
             netns: symbol.config.netns.clone(),
             relay: symbol.config.relay.clone(),
             port: symbol.config.port.clone(),

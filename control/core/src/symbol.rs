@@ -127,6 +127,7 @@ pub(crate) struct Looked {
 impl Symbol {
     pub(crate) fn new(id: SymbolId, config: SymbolConfig, relay: RelayId, namespace: NamespaceId) -> Self {
         let rules = SymbolRules::new(id, config.translation, config.weight.first());
+        let rules = if config.files.is_some() { rules.without_neighbors() } else { rules };
         Self {
             id,
             config,
@@ -150,6 +151,12 @@ impl Symbol {
             sent: Traffic::default(),
             received: Traffic::default(),
         }
+    }
+
+    /// What has yet to be looked at since its interface was made: nothing where there are no sockets.
+    pub(crate) fn unlooked(&self) -> Looked {
+        let files = self.config.files.is_some();
+        Looked { sockets: files, connections: files }
     }
 
     pub(crate) fn ifindex(&self) -> Option<IfIndex> {
@@ -197,13 +204,17 @@ impl Symbol {
         }
         match &self.interface {
             Interface::None | Interface::Creating => {
-                return with(State::Waiting, "the interface is being made".to_owned());
+                let what = if self.config.files.is_some() { "files are" } else { "interface is" };
+                return with(State::Waiting, format!("the {what} being made"));
             }
             Interface::Failed(Failure::NamespaceAbsent) => {
                 let name = self.config.netns.as_deref().unwrap_or_default();
                 return with(State::Waiting, format!("there is no network namespace {name}"));
             }
             Interface::Failed(Failure::Refused(reason)) => return with(State::Refused, reason.clone()),
+            Interface::Failed(Failure::Removed) if self.config.files.is_some() => {
+                return with(State::Waiting, "the files were unmounted".to_owned());
+            }
             Interface::Failed(Failure::Removed) => {
                 return with(State::Waiting, format!("the interface {} was removed", self.config.name));
             }

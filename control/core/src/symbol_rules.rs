@@ -70,6 +70,8 @@ pub(crate) struct SymbolRules {
     symbol: SymbolId,
     /// Of an address symbol: its rules are told with it, and it has none for [`NEIGHBORS`].
     translation: Option<Translation>,
+    /// Whether it has none for [`NEIGHBORS`] though it is no address symbol: a file symbol, which asks nobody for addresses.
+    without_neighbors: bool,
     grant: Option<Grant>,
     listeners: BTreeMap<ProtocolAddress, UpTunnel>,
     flows: BTreeMap<FlowKey, UpTunnel>,
@@ -93,6 +95,7 @@ impl SymbolRules {
         Self {
             symbol,
             translation,
+            without_neighbors: false,
             grant: None,
             listeners: BTreeMap::new(),
             flows: BTreeMap::new(),
@@ -103,6 +106,16 @@ impl SymbolRules {
             behind_at: None,
             evicted: 0,
         }
+    }
+
+    /// The same, without a rule for [`NEIGHBORS`] but what is asked for.
+    pub(crate) fn without_neighbors(self) -> Self {
+        Self { without_neighbors: true, ..self }
+    }
+
+    /// The up tunnel of a rule.
+    pub(crate) fn tunnel(&self, address: &ProtocolAddress) -> Option<UpTunnel> {
+        self.index.get(address).copied()
     }
 
     /// Sets the share of new flows, from 1.
@@ -225,8 +238,13 @@ impl SymbolRules {
         let request = tables.request();
         let Some(rule) = tables.receive.get_mut(tunnel) else { return };
         match (rule.told, self.grant) {
-            (Told::Never, _) => {
+            (Told::Never, grant) => {
+                let refused = matches!(rule.state, RuleState::Refused(_));
                 tables.receive.remove(tunnel, now);
+                // The relay shows what it refused for as long as that is wanted.
+                if let Some(grant) = grant.filter(|_| refused) {
+                    tables.send(grant.peer, Message::RuleDelete(RuleDelete { request, tunnel }));
+                }
             }
             (Told::Now, Some(grant)) => {
                 rule.state = RuleState::Closing;
@@ -253,7 +271,7 @@ impl SymbolRules {
         self.grant = Some(grant);
         match self.index.get(&NEIGHBORS) {
             Some(tunnel) => self.tell(*tunnel, tables),
-            None if self.translation.is_some() => {}
+            None if self.translation.is_some() || self.without_neighbors => {}
             None => {
                 self.add(NEIGHBORS, now, tables);
             }

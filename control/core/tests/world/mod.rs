@@ -3,6 +3,7 @@
 
 pub(crate) mod routes;
 
+use control_core::files::Ownership;
 use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies};
 use control_core::{
     Action, Addressing, Attributes, Config, Control, Exposure, Failure, LinkVerdict, NamespaceId,
@@ -18,6 +19,7 @@ use frames::message::{
 };
 use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
+use l2link::service::ServiceSet;
 use l2link::{Batch, Event, Link, PeerId, Rx, Security, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,15 +102,21 @@ impl World {
 
     /// A world whose symbol is of kind address.
     pub(crate) fn translating(translation: Translation) -> Self {
-        Self::of_kind(Some(translation), Duration::ZERO, None, Addressing::Relay)
+        Self::of_kind(Some(translation), None, Duration::ZERO, None, Addressing::Relay)
+    }
+
+    /// A world whose symbol is of kind files.
+    pub(crate) fn of_files(ownership: Ownership) -> Self {
+        Self::of_kind(None, Some(ownership), Duration::ZERO, None, Addressing::Relay)
     }
 
     fn with(carrier_hold: Duration, routes: Option<RoutesConfig>, addressing: Addressing) -> Self {
-        Self::of_kind(None, carrier_hold, routes, addressing)
+        Self::of_kind(None, None, carrier_hold, routes, addressing)
     }
 
     fn of_kind(
         translation: Option<Translation>,
+        files: Option<Ownership>,
         carrier_hold: Duration,
         routes: Option<RoutesConfig>,
         addressing: Addressing,
@@ -117,9 +125,13 @@ impl World {
             relay: "relay1".into(),
             port: "eth1".into(),
             name: "eth1".into(),
-            netns: Some("router".into()),
-            exposure: Exposure::standard(false),
+            netns: files.is_none().then(|| "router".into()),
+            exposure: match files {
+                Some(_) => Exposure::only(ServiceSet::all()),
+                None => Exposure::standard(false),
+            },
             translation,
+            files,
             weight: control_core::Weight::default(),
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
@@ -232,7 +244,7 @@ impl World {
                     assert_eq!(symbol, SYMBOL);
                     self.delivered.push(parcel.to_vec());
                 }
-                LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
+                LinkVerdict::Queued | LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
             }
         }
         self.control.handle_link_events(self.now);
@@ -398,7 +410,10 @@ impl RelayModel {
                 let last = if flows.last { " last" } else { "" };
                 format!("flows {} {}{last}", flows.request, flows.flows.len())
             }
-            Message::RuleDelete(delete) => format!("delete {}", self.rules[&delete.tunnel]),
+            Message::RuleDelete(delete) => match self.rules.get(&delete.tunnel) {
+                Some(address) => format!("delete {address}"),
+                None => message.kind().to_string(),
+            },
             other => other.kind().to_string(),
         };
         self.heard.push(text);
