@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
 mod datagrams;
+mod packets;
 mod rules;
 mod sample;
 
@@ -56,6 +57,28 @@ enum Verb {
         #[arg(long, default_value_t = 5_000)]
         count: usize,
     },
+    /// Count the packets that a program gets, from a file or from a packet socket, until they pause.
+    Receive {
+        #[command(flatten)]
+        end: packets::End,
+        /// With a packet socket: a UDP port of which it is to get the packets.
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Send the same packet over and over, through a file or a packet socket.
+    Transmit {
+        #[command(flatten)]
+        end: packets::End,
+        /// The packet in hexadecimal digits: a frame for a packet socket, else what the file takes.
+        #[arg(long)]
+        packet: String,
+        /// How long.
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+        /// Most packets a second.
+        #[arg(long, default_value_t = f64::INFINITY)]
+        rate: f64,
+    },
     /// Open and close TCP listeners; time until the relay reports each rule added and deleted.
     Rules {
         /// The relay's API socket.
@@ -76,6 +99,8 @@ fn main() -> ExitCode {
         Verb::Sink { listen } => datagrams::sink(listen),
         Verb::Echo { listen } => datagrams::echo(listen),
         Verb::Ask { to, count } => datagrams::ask(to, count),
+        Verb::Receive { end, port } => packets::receive(&end, port),
+        Verb::Transmit { end, packet, seconds, rate } => packets::transmit(&end, &packet, seconds, rate),
         Verb::Rules { socket, listen, count } => rules::measure(&socket, listen, count),
     };
     match result {
