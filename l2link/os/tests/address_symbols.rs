@@ -15,7 +15,8 @@ fn relay() -> Option<(NetNs, NetNs)> {
     cable(&netns, "eth0", &other, "eth0");
     for (netns, host) in [(&netns, "10"), (&other, "2")] {
         ip(netns, &format!("addr add 192.0.2.{host}/24 dev eth0"));
-        ip(netns, &format!("addr add 2001:db8::{host}/64 dev eth0"));
+        // Even without detection of duplicates an address is tentative for a moment otherwise.
+        ip(netns, &format!("addr add 2001:db8::{host}/64 dev eth0 nodad"));
     }
     Some((netns, other))
 }
