@@ -50,7 +50,8 @@ pub(crate) fn packet(name: &str) -> Golden {
 }
 
 fn load(folder: &str) -> Vec<Golden> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    // The crate `tools` has them for its tests, too.
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../frames/tests/golden").join(folder);
     let mut all: Vec<Golden> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
