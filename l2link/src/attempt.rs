@@ -17,9 +17,11 @@
 //!
 //! Bounds: [`HALF_OPEN_MAX`] attempts here, as many candidates there (the oldest gives way), and a token bucket on both.
 
-use crate::handshake::{Handshake, Prologue};
+use crate::handshake::{Handshake, Prologue, SplitKeys};
 use crate::interface::Head;
+use crate::seal::Seal;
 use crate::session::{Candidate, Owner, REKEY_RETRY, Session};
+use crate::session_keys::SessionKeys;
 use crate::{Link, Time};
 use core::time::Duration;
 use frames::discovery::{Handshake as HandshakeBody, Hello, Role};
@@ -169,7 +171,8 @@ impl Link {
         let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
         self.half_open.push_back(local);
         let response = self.write_body(&mut handshake, local, init.association)?;
-        let seal = handshake.finish()?;
+        let keys = handshake.finish()?;
+        let seal = self.seal(keys, init.association, local, init.sender)?;
         self.sessions.put(Session::new(local, init.sender, init.association, seal, candidate));
         self.push_discovery(head.source, Kind::HANDSHAKE_RESPONSE, init.sender, &response);
         Ok(())
@@ -187,9 +190,10 @@ impl Link {
             return Err(DropReason::BadHandshake);
         }
         let payload = handshake.read(response.noise)?;
-        let seal = handshake.finish();
+        let keys = handshake.finish();
         let (association, rekey) = (attempt.association, attempt.rekey);
         let accepted = self.accept_response(&payload, head.source, association, rekey, now);
+        let seal = keys.and_then(|keys| self.seal(keys, association, receiver, response.sender));
         let (candidate, seal) = match (accepted, seal) {
             (Ok(candidate), Ok(seal)) => (candidate, seal),
             (Err(reason), _) | (_, Err(reason)) => {
@@ -203,6 +207,24 @@ impl Link {
         (attempt.stage, attempt.tries, attempt.next) = (Stage::Confirm, 0, now);
         self.attempts_timeout(now);
         Ok(())
+    }
+
+    /// The seal of a session to be. Its keys are noted for the owner, if it wants them, before they are used.
+    fn seal(
+        &mut self,
+        keys: Option<SplitKeys>,
+        association: u64,
+        local: SessionIndex,
+        remote: SessionIndex,
+    ) -> Result<Option<Seal>, DropReason> {
+        let Some(keys) = keys else { return Ok(None) };
+        if let Some(kept) = &mut self.session_keys {
+            if kept.len() == SESSION_KEYS_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(SessionKeys::new(self.role, association, local, remote, &keys));
+        }
+        keys.seal(self.role).map(Some)
     }
 
     fn accept_response(
@@ -311,6 +333,8 @@ impl Link {
     }
 }
 
+/// Keys that wait for an owner that wants them; one who never takes them must not fill the memory.
+const SESSION_KEYS_MAX: usize = 256;
 /// Handshakes under way at once, on each side.
 const HALF_OPEN_MAX: usize = 16;
 /// How long a relay keeps a candidate: longer than a control's tries.

@@ -99,15 +99,30 @@ impl Handshake {
     }
 
     /// The keys, after both messages.
-    pub(crate) fn finish(&mut self) -> Result<Option<Seal>, DropReason> {
+    pub(crate) fn finish(&mut self) -> Result<Option<SplitKeys>, DropReason> {
         let Some(state) = &mut self.0 else { return Ok(None) };
         if !state.is_handshake_finished() {
             return Err(DropReason::BadHandshake);
         }
-        let (up, down) = state.dangerously_get_raw_split();
-        let (up, down) = (Zeroizing::new(up), Zeroizing::new(down));
-        let (send, receive) = if state.is_initiator() { (&up, &down) } else { (&down, &up) };
-        Seal::new(send, receive).map(Some).map_err(|_| DropReason::BadHandshake)
+        let (to_relay, to_control) = state.dangerously_get_raw_split();
+        Ok(Some(SplitKeys { to_relay: Zeroizing::new(to_relay), to_control: Zeroizing::new(to_control) }))
+    }
+}
+
+/// What Noise's `Split()` gives.
+pub(crate) struct SplitKeys {
+    pub(crate) to_relay: Zeroizing<[u8; 32]>,
+    pub(crate) to_control: Zeroizing<[u8; 32]>,
+}
+
+impl SplitKeys {
+    /// The seal of a device of this role.
+    pub(crate) fn seal(&self, role: Role) -> Result<Seal, DropReason> {
+        let (send, receive) = match role {
+            Role::Control => (&self.to_relay, &self.to_control),
+            Role::Relay => (&self.to_control, &self.to_relay),
+        };
+        Seal::new(send, receive).map_err(|_| DropReason::BadHandshake)
     }
 }
 
@@ -193,7 +208,8 @@ mod tests {
         assert!(control.read(&forged).is_err());
         assert!(control.finish().is_err(), "not finished yet");
         assert_eq!(control.read(&second).unwrap(), b"from relay", "a forgery does no harm");
-        let (control, relay) = (control.finish().unwrap().unwrap(), relay.finish().unwrap().unwrap());
+        let seal = |side: &mut Handshake, role| side.finish().unwrap().unwrap().seal(role).unwrap();
+        let (control, relay) = (seal(&mut control, Role::Control), seal(&mut relay, Role::Relay));
         let mut frame = [7; HEADERS_LEN + 3 + TAG_LEN];
         control.close(&mut frame, 3, 1, true).unwrap();
         assert!(relay.open(&mut frame, 3, 1, true));

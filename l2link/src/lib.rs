@@ -29,6 +29,7 @@ mod rtt;
 mod seal;
 pub mod service;
 mod session;
+pub mod session_keys;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod stream;
@@ -43,4 +44,5 @@ pub use event::{DownReason, Event, PeerId, PeerInfo, PeerState, ReceivedMessage}
 pub use histogram::Histogram;
 pub use link::{Link, Rx};
 pub use service::{Service, ServiceError, ServiceSet};
+pub use session_keys::SessionKeys;
 pub use time::Time;

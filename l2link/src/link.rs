@@ -11,6 +11,7 @@ use crate::random::Random;
 use crate::receive::Rest;
 use crate::refusal::Refusals;
 use crate::session::{REKEY_AFTER, SessionTable};
+use crate::session_keys::SessionKeys;
 use crate::{Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Security, Time};
 use core::fmt;
 use frames::data::Tunnel;
@@ -60,6 +61,8 @@ pub struct Link {
     pub(crate) closed: bool,
     /// What is left of the frame that was handled last.
     pub(crate) rest: Option<Rest>,
+    /// Keys of new sessions that the owner did not take yet; `None` if it does not want them.
+    pub(crate) session_keys: Option<VecDeque<SessionKeys>>,
     scratch: Vec<u8>,
 }
 
@@ -131,10 +134,22 @@ impl Link {
             cursor: 0,
             closed: false,
             rest: None,
+            session_keys: None,
             scratch: vec![0; MESSAGE_MAX],
         };
         link.handle_timeout(now);
         link
+    }
+
+    /// From now on [`Link::poll_session_keys`] gives the keys of every new session away.
+    pub fn keep_session_keys(&mut self) {
+        self.session_keys.get_or_insert_default();
+    }
+
+    /// The keys of the next session that was made, before the first frame under them is sent: to be polled before
+    /// [`Link::poll_transmit`]. Not every such session comes to be used.
+    pub fn poll_session_keys(&mut self) -> Option<SessionKeys> {
+        self.session_keys.as_mut()?.pop_front()
     }
 
     /// The next thing that happened. Taking messages gives their sender new credit.

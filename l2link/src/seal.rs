@@ -25,8 +25,7 @@ pub(crate) struct Seal {
 
 impl Seal {
     pub(crate) fn new(send: &[u8; 32], receive: &[u8; 32]) -> Result<Self, Unspecified> {
-        let key = |bytes: &[u8; 32]| UnboundKey::new(&AES_128_GCM, &bytes[..16]).map(LessSafeKey::new);
-        Ok(Self { send: key(send)?, receive: key(receive)? })
+        Ok(Self { send: key(&send[..16])?, receive: key(&receive[..16])? })
     }
 
     /// Seals a frame in place: headers and body of `body_len` bytes stand in `frame`, the tag is written behind.
@@ -48,11 +47,28 @@ impl Seal {
     /// Opens a frame in place. The frame holds headers, body and tag. A frame that fails is garbage afterwards.
     #[inline]
     pub(crate) fn open(&self, frame: &mut [u8], body_len: usize, counter: u64, encrypted: bool) -> bool {
-        let (front, rest) = frame.split_at_mut(HEADERS_LEN + body_len);
-        let Some(tag) = rest.get(..TAG_LEN) else { return false };
-        let (aad, secret) = parts(front, encrypted);
-        self.receive.open_in_place_separate_tag(nonce(counter), Aad::from(aad), tag, secret).is_ok()
+        open(&self.receive, frame, body_len, counter, encrypted)
     }
+}
+
+/// A key of 16 bytes.
+pub(crate) fn key(bytes: &[u8]) -> Result<LessSafeKey, Unspecified> {
+    UnboundKey::new(&AES_128_GCM, bytes).map(LessSafeKey::new)
+}
+
+/// As [`Seal::open`], by the key of the frame's direction.
+#[inline]
+pub(crate) fn open(
+    key: &LessSafeKey,
+    frame: &mut [u8],
+    body_len: usize,
+    counter: u64,
+    encrypted: bool,
+) -> bool {
+    let (front, rest) = frame.split_at_mut(HEADERS_LEN + body_len);
+    let Some(tag) = rest.get(..TAG_LEN) else { return false };
+    let (aad, secret) = parts(front, encrypted);
+    key.open_in_place_separate_tag(nonce(counter), Aad::from(aad), tag, secret).is_ok()
 }
 
 /// What is only authentic, and what is secret as well.
