@@ -136,6 +136,11 @@ pub(crate) fn link_program() -> Vec<sock_filter> {
     program
 }
 
+/// A sniffer's program: frames of one EtherType.
+pub(crate) fn ethertype_program(ethertype: u16) -> Vec<sock_filter> {
+    vec![load_half(ETHERTYPE), unless_equal(ethertype.into(), 1), TAKE, REFUSE]
+}
+
 /// The kernel has moved the tag out of the packet; the last twelve bits are the VLAN's number.
 fn refuse_vlan() -> Vec<sock_filter> {
     vec![load_word(ancillary(libc::SKF_AD_VLAN_TAG)), unless_any_bit(0xfff, 1), REFUSE]

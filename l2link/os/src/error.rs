@@ -95,6 +95,14 @@ pub enum SetupError {
         "/dev/net/tun is missing: load the kernel module with `modprobe tun`, or pass the device to the container"
     )]
     NoTunDevice,
+    /// The file cannot be a key log.
+    #[error("key log {}: {problem}", .path.display())]
+    KeyLog {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
     /// A network interface has the name already.
     #[error(
         "interface {interface} exists already in {netns}: choose another name, or delete it with `ip link del {interface}`"

@@ -1,10 +1,11 @@
 //! Every system call that `l2relay` and `l2control` share, and the only crate with `unsafe`.
 //!
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
-//! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes). The kernel's state: [`NetNs`],
-//! [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
+//! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
+//! passes an interface). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
-//! [`psk`], [`api`], [`metrics`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be set up is a [`SetupError`].
+//! [`psk`], [`keylog`], [`api`], [`metrics`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be
+//! set up is a [`SetupError`].
 
 pub mod api;
 pub mod capture_filter;
@@ -17,6 +18,7 @@ pub mod fuse;
 pub mod interfaces;
 pub mod ip_socket;
 pub mod keeper;
+pub mod keylog;
 pub mod metrics;
 mod mmsg;
 pub mod monitor;
@@ -34,6 +36,7 @@ mod rtnetlink;
 pub mod saved_sysctls;
 pub mod seed;
 pub mod signals;
+pub mod sniffer;
 mod socket_file;
 pub mod sockets;
 pub mod state_file;
@@ -46,6 +49,7 @@ pub use discard_watch::DiscardWatch;
 pub use error::SetupError;
 pub use interfaces::{Dad, IfIndex, InterfaceAddress, LinkInfo, Netlink};
 pub use ip_socket::{IpSocket, NotSent};
+pub use keylog::KeyLog;
 pub use mmsg::Sent;
 pub use monitor::Monitor;
 pub use netns::NetNs;
@@ -54,6 +58,7 @@ pub use port_socket::PortSocket;
 pub use raw_socket::LinkSocket;
 pub use return_tables::{LastResort, ReturnPath, ReturnRoute, ReturnTables};
 pub use saved_sysctls::SavedSysctls;
+pub use sniffer::{Sniffed, Sniffer};
 pub use state_file::StateFile;
 pub use sysctl::Sysctls;
 pub use tap::Tap;

@@ -93,6 +93,17 @@ impl PacketSocket {
         self.set(if member { libc::PACKET_ADD_MEMBERSHIP } else { libc::PACKET_DROP_MEMBERSHIP }, &request)
     }
 
+    /// Lets the interface accept frames to any station for as long as the socket is open.
+    pub(crate) fn set_promiscuous(&self) -> io::Result<()> {
+        let request = libc::packet_mreq {
+            mr_ifindex: self.index(),
+            mr_type: PROMISCUOUS,
+            mr_alen: 0,
+            mr_address: [0; 8],
+        };
+        self.set(libc::PACKET_ADD_MEMBERSHIP, &request)
+    }
+
     /// Frames dropped for want of buffer since the last call (the kernel resets its counter).
     pub(crate) fn overruns(&self) -> u64 {
         let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
@@ -126,7 +137,7 @@ impl PacketSocket {
         result == 0 && address.sll_ifindex == self.index()
     }
 
-    fn index(&self) -> libc::c_int {
+    pub(crate) fn index(&self) -> libc::c_int {
         self.ifindex.0.cast_signed()
     }
 }
@@ -171,10 +182,12 @@ const fn socklen<T>() -> libc::socklen_t {
 const AF_PACKET: libc::sa_family_t = 17;
 const MULTICAST: libc::c_ushort = 0;
 const UNICAST: libc::c_ushort = 3;
+const PROMISCUOUS: libc::c_ushort = 1;
 const _: () = assert!(
     AF_PACKET as libc::c_int == libc::AF_PACKET
         && MULTICAST as libc::c_int == libc::PACKET_MR_MULTICAST
         && UNICAST as libc::c_int == libc::PACKET_MR_UNICAST
+        && PROMISCUOUS as libc::c_int == libc::PACKET_MR_PROMISC
 );
 
 /// Bytes; the kernel doubles it. At 1 Gb/s some 100 ms of full-size frames with what each costs besides.
