@@ -23,7 +23,7 @@ use l2link_os::api::{ApiServer, ClientId};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::Trigger;
-use l2link_os::{SetupError, clock, seed};
+use l2link_os::{KeyLog, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -45,6 +45,8 @@ pub(crate) struct Daemon {
     pub(crate) api: ApiServer,
     /// Figures for monitoring; none if nobody may have them.
     metrics: Option<MetricsServer>,
+    /// Where the keys of sessions are written, if anywhere.
+    pub(crate) keylog: Option<KeyLog>,
     /// Link frames on their way out.
     pub(crate) batch: Batch,
     pub(crate) looks: RateLimit,
@@ -80,6 +82,7 @@ impl Daemon {
         }
         let link = LinkInterface::open(&settings.link.interface, settings.link.ethertype, registry)?;
         let mut api = ApiServer::bind(&settings.socket, API_MODE)?;
+        let keylog = settings.link.keylog.as_deref().map(KeyLog::open).transpose()?;
         let watch = |source: Source| move |error| SetupError::system(format!("watch {source}"), error);
         api.register(registry, Source::API).map_err(watch(Source::Api))?;
         let metrics = settings.metrics.as_ref().map(|settings| MetricsServer::bind(settings, API_MODE));
@@ -107,7 +110,10 @@ impl Daemon {
             routes: settings.routes.clone(),
             carrier_hold: settings.carrier_hold,
         };
-        let control = Control::new(config, link_config, seed::random()?, now);
+        let mut control = Control::new(config, link_config, seed::random()?, now);
+        if keylog.is_some() {
+            control.keep_session_keys();
+        }
         let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
             let (namespace, name) = control.seat_of(id)?;
             let ground = match &symbol.core.netns {
@@ -132,6 +138,7 @@ impl Daemon {
                 .namespaces()
                 .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
                 .collect(),
+            keylog,
             batch: new_batch(&control),
             ready: Ready::default(),
             looks: RateLimit::default(),

@@ -75,6 +75,11 @@ impl Daemon {
     }
 
     pub(crate) fn transmit(&mut self, now: Time) {
+        if let Some(keylog) = &mut self.keylog {
+            while let Some(keys) = self.control.poll_session_keys() {
+                keylog.write(&keys);
+            }
+        }
         loop {
             let more = self.control.poll_transmit(&mut self.batch, now);
             if self.batch.is_empty() {

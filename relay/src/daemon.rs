@@ -26,7 +26,7 @@ use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
 use l2link_os::routes::Families;
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{NetNs, clock, seed};
+use l2link_os::{KeyLog, NetNs, clock, seed};
 use mio::{Events, Poll};
 use relay_core::{Action, GivenAddress, LinkVerdict, PortVerdict, Relay, VerifyRow};
 use serde_json::{Value, json};
@@ -37,6 +37,8 @@ use std::io;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     relay: Relay,
+    /// Where the keys of sessions are written, if anywhere.
+    keylog: Option<KeyLog>,
     wire: Wire,
     ports: Ports,
     outlets: Outlets,
@@ -90,6 +92,7 @@ impl Daemon {
         if let Some(metrics) = &mut metrics {
             metrics.register(registry, Source::METRICS)?;
         }
+        let keylog = settings.link.keylog.as_deref().map(KeyLog::open).transpose()?;
         let mut wire = Wire::open(&settings.link.interface, settings.link.ethertype, registry)?;
         let names = settings.relay.ports.iter().map(|port| port.interface.clone());
         let mut ports = Ports::new(names, settings.link.ethertype);
@@ -112,6 +115,9 @@ impl Daemon {
         let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
         let name = settings.relay.name.clone();
         let mut relay = Relay::new(settings.relay, Link::new(config, seed::random()?, now), names);
+        if keylog.is_some() {
+            relay.keep_session_keys();
+        }
         wire.size_batch(&relay);
         let own_routes = OwnRoutes::new(&netns, now);
         if ports.follow(&links, &addresses, own_routes.known(), &mut relay, registry, now) {
@@ -120,6 +126,7 @@ impl Daemon {
         log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
         Ok(Self {
             relay,
+            keylog,
             wire,
             ports,
             outlets: Outlets::default(),
@@ -261,6 +268,11 @@ impl Daemon {
 
     /// Sends what waits in the link and in the batch.
     fn transmit(&mut self, now: Time) {
+        if let Some(keylog) = &mut self.keylog {
+            while let Some(keys) = self.relay.poll_session_keys() {
+                keylog.write(&keys);
+            }
+        }
         while self.relay.poll_transmit(&mut self.wire.batch, now) && !self.wire.batch.is_empty() {
             self.wire.flush(&mut self.relay);
         }

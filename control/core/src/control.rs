@@ -19,7 +19,7 @@ use core::time::Duration;
 use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
 use frames::{Mac, SymbolId};
-use l2link::{Batch, Counters, Link, Time};
+use l2link::{Batch, Counters, Link, SessionKeys, Time};
 use log::{Level, info, log, warn};
 use std::collections::VecDeque;
 
@@ -113,6 +113,16 @@ impl Control {
             control.symbols.push(Symbol::new(id, symbol, relay, namespace));
         }
         control
+    }
+
+    /// From now on [`Control::poll_session_keys`] gives the keys of new sessions away, for a key log.
+    pub fn keep_session_keys(&mut self) {
+        self.link.keep_session_keys();
+    }
+
+    /// The keys of the next session that was made; to be polled before [`Control::poll_transmit`].
+    pub fn poll_session_keys(&mut self) -> Option<SessionKeys> {
+        self.link.poll_session_keys()
     }
 
     /// The next thing that the shell is to do.

@@ -17,7 +17,7 @@ use frames::data::{OffloadHeader, Tunnel};
 use frames::message::{Group, Message, PortUpdate};
 use frames::session::CloseReason;
 use frames::{DownTunnel, DropReason, Mac, PortId, UpTunnel};
-use l2link::{Batch, Counters, Link, PeerId, Rx, Time};
+use l2link::{Batch, Counters, Link, PeerId, Rx, SessionKeys, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
@@ -223,6 +223,16 @@ impl Relay {
     pub fn close(&mut self, now: Time) {
         self.link.close(CloseReason::SHUTDOWN, now);
         self.handle_link_events(now);
+    }
+
+    /// From now on [`Relay::poll_session_keys`] gives the keys of new sessions away, for a key log.
+    pub fn keep_session_keys(&mut self) {
+        self.link.keep_session_keys();
+    }
+
+    /// The keys of the next session that was made; to be polled before [`Relay::poll_transmit`].
+    pub fn poll_session_keys(&mut self) -> Option<SessionKeys> {
+        self.link.poll_session_keys()
     }
 
     /// The next thing for the shell to do.

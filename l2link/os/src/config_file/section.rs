@@ -1,7 +1,7 @@
 //! The sections that the files of both daemons share.
 
 use super::{ConfigError, ConfigSource, interface_name};
-use crate::psk;
+use crate::{KeyLog, psk};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
@@ -48,6 +48,8 @@ pub struct LinkSection {
     pub encrypt: Option<Spanned<bool>>,
     /// How data frames are protected; `sealed` by default.
     pub data: Option<Spanned<DataMode>>,
+    /// File to which the keys of sessions are written, relative to the configuration file; none by default.
+    pub keylog_file: Option<Spanned<PathBuf>>,
     /// Longest silence towards a live peer in ms; 100 by default.
     pub keepalive_ms: Option<Spanned<u64>>,
     /// Silent intervals that mean that contact is lost; 3 by default.
@@ -100,6 +102,8 @@ pub struct LinkSettings {
     pub control: Protection,
     /// How data frames are protected.
     pub data: Protection,
+    /// File to which the keys of sessions are written.
+    pub keylog: Option<PathBuf>,
     /// Longest silence towards a live peer.
     pub keepalive: Duration,
     /// Silent intervals that mean that contact is lost.
@@ -119,12 +123,14 @@ impl LinkSection {
         let mut warnings = Vec::new();
         let security = self.security(source, &mut warnings)?;
         let (control, data) = self.protection(source, &mut warnings)?;
+        let keylog = self.keylog(source, &mut warnings)?;
         Ok(LinkSettings {
             interface: interface_name(&self.interface, source)?,
             ethertype: self.ethertype(source)?,
             security,
             control,
             data,
+            keylog,
             keepalive: self.keepalive(source)?,
             missed: self.missed(source)?,
             addressing: self.addressing(role, source)?,
@@ -196,6 +202,27 @@ impl LinkSection {
                 }
             }
         }
+    }
+
+    fn keylog(
+        &self,
+        source: &ConfigSource,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(configured) = &self.keylog_file else { return Ok(None) };
+        if self.mode() == SecurityMode::None {
+            return Err(source
+                .error_at(configured.span(), "there is a `keylog_file`, but security = \"none\" has no keys")
+                .help("remove it: frames without security can be read as they are"));
+        }
+        let path = source.resolve(configured.get_ref());
+        KeyLog::check(&path).map_err(|error| source.error_at(configured.span(), error.to_string()))?;
+        warnings.push(format!(
+            "KEY LOG: the keys of all sessions are written to {}: whoever reads that file can read, and forge, \
+             everything on this link. Remove `keylog_file` and the file when you have seen enough",
+            path.display()
+        ));
+        Ok(Some(path))
     }
 
     fn ethertype(&self, source: &ConfigSource) -> Result<u16, ConfigError> {

@@ -48,6 +48,20 @@ fn two_lines_are_enough() {
     assert_eq!((config.name.as_str(), config.mtu, config.ethertype), ("relay1", 1500, 0x88b5));
 }
 
+#[test]
+fn a_key_log_warns_loudly_and_is_not_made_by_the_check() {
+    let lines = "[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\nkeylog_file = \"keys\"\n";
+    with_folder(lines, |file, source| {
+        let settings = file.link.check(Role::Control, source)?;
+        let path = source.resolve(Path::new("keys"));
+        assert!(!path.exists());
+        assert_eq!(settings.keylog, Some(path));
+        assert!(settings.warnings[0].starts_with("KEY LOG: "), "{:?}", settings.warnings);
+        Ok(())
+    })
+    .unwrap();
+}
+
 #[rstest]
 #[case::sealed("", Protection::SEALED, Protection::SEALED)]
 #[case::written("data = \"sealed\"\nencrypt = false", Protection::SEALED, Protection::SEALED)]
@@ -104,6 +118,16 @@ fn all_values_are_taken() {
     "security = \"none\"\nencrypt = true",
     "c.toml:4:11: encrypt = true needs a key",
     "take security"
+)]
+#[case::keys_for_others(
+    "psk_file = \"psk\"\nkeylog_file = \"open\"",
+    "c.toml:4:15: key log open: it has mode 0644",
+    "`chmod 600 "
+)]
+#[case::keys_that_are_none(
+    "security = \"none\"\nkeylog_file = \"keys\"",
+    "c.toml:4:15: there is a `keylog_file`, but security = \"none\" has no keys",
+    "remove it"
 )]
 #[case::length("psk_file = \"psk\"\nethertype = 0x5ff", "c.toml:4:13: 0x05ff is no EtherType", "0x88b5")]
 #[case::ip(
