@@ -61,6 +61,15 @@ impl Machines {
         Finished::new(Command::new("sh").args(["-ec", line]).current_dir(self.lab.relay.folder()))
     }
 
+    /// Runs a line of `l2dump` or tshark at the relay.
+    fn look(&self, line: &str) -> Finished {
+        let (l2dump, script) = (binary("l2dump"), root().join("tools/wireshark/l2link.lua"));
+        let line = line.replace("sudo ", "").replace("l2dump -", &format!("{} -", l2dump.display()));
+        let line = line.replace("tools/wireshark/l2link.lua", &script.display().to_string());
+        let mut command = self.lab.relay_ns.command("sh");
+        Finished::new(command.args(["-ec", &line]).current_dir(self.lab.relay.folder()))
+    }
+
     /// Does what a line of the README says.
     fn run(&mut self, line: &str) {
         if line.contains(FILES) {
@@ -130,6 +139,19 @@ impl Machines {
                 let mut command = Command::new("timeout");
                 command.arg("1").arg(binary("l2ctl")).arg("--socket").arg(lab.relay.socket()).arg("monitor");
                 assert_eq!(command.status().unwrap().code(), Some(124), "it runs until it is interrupted");
+            }
+            "sudo install target/release/l2dump /usr/local/bin" => assert!(binary("l2dump").is_file()),
+            // It runs until it is interrupted; the others end by themselves.
+            "sudo l2dump -i lan0" => {
+                let finished = self.look(&format!("timeout 1 {line}"));
+                let shown = finished.stdout();
+                assert!(finished.code() == Some(124) && shown.contains(" KEEPALIVE sent "), "{finished}");
+            }
+            _ if line.contains("l2dump -") || line.starts_with("tshark ") => {
+                // What a daemon would have written.
+                fs::write(lab.relay.folder().join("keys"), "# no sessions\n").unwrap();
+                let shown = self.look(line).expect_success();
+                assert_eq!(shown.is_empty(), line.contains("--write"), "{line}: {shown}");
             }
             _ => {
                 let Some(arguments) = line.strip_prefix("sudo l2ctl ") else {
