@@ -86,10 +86,18 @@ impl Nginx {
     #[track_caller]
     pub fn await_access(&self, text: &str) {
         eventually(SOON, &format!("nginx's access log has {text:?}"), || {
-            let log =
-                fs::read_to_string(self.folder.join("access.log")).map_err(|error| error.to_string())?;
-            if log.contains(text) { Ok(()) } else { Err(log) }
+            if self.has_logged(text) { Ok(()) } else { Err(self.access_log()) }
         });
+    }
+
+    /// Whether its access log has a text by now.
+    #[must_use]
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.access_log().contains(text)
+    }
+
+    fn access_log(&self) -> String {
+        fs::read_to_string(self.folder.join("access.log")).unwrap_or_default()
     }
 
     fn config(folder: &Path, listen: &[&str]) -> String {
