@@ -4,13 +4,19 @@
 //! that may need it are [`toml::Spanned`], and [`ConfigSource::error_at`] makes an error of the same form from a span.
 //! The sections that both daemons share are in [`LinkSection`], [`ApiSection`] and [`MetricsSection`].
 
+pub mod edit;
 mod metrics;
 mod name;
+mod peer;
+mod routes;
 mod section;
 mod table;
 
+pub use edit::ConfigEdit;
 pub use metrics::{MetricsSection, MetricsSettings};
 pub use name::{device_name, interface_name};
+pub use peer::{PeerSection, PeerSettings};
+pub use routes::{remove_route, save_route, static_routes};
 pub use section::{Addressing, ApiSection, DataMode, LinkSection, LinkSettings, SecurityMode};
 pub use table::{TableWord, routing_table};
 
@@ -50,7 +56,15 @@ struct Place {
 /// # Errors
 /// If the file cannot be read, is no TOML, or is not of the form that `T` has.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(T, ConfigSource), ConfigError> {
-    let source = ConfigSource { path: path.to_owned(), text: read(path)? };
+    parse(path, read(path)?)
+}
+
+/// As [`load`], of a text that is, or is to be, that of the file.
+///
+/// # Errors
+/// If it is no TOML, or is not of the form that `T` has.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: String) -> Result<(T, ConfigSource), ConfigError> {
+    let source = ConfigSource { path: path.to_owned(), text };
     match toml::from_str(&source.text) {
         Ok(value) => Ok((value, source)),
         Err(error) => match error.span() {
@@ -137,6 +151,21 @@ impl ConfigSource {
 }
 
 impl ConfigError {
+    /// An error of a file as a whole.
+    #[must_use]
+    pub fn of_file(path: &Path, message: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), place: None, message: message.into(), help: None }
+    }
+
+    /// What is wrong and what to do about it, without the place: for a text that is in no file.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{}; {help}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {

@@ -1,0 +1,127 @@
+//! `[[peer]]`: what an operator decided about one device of the segment. In the files of both daemons.
+
+use super::{ConfigEdit, ConfigError, ConfigSource, device_name};
+use serde::Deserialize;
+use toml::Spanned;
+use toml_edit::{Item, Table, value};
+
+/// Section `[[peer]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerSection {
+    name: Spanned<String>,
+    weight: Option<Spanned<i64>>,
+    #[serde(default)]
+    drain: bool,
+}
+
+/// What a valid `[[peer]]` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// Whom.
+    pub name: String,
+    /// Its share of new flows; none for what it, or the rest of the configuration, says itself.
+    pub weight: Option<u16>,
+    /// Whether it takes no new flow.
+    pub drain: bool,
+}
+
+impl PeerSettings {
+    /// Checks all sections.
+    ///
+    /// # Errors
+    /// For a name that cannot be, or is here twice, and a weight out of range.
+    pub fn check(sections: &[PeerSection], source: &ConfigSource) -> Result<Vec<Self>, ConfigError> {
+        let mut all: Vec<Self> = Vec::new();
+        for PeerSection { name, weight, drain } in sections {
+            let text = device_name(name, source)?;
+            if all.iter().any(|known| known.name == text) {
+                let error = source.error_at(name.span(), format!("peer {text} is here twice"));
+                return Err(error.help("put everything about a peer in one [[peer]]"));
+            }
+            let weight = weight.as_ref().map(|weight| {
+                let number = *weight.get_ref();
+                u16::try_from(number).map_err(|_| {
+                    source
+                        .error_at(weight.span(), format!("weight is {number}; 0 to {} are allowed", u16::MAX))
+                })
+            });
+            all.push(Self { name: text, weight: weight.transpose()?, drain: *drain });
+        }
+        Ok(all)
+    }
+
+    /// Writes it into a file. One that says nothing goes.
+    ///
+    /// # Errors
+    /// If `peer` is written in a form that cannot be changed.
+    pub fn save(&self, edit: &mut ConfigEdit) -> Result<(), ConfigError> {
+        let is_it = |table: &Table| table.get("name").and_then(Item::as_str) == Some(&self.name);
+        if self.weight.is_none() && !self.drain {
+            edit.remove_elements("peer", is_it);
+            return Ok(());
+        }
+        if edit.element("peer", is_it).is_none() {
+            let mut table = Table::new();
+            table["name"] = value(&self.name);
+            edit.add_element("peer", table)?;
+        }
+        let Some(table) = edit.element("peer", is_it) else { return Ok(()) };
+        match self.weight {
+            Some(weight) => table["weight"] = value(i64::from(weight)),
+            None => _ = table.remove("weight"),
+        }
+        match self.drain {
+            true => table["drain"] = value(true),
+            false => _ = table.remove("drain"),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config_file::parse;
+    use rstest::rstest;
+    use std::path::Path;
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        #[serde(default)]
+        peer: Vec<PeerSection>,
+    }
+
+    fn check(text: &str) -> Result<Vec<PeerSettings>, ConfigError> {
+        let (file, source) = parse::<File>(Path::new("x.toml"), text.to_owned())?;
+        PeerSettings::check(&file.peer, &source)
+    }
+
+    #[rstest]
+    #[case("[[peer]]\nname = \"a\"\n[[peer]]\nname = \"a\"\n", "x.toml:4:8: peer a is here twice")]
+    #[case("[[peer]]\nname = \"a\"\nweight = 65536\n", "x.toml:3:10: weight is 65536; 0 to 65535")]
+    #[case("[[peer]]\nname = \"a\"\nweight = -1\n", "x.toml:3:10: weight is -1")]
+    #[case("[[peer]]\nname = \"a b\"\n", "x.toml:2:8: a device name")]
+    #[case("[[peer]]\nname = \"a\"\nheavy = 1\n", "x.toml:3:1: unknown field `heavy`")]
+    fn what_cannot_be(#[case] text: &str, #[case] expected: &str) {
+        let error = check(text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    #[test]
+    fn what_is_saved_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay.toml");
+        std::fs::write(&path, "# mine\n").unwrap();
+        let a = |weight, drain| PeerSettings { name: "a".into(), weight, drain };
+        for settings in [a(Some(5), false), a(Some(0), true), a(None, true), a(None, false)] {
+            let mut edit = ConfigEdit::open(&path).unwrap();
+            settings.save(&mut edit).unwrap();
+            edit.save(|_, _| Ok(())).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let expected = if settings == a(None, false) { Vec::new() } else { vec![settings] };
+            assert_eq!(check(&text).unwrap(), expected, "{text}");
+            assert!(text.contains("# mine"), "{text}");
+        }
+    }
+}
