@@ -219,6 +219,7 @@ impl Link {
             association,
             rtt: Rtt::default(),
             life: Some(life),
+            forgotten: false,
         };
         let index = known.unwrap_or(self.peers.len());
         match self.peers.get_mut(index) {

@@ -58,7 +58,8 @@ impl Link {
             return;
         }
         self.push_hello(Mac::LINK_GROUP);
-        let calm = !self.peers.is_empty() && self.peers.iter().all(|peer| peer.life.is_some());
+        let mut missed = self.peers.iter().filter(|peer| !peer.forgotten).peekable();
+        let calm = missed.peek().is_some() && missed.all(|peer| peer.life.is_some());
         self.hello.advance(calm, now);
     }
 

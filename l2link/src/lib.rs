@@ -9,6 +9,7 @@ mod association;
 mod attempt;
 pub mod batch;
 mod bucket;
+pub mod by_hand;
 pub mod config;
 pub mod counters;
 mod discovery;

@@ -227,9 +227,24 @@ impl Link {
         self.closed = true;
     }
 
-    /// All peers that were ever heard, by name, with the devices that are refused at present.
+    /// Ends the session with a peer in order, if there is one. It begins anew as soon as the two hear each other again.
+    pub fn disconnect(&mut self, peer: PeerId, now: Time) {
+        if self.life(peer).is_some() {
+            self.hang_up(peer.0 as usize, CloseReason::SHUTDOWN, now);
+        }
+    }
+
+    /// Leaves a peer that is down out of [`Link::peers`], and misses it no more, until it is up again.
+    pub fn forget(&mut self, peer: PeerId) {
+        if let Some(peer) = self.peers.get_mut(peer.0 as usize) {
+            peer.forgotten = peer.life.is_none();
+        }
+    }
+
+    /// All peers that were ever heard and are not forgotten, by name, with the devices that are refused at present.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        let known = self.peers.iter().zip(0..).map(|(peer, id)| PeerInfo {
+        let known = self.peers.iter().zip(0..).filter(|(peer, _)| !peer.forgotten);
+        let known = known.map(|(peer, id)| PeerInfo {
             peer: PeerId(id),
             name: peer.name.clone(),
             role: self.role.opposite(),

@@ -25,6 +25,8 @@ pub(crate) struct Peer {
     pub(crate) association: u64,
     pub(crate) rtt: Rtt,
     pub(crate) life: Option<Life>,
+    /// It is down, and an operator does not want to hear of it any more.
+    pub(crate) forgotten: bool,
 }
 
 /// What exists from `PeerUp` to `PeerDown`: one association.

@@ -88,6 +88,12 @@ impl RouteText {
             && self.nexthops.iter().all(|word| route.nexthops.iter().any(|hop| same(word, hop)))
     }
 
+    /// The words of a deletion that name this route, and no other of its prefix.
+    #[must_use]
+    pub fn selector(&self) -> Self {
+        Self { metric: Some(self.key().metric), ..self.clone() }
+    }
+
     /// Reads the words of a route that is to be.
     ///
     /// # Errors

@@ -33,6 +33,38 @@ pub struct Request {
     pub json: Value,
 }
 
+impl Request {
+    /// A text that has to be there.
+    ///
+    /// # Errors
+    /// In words for who asks, if it is not.
+    pub fn text(&self, key: &str) -> Result<&str, String> {
+        let found = self.json.get(key).and_then(Value::as_str);
+        found.ok_or_else(|| format!("the request needs a text {key:?}"))
+    }
+
+    /// Whether something is `true`.
+    #[must_use]
+    pub fn flag(&self, key: &str) -> bool {
+        self.json.get(key).and_then(Value::as_bool) == Some(true)
+    }
+
+    /// The `weight` of a peer; `None` if it is null.
+    ///
+    /// # Errors
+    /// In words for who asks, if there is none, or it is no number of 16 bits.
+    pub fn weight(&self) -> Result<Option<u16>, String> {
+        match self.json.get("weight") {
+            Some(Value::Null) => Ok(None),
+            Some(weight) => {
+                let number = weight.as_u64().and_then(|weight| u16::try_from(weight).ok());
+                number.map(Some).ok_or_else(|| format!("weight is {weight}; 0 to {} are allowed", u16::MAX))
+            }
+            None => Err("the request needs a \"weight\", or null for the peer's own".to_owned()),
+        }
+    }
+}
+
 /// The listening end. The socket file is removed when it is dropped.
 #[derive(Debug)]
 pub struct ApiServer {

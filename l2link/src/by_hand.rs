@@ -1,0 +1,31 @@
+//! What an operator does by hand at a daemon of either role: the words that both cores share.
+
+/// How far something by hand is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// In force.
+    InForce,
+    /// The one who has to agree, a relay or a kernel, has been asked.
+    Asked,
+    /// It said no, why.
+    Refused(String),
+    /// It cannot be asked yet, why: it will be put in force as soon as it can be.
+    Waits(String),
+}
+
+/// What an operator decided about a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decided {
+    /// Share of new flows, 0 for none, whatever those say whose flows they are; `None` for what they say.
+    pub weight: Option<u16>,
+    /// Whether it is drained: no new flow, and the others live on. The weight counts again afterwards.
+    pub draining: bool,
+}
+
+impl Decided {
+    /// The share that follows; `None` for what the peer or the symbols say themselves.
+    #[must_use]
+    pub fn share(self) -> Option<u16> {
+        if self.draining { Some(0) } else { self.weight }
+    }
+}
