@@ -2,7 +2,7 @@
 
 use l2link::Time;
 use l2link_os::api::{failure, success};
-use relay_core::{Event, Relay, UnknownControl};
+use relay_core::{Event, Relay};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(crate) enum Asked {
 }
 
 /// Looks the answer up.
-pub(crate) fn answer(request: &Value, relay: &mut Relay, now: Time) -> Asked {
+pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
     let word = |key: &str| request.get(key).and_then(Value::as_str);
     Asked::Answer(match (word("verb"), word("object")) {
         (Some("monitor"), _) => return Asked::Monitor,
@@ -34,33 +34,12 @@ pub(crate) fn answer(request: &Value, relay: &mut Relay, now: Time) -> Asked {
             "routes" => routes(relay, word("after")),
             other => failure(format!("there is no object {other:?}; there are {OBJECTS}")),
         },
-        (Some("peer"), Some("weight")) => weigh(request, relay),
-        (Some("peer"), _) => failure("peer needs an \"object\": weight"),
         (Some("show"), None) => failure(format!("show needs an \"object\": {OBJECTS}")),
         (Some(verb), _) => failure(format!(
-            "l2relay does not know the verb {verb:?}; it knows show, monitor, verify and peer"
+            "l2relay does not know the verb {verb:?}; it knows show, monitor, verify, route and peer"
         )),
         (None, _) => failure("a request needs a \"verb\": show or monitor"),
     })
-}
-
-/// Gives a control a weight, or its own again.
-fn weigh(request: &Value, relay: &mut Relay) -> Value {
-    let Some(name) = request.get("name").and_then(Value::as_str) else {
-        return failure("peer weight needs the \"name\" of a control");
-    };
-    let weight = match request.get("weight") {
-        Some(Value::Null) => None,
-        Some(weight) => match weight.as_u64().and_then(|weight| u16::try_from(weight).ok()) {
-            Some(weight) => Some(weight),
-            None => return failure(format!("weight is {weight}; 0 to {} are allowed", u16::MAX)),
-        },
-        None => return failure("peer weight needs a \"weight\", or null for the control's own"),
-    };
-    match relay.weigh(name, weight) {
-        Ok(()) => success(Vec::<Value>::new()),
-        Err(UnknownControl) => failure(format!("no control {name:?} has been here; `show peers` lists them")),
-    }
 }
 
 /// An event as monitors get it.
@@ -111,10 +90,6 @@ mod tests {
     #[case(json!({"verb": "show"}), "show needs an \"object\": peers")]
     #[case(json!({"verb": "dance"}), "l2relay does not know the verb \"dance\"")]
     #[case(json!({"verb": 7}), "a request needs a \"verb\"")]
-    #[case(json!({"verb": "peer", "object": "pressure"}), "peer needs an \"object\"")]
-    #[case(json!({"verb": "peer", "object": "weight", "name": "c"}), "peer weight needs a \"weight\"")]
-    #[case(json!({"verb": "peer", "object": "weight", "name": "c", "weight": 65_536}), "weight is 65536; 0 to 65535")]
-    #[case(json!({"verb": "peer", "object": "weight", "name": "c", "weight": 1}), "no control \"c\" has been here")]
     #[case(json!([]), "a request needs a \"verb\"")]
     fn anything_else_is_told_what_there_is(#[case] request: Value, #[case] expected: &str) {
         let answered = ask(&request);
@@ -132,7 +107,7 @@ mod tests {
     }
 
     fn ask(request: &Value) -> Value {
-        match answer(request, &mut relay(), Time(0)) {
+        match answer(request, &relay(), Time(0)) {
             Asked::Answer(answer) => answer,
             Asked::Monitor | Asked::Verify => panic!("not asked for"),
         }

@@ -3,10 +3,11 @@
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::route::Prefix;
+use l2link::route_text::RouteText;
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
-    ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
-    TableWord, device_name, interface_name, load, routing_table,
+    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
+    PeerSection, PeerSettings, TableWord, device_name, interface_name, routing_table, static_routes,
 };
 use l2link_os::{PortDiscard, Spared};
 use relay_core::police::Limits;
@@ -28,6 +29,10 @@ pub(crate) struct Settings {
     pub(crate) metrics: Option<MetricsSettings>,
     /// Whether the machine is to forward packets.
     pub(crate) forwarding: bool,
+    /// Routes by hand.
+    pub(crate) static_routes: Vec<RouteText>,
+    /// What is decided about controls.
+    pub(crate) peers: Vec<PeerSettings>,
     /// What the operator should be told at every start.
     pub(crate) warnings: Vec<String>,
 }
@@ -45,6 +50,8 @@ struct File {
     routes: RoutesSection,
     #[serde(default)]
     port: Vec<PortSection>,
+    #[serde(default)]
+    peer: Vec<PeerSection>,
 }
 
 /// `[routes]`
@@ -54,6 +61,8 @@ struct RoutesSection {
     hold_seconds: Option<Spanned<HoldWord>>,
     forwarding: Option<bool>,
     max: Option<Spanned<u64>>,
+    #[serde(default, rename = "static")]
+    by_hand: Vec<Spanned<String>>,
 }
 
 /// Values of `hold_seconds`.
@@ -116,7 +125,15 @@ enum ConflictsWord {
 impl Settings {
     /// Reads and checks the file, and the key file with it.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let (file, source) = load::<File>(path)?;
+        Self::check(config_file::load(path)?)
+    }
+
+    /// Checks a text that is to be the file.
+    pub(crate) fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+        Self::check(config_file::parse(path, text)?)
+    }
+
+    fn check((file, source): (File, ConfigSource)) -> Result<Self, ConfigError> {
         let name = device_name(&file.name, &source)?;
         let link = file.link.check(Role::Relay, &source)?;
         let api_socket = file.api.check(Role::Relay, &source)?;
@@ -125,9 +142,11 @@ impl Settings {
         let ports = ports(&file, &source, &mut warnings)?;
         let fib = file.routes.check(&source)?;
         let routed = ports.iter().flat_map(|port| &port.allow).any(|permission| permission.routes.is_some());
-        let forwarding = file.routes.forwarding.unwrap_or(routed);
+        let static_routes = file.routes.by_hand(&ports, &source)?;
+        let peers = PeerSettings::check(&file.peer, &source)?;
+        let forwarding = file.routes.forwarding.unwrap_or(routed || !static_routes.is_empty());
         let relay = RelayConfig { name, ethertype: link.ethertype, ports, limits: Limits::default(), fib };
-        Ok(Self { link, relay, api_socket, metrics, forwarding, warnings })
+        Ok(Self { link, relay, api_socket, metrics, forwarding, static_routes, peers, warnings })
     }
 
     /// Interfaces of the ports to which a control may give addresses.
@@ -196,6 +215,24 @@ impl RoutesSection {
             })?;
         }
         Ok(fib)
+    }
+
+    /// Routes by hand: they lead by ports.
+    fn by_hand(&self, ports: &[PortConfig], source: &ConfigSource) -> Result<Vec<RouteText>, ConfigError> {
+        let routes = static_routes(&self.by_hand, source)?;
+        for (word, route) in self.by_hand.iter().zip(&routes) {
+            let error = |message: String| source.error_at(word.span(), message);
+            if route.netns.is_some() {
+                let help = "leave it out: a relay's routes are in the namespace of its ports";
+                return Err(error("netns is for routes of controls".to_owned()).help(help));
+            }
+            let is_port = |name: &String| ports.iter().any(|port| port.interface == *name);
+            if let Some(hop) = route.nexthops.iter().find(|hop| !is_port(&hop.dev)) {
+                return Err(error(format!("no port is called {}", hop.dev))
+                    .help("behind dev stands the `interface` of a [[port]]"));
+            }
+        }
+        Ok(routes)
     }
 }
 

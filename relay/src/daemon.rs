@@ -4,6 +4,7 @@
 //! the next turn does not wait. Each source has a budget per turn, so that a flood at one starves no other.
 
 use crate::answer::{Asked, answer, event};
+use crate::by_hand::Waiting;
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::forwarding::Forwarding;
@@ -28,15 +29,16 @@ use l2link_os::routes::Families;
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::{KeyLog, NetNs, clock, seed};
 use mio::{Events, Poll};
-use relay_core::{Action, GivenAddress, LinkVerdict, PortVerdict, Relay, VerifyRow};
+use relay_core::{Action, Decided, GivenAddress, LinkVerdict, PortVerdict, Relay, VerifyRow};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 
 /// The running relay.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    relay: Relay,
+    pub(crate) relay: Relay,
     /// Where the keys of sessions are written, if anywhere.
     keylog: Option<KeyLog>,
     wire: Wire,
@@ -44,7 +46,7 @@ pub(crate) struct Daemon {
     outlets: Outlets,
     interfaces: Interfaces,
     signals: Signals,
-    api: ApiServer,
+    pub(crate) api: ApiServer,
     name: String,
     /// Figures for monitoring; `None` if nobody may have them.
     metrics: Option<MetricsServer>,
@@ -54,6 +56,10 @@ pub(crate) struct Daemon {
     quiet: Option<Quiet>,
     /// Clients that wait for the end of a verification.
     verifying: Vec<ClientId>,
+    /// Where changes by hand are saved.
+    pub(crate) config_file: PathBuf,
+    /// Commands that wait for the kernel.
+    pub(crate) waiting: Vec<Waiting>,
     /// The kernel's routes.
     routes: Routes,
     /// Those of them that controls are told, as they are none of theirs.
@@ -72,7 +78,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Sets everything up.
-    pub(crate) fn start(settings: Settings) -> Result<Self, Failure> {
+    pub(crate) fn start(settings: Settings, config_file: PathBuf) -> Result<Self, Failure> {
         require(&[Capability::NetAdmin, Capability::NetRaw])?;
         let now = clock::now();
         let poll = Poll::new()?;
@@ -119,6 +125,14 @@ impl Daemon {
             relay.keep_session_keys();
         }
         wire.size_batch(&relay);
+        for peer in &settings.peers {
+            relay.decide(&peer.name, Decided { weight: peer.weight, draining: peer.drain });
+        }
+        for route in &settings.static_routes {
+            if let Err(error) = relay.add_route(route) {
+                log::error!(target: "relay::route", "route {route}: {error}");
+            }
+        }
         let own_routes = OwnRoutes::new(&netns, now);
         if ports.follow(&links, &addresses, own_routes.known(), &mut relay, registry, now) {
             interfaces.look_again(now);
@@ -138,6 +152,8 @@ impl Daemon {
             requests: Vec::new(),
             quiet,
             verifying: Vec::new(),
+            config_file,
+            waiting: Vec::new(),
             routes,
             own_routes,
             forwarding,
@@ -157,6 +173,7 @@ impl Daemon {
             self.act(now);
             self.transmit(now);
             self.answer(now);
+            self.end_waiting(now);
             if let Some(signal) = self.stopping {
                 return self.stop(signal, now);
             }
@@ -280,8 +297,12 @@ impl Daemon {
     }
 
     fn answer(&mut self, now: Time) {
-        for Request { client, json } in std::mem::take(&mut self.requests) {
-            match answer(&json, &mut self.relay, now) {
+        for request in std::mem::take(&mut self.requests) {
+            if self.serve_by_hand(&request, now) {
+                continue;
+            }
+            let Request { client, json } = request;
+            match answer(&json, &self.relay, now) {
                 Asked::Answer(answer) => self.api.answer(client, &answer),
                 Asked::Verify => {
                     self.verifying.push(client);
@@ -301,7 +322,8 @@ impl Daemon {
         }
         let own_routes = self.own_routes.poll_timeout(now);
         let metrics = self.metrics.as_ref().and_then(MetricsServer::poll_timeout);
-        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout(), own_routes, metrics];
+        let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
+        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout(), own_routes, metrics, waiting];
         next.into_iter().flatten().min().map(|next| next - now)
     }
 

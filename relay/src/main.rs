@@ -1,6 +1,7 @@
 //! `l2relay`: offers its machine's network ports to controls on the same Ethernet segment.
 
 mod answer;
+mod by_hand;
 mod complaint;
 mod config;
 mod daemon;
@@ -57,7 +58,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.check {
         return Ok(());
     }
-    Daemon::start(settings)?.run()
+    Daemon::start(settings, arguments.config.clone())?.run()
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where an error reaches the user of the command")]

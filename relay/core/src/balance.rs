@@ -1,4 +1,4 @@
-//! Live flows between the link and the [dispatch table](crate::dispatch), and weights from operators.
+//! Live flows between the link and the [dispatch table](crate::dispatch).
 
 use crate::dispatch::Standing;
 use crate::relay::Relay;
@@ -19,25 +19,6 @@ impl Relay {
         }
     }
 
-    /// Gives a control that share of new flows, whatever it says itself: 0 for none, `None` for what it says.
-    ///
-    /// # Errors
-    /// No control of this name was ever up.
-    pub fn weigh(&mut self, control: &str, weight: Option<u16>) -> Result<(), UnknownControl> {
-        if !self.controls.values().any(|known| known.name == control) {
-            return Err(UnknownControl);
-        }
-        match weight {
-            Some(weight) => {
-                log::info!(target: "relay::dispatch", "control {control} has weight {weight} now")
-            }
-            None => log::info!(target: "relay::dispatch", "control {control} has its own weight again"),
-        }
-        self.dispatch.weigh(control, weight);
-        self.ask_for_flows();
-        Ok(())
-    }
-
     pub(crate) fn rule_state(&self, rule: &Rule) -> &'static str {
         match self.dispatch.standing(rule) {
             Standing::Active => "active",
@@ -55,7 +36,3 @@ impl Relay {
         rows.into_iter().map(|(name, value)| CounterRow { name: name.to_owned(), value })
     }
 }
-
-/// No control of this name was ever up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownControl;

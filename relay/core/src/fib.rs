@@ -18,9 +18,12 @@
 //! kernel with the project's mark when the daemon starts are *orphans*: they forward on until a control claims them,
 //! or nobody can any more.
 //!
+//! The operator says routes, too: see `by_hand`.
+//!
 //! Routes of others are never touched: a route is added only where there is none of its key, and replaced or deleted
 //! only where the one that is there is known to be ours.
 
+mod by_hand;
 mod intents;
 mod kernel;
 mod reconcile;
@@ -30,10 +33,12 @@ mod session;
 mod tests;
 mod verify;
 
+pub(crate) use by_hand::Taken;
 pub use kernel::{RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
 pub use rows::{RouteNexthopRow, RouteRow};
 pub use verify::VerifyRow;
 
+use by_hand::OPERATOR;
 use core::time::Duration;
 use frames::message::Status;
 use frames::route::{RouteKey, RoutesDigest, TableDigest};
@@ -220,7 +225,7 @@ impl Fib {
             refusals: BTreeMap::new(),
             degraded: BTreeSet::new(),
             undeleted: BTreeSet::new(),
-            speakers: BTreeMap::new(),
+            speakers: BTreeMap::from([(OPERATOR, Speaker::operator())]),
             work: VecDeque::new(),
             flight: Vec::new(),
             marks: BTreeMap::new(),
@@ -251,12 +256,13 @@ impl Fib {
             let told = core::mem::replace(&mut speaker.told, digest);
             (told != digest).then_some((*peer, digest))
         };
-        self.speakers.iter_mut().filter_map(changed).collect()
+        self.speakers.iter_mut().filter(|(peer, _)| **peer != OPERATOR).filter_map(changed).collect()
     }
 
     /// The names of all controls with routes, or with orphans to claim.
     pub(crate) fn holders(&self) -> impl Iterator<Item = &String> {
-        let with_routes = self.speakers.values().filter(|speaker| speaker.digest.count > 0);
+        let with_routes = self.speakers.iter().filter(|(peer, _)| **peer != OPERATOR);
+        let with_routes = with_routes.map(|(_, speaker)| speaker).filter(|speaker| speaker.digest.count > 0);
         let claimants = self.claimants.iter().flatten().filter(|_| self.keeps_orphans);
         with_routes.map(|speaker| &speaker.name).chain(claimants)
     }
@@ -286,7 +292,7 @@ impl Fib {
             .map(|(peer, _)| *peer)
             .collect();
         for peer in gone {
-            self.forget(peer);
+            self.give_up(peer);
         }
         if self.orphans_until.is_some_and(|until| until <= now) {
             self.sweep_orphans();

@@ -229,6 +229,14 @@ impl Given {
         self.told.retain(|(to, at, _), _| (*to, *at) != (peer, port));
     }
 
+    /// A control is not to be remembered: its addresses go.
+    pub(crate) fn forget(&mut self, peer: PeerId) {
+        self.said.retain(|(_, known), _| *known != peer);
+        self.told.retain(|(to, ..), _| *to != peer);
+        self.names.remove(&peer);
+        self.changed = true;
+    }
+
     /// A control begins an association.
     pub(crate) fn peer_up(&mut self, peer: PeerId, name: &str) {
         self.names.insert(peer, name.to_owned());

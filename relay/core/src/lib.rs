@@ -10,6 +10,7 @@
 //! | [`config`] | what the configuration file says, as types |
 //! | [`fib`] | routes: what controls want, and what the kernel has |
 //! | [`given`] | addresses that controls give to ports |
+//! | [`by_hand`] | what operators do and decide at run time |
 //! | [`action`] | what the shell is asked to do, and what monitors are told |
 //! | [`port`] | the ports with their attributes |
 //! | [`ways_out`] | the relay's own routes by its ports |
@@ -32,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod by_hand;
 pub mod config;
 pub mod fib;
 pub mod given;
@@ -61,7 +63,7 @@ mod transfer;
 pub mod translation;
 
 pub use action::{Action, Capture, Event};
-pub use balance::UnknownControl;
+pub use by_hand::{Decided, HandError, Standing};
 pub use config::{Conflicts, ControlName, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched};
 pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen, VerifyRow};
 pub use given::GivenAddress;

@@ -1,6 +1,7 @@
 //! [`Relay`]: inputs and outputs of the core.
 
 use crate::action::{Action, Capture, Event};
+use crate::by_hand::Decided;
 use crate::config::RelayConfig;
 use crate::dispatch::{Dispatch, Target, Targets};
 use crate::fib::Fib;
@@ -15,8 +16,10 @@ use crate::symbol::Symbols;
 use crate::translation::{self, Outlet, Translations};
 use frames::data::{OffloadHeader, Tunnel};
 use frames::message::{Group, Message, PortUpdate};
+use frames::route::RouteKey;
 use frames::session::CloseReason;
 use frames::{DownTunnel, DropReason, Mac, PortId, UpTunnel};
+use l2link::route_text::RouteText;
 use l2link::{Batch, Counters, Link, PeerId, Rx, SessionKeys, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -38,6 +41,10 @@ pub struct Relay {
     pub(crate) translations: Translations,
     /// Controls with routes or rules, as the shell was asked to remember them.
     pub(crate) remembered: BTreeSet<String>,
+    /// What an operator decided about controls, by name.
+    pub(crate) decided: BTreeMap<String, Decided>,
+    /// Routes by hand.
+    pub(crate) fixed: BTreeMap<RouteKey, RouteText>,
     /// Rules that were refused, until their control asks again, deletes them or goes.
     pub(crate) refusals: BTreeMap<(PeerId, UpTunnel), RuleRow>,
     pub(crate) actions: VecDeque<Action>,
@@ -120,6 +127,8 @@ impl Relay {
             given,
             translations: Translations::default(),
             remembered: BTreeSet::new(),
+            decided: BTreeMap::new(),
+            fixed: BTreeMap::new(),
             refusals: BTreeMap::new(),
             actions: VecDeque::new(),
             drops: Counters::default(),

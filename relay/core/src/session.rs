@@ -44,6 +44,7 @@ impl Relay {
                         session_age_ms: None,
                         rtt_us: None,
                         weight: None,
+                        draining: false,
                     }));
                 }
             }
@@ -108,7 +109,11 @@ impl Relay {
         match message {
             Message::PortRequest(request) => self.port_request(peer, &request),
             Message::PortRelease(release) => {
-                if self.symbols.port(peer, release.symbol) == Some(release.port) {
+                let granted = self.symbols.port(peer, release.symbol);
+                if granted.is_none() {
+                    // One that was refused, which nobody wants to be shown any more.
+                    let _ = self.symbols.remove(peer, release.symbol);
+                } else if granted == Some(release.port) {
                     self.release_symbol(peer, release.symbol);
                     if !self.symbols.has(peer, release.port) {
                         self.given.released(peer, release.port);
@@ -216,6 +221,6 @@ impl Relay {
 
     fn peer_row(&self, peer: PeerId, now: Time) -> Option<PeerRow> {
         let peers = self.link.peers();
-        peers.iter().find(|known| known.peer == peer).map(|known| PeerRow::new(known, now))
+        peers.iter().find(|known| known.peer == peer).map(|known| self.row_of_peer(known, now))
     }
 }

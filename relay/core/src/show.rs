@@ -26,6 +26,8 @@ pub struct PeerRow {
     pub rtt_us: Option<u64>,
     /// Share of new flows that an operator gave it; null for what it says itself.
     pub weight: Option<u16>,
+    /// Whether an operator wants it to get no new flow.
+    pub draining: bool,
 }
 
 /// A row of `show ports`.
@@ -158,11 +160,7 @@ impl Relay {
     /// Every peer that was heard.
     #[must_use]
     pub fn show_peers(&self, now: Time) -> Vec<PeerRow> {
-        let row = |peer: &PeerInfo| PeerRow {
-            weight: self.dispatch.given_weight(&peer.name),
-            ..PeerRow::new(peer, now)
-        };
-        self.link.peers().iter().map(row).collect()
+        self.link.peers().iter().map(|peer| self.row_of_peer(peer, now)).collect()
     }
 
     /// Every port that is offered.
@@ -385,6 +383,7 @@ impl PeerRow {
             session_age_ms: up.then(|| micros(now - peer.since) / 1_000),
             rtt_us: peer.rtt.map(micros),
             weight: None,
+            draining: false,
         }
     }
 }

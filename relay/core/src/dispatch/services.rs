@@ -274,6 +274,14 @@ impl Services {
         self.end_learning();
     }
 
+    /// Learns nothing from a control that is not to be remembered.
+    pub(super) fn forget(&mut self, control: &str) {
+        if let Some(learning) = &mut self.learning {
+            learning.controls.remove(control);
+        }
+        self.end_learning();
+    }
+
     /// Requests for flows that are to be sent. Whatever was told since the last time is dealt with in one go: a pass through all
     /// pins for each rule would take too long.
     pub(super) fn take_requests(&mut self) -> Vec<(PeerId, UpTunnel, RequestId)> {

@@ -44,9 +44,9 @@ impl Dispatch {
         self.owned.keys().filter_map(|peer| self.names.get(peer))
     }
 
-    /// The weight that an operator gave a control.
-    pub(crate) fn given_weight(&self, control: &str) -> Option<u16> {
-        self.weights.get(control).copied()
+    /// A control is not to be remembered: nobody waits for it.
+    pub(crate) fn forget(&mut self, control: &str) {
+        self.services.forget(control);
     }
 
     /// What a rule is good for.

@@ -1,6 +1,6 @@
 //! What controls want: intents come, change and go.
 
-use super::{Answer, Entry, Fib, Intent, Refusal, Work};
+use super::{Answer, Entry, Fib, Intent, OPERATOR, Refusal, Work};
 use crate::port::Ports;
 use frames::message::{RouteAdd, RouteNexthop, Status};
 use frames::route::{RouteContent, RouteKey, Slice, TableDigest};
@@ -14,7 +14,8 @@ impl Fib {
         speaker.newest = add.request.0;
         speaker.unsaid.remove(&key);
         let epoch = speaker.epoch;
-        let refusal = permit(&speaker.name, &key, &add.content, ports).err();
+        let may_all = peer == OPERATOR;
+        let refusal = permit(&speaker.name, &key, &add.content, ports).err().filter(|_| !may_all);
         self.mark(peer);
         if self.entries.len() >= self.config.max && !self.entries.contains_key(&key) {
             if let Some(speaker) = self.speakers.get_mut(&peer) {
@@ -50,7 +51,7 @@ impl Fib {
                 }
             }
             Some(owner) => {
-                let taken = owner.permitted;
+                let (taken, text) = (owner.permitted, owner.conflict());
                 let contenders = self.contenders.entry(key).or_default();
                 let old = contenders.iter().position(|contender| contender.peer == peer);
                 match old {
@@ -64,8 +65,7 @@ impl Fib {
                 match refusal {
                     Some(refusal) => self.answer(peer, key, refusal.status, refusal.text),
                     None if taken => {
-                        let text = "another control has a route of this destination and metric".to_owned();
-                        self.answer(peer, key, Status::CONFLICT, text);
+                        self.answer(peer, key, Status::CONFLICT, text.to_owned());
                     }
                     None => {
                         self.promote(key);
@@ -115,7 +115,7 @@ impl Fib {
     }
 
     /// All routes of a control go.
-    pub(super) fn forget(&mut self, peer: PeerId) {
+    pub(super) fn give_up(&mut self, peer: PeerId) {
         for key in self.keys_of(peer, |_, _| true) {
             self.withdraw(peer, key);
         }
@@ -124,6 +124,15 @@ impl Fib {
             speaker.until = None;
             speaker.ended = false;
         }
+    }
+
+    /// A control is not to be remembered: its routes go, and orphans do not wait for it.
+    pub(crate) fn forget(&mut self, peers: &[PeerId], name: &str) {
+        for peer in peers {
+            self.give_up(*peer);
+            self.speakers.remove(peer);
+        }
+        self.claimed(name);
     }
 
     /// Digests of the parts of a slice of a control's table. Goes through the whole table: only asked when two tables
@@ -206,7 +215,7 @@ impl Fib {
             self.contenders.remove(&key);
         }
         // It was told of a conflict: what comes of it now is to be told too.
-        let text = "another control had it".to_owned();
+        let text = "another one had it".to_owned();
         self.refusals.insert(key, Refusal { status: Status::CONFLICT, text });
     }
 
@@ -223,7 +232,8 @@ impl Fib {
 
     /// Notes that what was said so far is to be confirmed when it has been dealt with.
     fn mark(&mut self, peer: PeerId) {
-        let Some(newest) = self.speakers.get(&peer).map(|speaker| speaker.newest) else { return };
+        let heard = self.speakers.get(&peer).filter(|_| peer != OPERATOR);
+        let Some(newest) = heard.map(|speaker| speaker.newest) else { return };
         if let Some(Work::Mark(last, request)) = self.work.back_mut()
             && *last == peer
         {
@@ -241,7 +251,9 @@ impl Fib {
     }
 
     pub(super) fn answer(&mut self, peer: PeerId, key: RouteKey, status: Status, text: String) {
-        self.answers.push((peer, Answer::Reply { key, status, text }));
+        if peer != OPERATOR {
+            self.answers.push((peer, Answer::Reply { key, status, text }));
+        }
     }
 }
 

@@ -21,13 +21,15 @@ pub struct RouteRow {
     pub kind: String,
     /// Where it leads.
     pub nexthops: Vec<RouteNexthopRow>,
-    /// The control that wants it; null if none does.
+    /// The control that wants it; null if none does, or if it is by hand.
     pub control: Option<String>,
     /// `installed`, `pending`, `refused`, `stale` (installed, its control is gone or has yet to say it again), or
     /// `orphan` (installed before the daemon started, not claimed yet).
     pub state: &'static str,
     /// Why it is refused; null if it is not.
     pub reason: Option<String>,
+    /// Whether it is by hand.
+    pub r#static: bool,
 }
 
 /// A nexthop of a [`RouteRow`].
@@ -65,6 +67,7 @@ impl Fib {
 
     fn rows_of(&self, key: &RouteKey, entry: &Entry, relay: &str, ports: &Ports, rows: &mut Vec<RouteRow>) {
         let row = |content: Option<RouteContent<'_>>, control, state, reason| RouteRow {
+            r#static: entry.intent.as_ref().is_some_and(Intent::is_by_hand),
             relay: relay.to_owned(),
             prefix: key.prefix.to_string(),
             table: key.table,
@@ -75,7 +78,10 @@ impl Fib {
             state,
             reason,
         };
-        let name = |intent: &Intent| self.speakers.get(&intent.peer).map(|speaker| speaker.name.clone());
+        let name = |intent: &Intent| {
+            let speaker = self.speakers.get(&intent.peer).filter(|_| !intent.is_by_hand());
+            speaker.map(|speaker| speaker.name.clone())
+        };
         match (&entry.intent, entry.installed) {
             (Some(intent), installed) => {
                 let refusal = self.refusals.get(key);
@@ -96,8 +102,10 @@ impl Fib {
             (None, Installed::No) => {}
         }
         for intent in self.contenders.get(key).into_iter().flatten() {
-            let reason = Some("conflict: another control has it".to_owned());
-            rows.push(row(Some(self.contents.get(intent.content)), name(intent), "refused", reason));
+            let owner = entry.intent.as_ref().map_or("another control has it", Intent::conflict);
+            let reason = Some(format!("conflict: {owner}"));
+            let row = row(Some(self.contents.get(intent.content)), name(intent), "refused", reason);
+            rows.push(RouteRow { r#static: intent.is_by_hand(), ..row });
         }
     }
 

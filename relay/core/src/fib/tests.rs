@@ -1,5 +1,7 @@
 //! The table with a model of the kernel behind it.
 
+mod by_hand;
+
 use super::kernel::same;
 use super::{Answer, Fib, FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
 use crate::config::{ControlName, Permission, PortConfig, RoutePermission, Unmatched};
