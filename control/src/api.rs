@@ -27,7 +27,9 @@ pub(crate) fn answer(
             control.verify(now);
             return true;
         }
-        Some(verb) => failure(format!("unknown verb {verb:?}: this daemon knows show, monitor and verify")),
+        Some(verb) => failure(format!(
+            "unknown verb {verb:?}: l2control knows show, monitor, verify, rule, symbol, route and peer"
+        )),
         None => failure("a request needs a \"verb\""),
     };
     server.answer(request.client, &answer);

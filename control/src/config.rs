@@ -7,11 +7,14 @@ use control_core::{
 };
 use core::net::IpAddr;
 use core::time::Duration;
+use frames::ProtocolAddress;
 use frames::discovery::Role;
+use l2link::route_text::RouteText;
+use l2link::rule_text::{RuleText, RuleTextError};
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
     self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
-    TableWord, device_name, interface_name, routing_table,
+    PeerSection, PeerSettings, TableWord, device_name, interface_name, routing_table, static_routes,
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -37,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) addressing: Addressing,
     /// Which routes relays are told.
     pub(crate) routes: Option<RoutesConfig>,
+    /// Routes by hand.
+    pub(crate) static_routes: Vec<RouteText>,
+    /// What is decided about relays.
+    pub(crate) peers: Vec<PeerSettings>,
     /// Symbols that contradict earlier ones, and are left out.
     pub(crate) refused: Vec<(ConfigError, RefusedSymbol)>,
     /// What the operator should be told at every start.
@@ -51,6 +58,8 @@ pub(crate) struct SymbolSettings {
     pub(crate) gateways: Vec<IpAddr>,
     /// Whether an address symbol is the way of all that has no other.
     pub(crate) default_route: bool,
+    /// Rules by hand.
+    pub(crate) rules: Vec<ProtocolAddress>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,6 +77,8 @@ struct File {
     #[serde(default)]
     symbol: Vec<SymbolSection>,
     routes: Option<RoutesSection>,
+    #[serde(default)]
+    peer: Vec<PeerSection>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,6 +99,9 @@ struct SymbolSection {
     uid: Option<Spanned<NumberOrName>>,
     gid: Option<Spanned<NumberOrName>>,
     mode: Option<Spanned<NumberOrName>>,
+    detect: Option<Spanned<bool>>,
+    #[serde(default)]
+    rules: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +132,8 @@ struct RoutesSection {
     enabled: bool,
     tables: Option<Vec<Spanned<TableWord>>>,
     netns: Option<Vec<Spanned<String>>>,
+    #[serde(default, rename = "static")]
+    by_hand: Vec<Spanned<String>>,
 }
 
 /// Where files are mounted unless the file says.
@@ -133,7 +149,15 @@ const HOUR_MS: u64 = 3_600_000;
 impl Settings {
     /// Reads and checks the file.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let (file, source) = config_file::load::<File>(path)?;
+        Self::check(config_file::load(path)?)
+    }
+
+    /// Checks a text that is to be the file.
+    pub(crate) fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+        Self::check(config_file::parse(path, text)?)
+    }
+
+    fn check((file, source): (File, ConfigSource)) -> Result<Self, ConfigError> {
         let link = file.link.check(Role::Control, &source)?;
         let socket = file.api.check(Role::Control, &source)?;
         let mut settings = Self {
@@ -155,11 +179,16 @@ impl Settings {
                 .collect::<Result<Vec<_>, ConfigError>>()?,
             files: file.files.check(&source)?,
             routes: None,
+            static_routes: Vec::new(),
+            peers: PeerSettings::check(&file.peer, &source)?,
             refused: Vec::new(),
         };
         settings.leave_out(&file.symbol, &source);
         settings.routes = match &file.routes {
-            Some(routes) => routes.check(&settings.symbols, &source)?,
+            Some(routes) => {
+                settings.static_routes = routes.by_hand(&settings, &source)?;
+                routes.check(&settings.symbols, &source)?
+            }
             None => None,
         };
         Ok(settings)
@@ -204,6 +233,26 @@ impl RoutesSection {
         }
         Ok(self.enabled.then_some(routes))
     }
+
+    /// Routes by hand: they lead by symbols.
+    fn by_hand(&self, settings: &Settings, source: &ConfigSource) -> Result<Vec<RouteText>, ConfigError> {
+        let routes = static_routes(&self.by_hand, source)?;
+        for (word, route) in self.by_hand.iter().zip(&routes) {
+            let is_symbol = |name: &String| {
+                let named =
+                    |symbol: &SymbolSettings| symbol.core.name == *name && symbol.core.translation.is_none();
+                // One that is left out is told of elsewhere.
+                settings.symbols.iter().any(named)
+                    || settings.refused.iter().any(|(_, symbol)| symbol.name == *name)
+            };
+            if let Some(hop) = route.nexthops.iter().find(|hop| !is_symbol(&hop.dev)) {
+                return Err(source
+                    .error_at(word.span(), format!("no symbol of kind interface is called {}", hop.dev))
+                    .help("behind dev stands the `name` of a [[symbol]], or its `port` if it has no name"));
+            }
+        }
+        Ok(routes)
+    }
 }
 
 impl SymbolSection {
@@ -238,18 +287,33 @@ impl SymbolSection {
         };
         let relay = device_name(&self.relay, source)?;
         let name = name.unwrap_or_else(|| port.clone());
-        let core = SymbolConfig {
-            relay,
-            name,
-            port,
-            netns,
-            exposure,
-            translation,
-            files,
-            weight: self.weight(source)?,
-        };
+        let rules = self.rules(&exposure, source)?;
+        let (weight, detect) =
+            (self.weight(source)?, self.detect.as_ref().is_none_or(|detect| *detect.get_ref()));
+        let core = SymbolConfig { relay, name, port, netns, exposure, translation, files, weight, detect };
         let default_route = self.default_route.as_ref().is_some_and(|wanted| *wanted.get_ref());
-        Ok(SymbolSettings { core, gateways: self.gateways(source)?, default_route })
+        Ok(SymbolSettings { core, gateways: self.gateways(source)?, default_route, rules })
+    }
+
+    /// Rules by hand: what the symbol exposes.
+    fn rules(&self, exposure: &Exposure, source: &ConfigSource) -> Result<Vec<ProtocolAddress>, ConfigError> {
+        let rule = |text: &Spanned<String>| {
+            let error = |message: String| source.error_at(text.span(), message);
+            let RuleText(address) =
+                text.get_ref().parse().map_err(|why: RuleTextError| error(why.to_string()))?;
+            let exposed = match address {
+                ProtocolAddress::Flow { protocol, local_port, .. } => exposure.sends(protocol, local_port),
+                ProtocolAddress::Listener { .. }
+                | ProtocolAddress::IpProtocol { .. }
+                | ProtocolAddress::EtherType(_) => exposure.listens(&address),
+            };
+            if exposed {
+                return Ok(address);
+            }
+            let message = format!("a rule for what the symbol does not expose: {}", text.get_ref());
+            Err(error(message).help("name it in `services`; without `services` a few ports are hidden"))
+        };
+        self.rules.iter().map(rule).collect()
     }
 
     /// The addresses of a symbol of kind `address`.
@@ -308,6 +372,14 @@ impl SymbolSection {
         if let Some(gateway) = self.gateway.first() {
             let message = "a symbol of kind \"files\" has no gateway: the relay knows the way";
             return error(gateway.span(), message, "leave `gateway` out");
+        }
+        if let Some(rule) = self.rules.first() {
+            let message = "a symbol of kind \"files\" has no rules by hand: an open file is one";
+            return error(rule.span(), message, "leave `rules` out");
+        }
+        if let Some(detect) = self.detect.as_ref().filter(|detect| !detect.get_ref()) {
+            let message = "a symbol of kind \"files\" has its rules from open files only";
+            return error(detect.span(), message, "leave `detect` out");
         }
         match &self.weight {
             Some(weight) if matches!(weight.get_ref(), WeightWord::Word(_)) => {
@@ -386,12 +458,27 @@ fn duration(
     Err(source.error_at(configured.span(), message))
 }
 
+/// A symbol in the words of a `[[symbol]]`, beside those that there are.
+pub(crate) fn symbol_by_hand(
+    text: String,
+    control: &str,
+    present: &[&SymbolConfig],
+) -> Result<SymbolSettings, ConfigError> {
+    let (section, source) = config_file::parse::<SymbolSection>(Path::new("symbol"), text)?;
+    let symbol = section.check(control, &source)?;
+    match contradiction(&section, &symbol.core, present) {
+        None => Ok(symbol),
+        Some(Contradiction { place, message, help }) => Err(source.error_at(place, message).help(help)),
+    }
+}
+
 impl Settings {
     /// Leaves symbols out that contradict earlier ones: the rest goes on.
     fn leave_out(&mut self, sections: &[SymbolSection], source: &ConfigSource) {
         let mut kept: Vec<SymbolSettings> = Vec::new();
         for (section, symbol) in sections.iter().zip(std::mem::take(&mut self.symbols)) {
-            let Some(contradiction) = contradiction(section, &symbol.core, &kept) else {
+            let present: Vec<&SymbolConfig> = kept.iter().map(|symbol| &symbol.core).collect();
+            let Some(contradiction) = contradiction(section, &symbol.core, &present) else {
                 kept.push(symbol);
                 continue;
             };
@@ -418,11 +505,11 @@ struct Contradiction {
 fn contradiction(
     section: &SymbolSection,
     own: &SymbolConfig,
-    earlier: &[SymbolSettings],
+    earlier: &[&SymbolConfig],
 ) -> Option<Contradiction> {
     let same_port = |other: &&SymbolConfig| (&other.relay, &other.port) == (&own.relay, &own.port);
     if own.files.is_some() {
-        let mut others = earlier.iter().map(|other| &other.core).filter(|other| other.files.is_some());
+        let mut others = earlier.iter().copied().filter(|other| other.files.is_some());
         return others.find(same_port).map(|_| Contradiction {
             place: section.port.span(),
             message: format!("a second symbol of kind \"files\" of port {} of {}", own.port, own.relay),
@@ -430,7 +517,7 @@ fn contradiction(
         });
     }
     let beside = || {
-        let interfaces = earlier.iter().map(|other| &other.core).filter(|other| other.files.is_none());
+        let interfaces = earlier.iter().copied().filter(|other| other.files.is_none());
         interfaces.filter(|other| other.netns == own.netns)
     };
     let is_interface = |symbol: &&SymbolConfig| symbol.translation.is_none();
@@ -454,9 +541,9 @@ fn contradiction(
         });
     }
     let translation = own.translation?;
-    let clash = |other: &&SymbolSettings| {
-        other.core.relay == own.relay
-            && other.core.translation.is_some_and(|other| {
+    let clash = |other: &&&SymbolConfig| {
+        other.relay == own.relay
+            && other.translation.is_some_and(|other| {
                 other.virtual_address == translation.virtual_address
                     || other.control_address == translation.control_address
             })
@@ -464,7 +551,7 @@ fn contradiction(
     let (other, place) = (earlier.iter().find(clash)?, section.address.as_ref()?);
     Some(Contradiction {
         place: place.span(),
-        message: format!("{translation}: claimed twice, by symbol {} already", other.core.name),
+        message: format!("{translation}: claimed twice, by symbol {} already", other.name),
         help: "one symbol for each address",
     })
 }

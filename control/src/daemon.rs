@@ -1,7 +1,8 @@
 //! [`Daemon`]: one thread, one loop.
 
 use crate::api;
-use crate::config::Settings;
+use crate::by_hand::Waiting;
+use crate::config::{Settings, SymbolSettings};
 use crate::files::Files;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
@@ -14,7 +15,7 @@ use crate::source::Source;
 use crate::symbol_interface::ByAddress;
 use crate::symbols::{Adopted, Place, Symbols};
 use crate::way_back;
-use control_core::{Config, Control, Failure, Ground};
+use control_core::{Config, Control, Decided, Failure, Ground};
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
@@ -27,8 +28,10 @@ use l2link_os::{KeyLog, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 
 /// Everything that the daemon holds.
 #[derive(Debug)]
@@ -55,6 +58,12 @@ pub(crate) struct Daemon {
     pub(crate) link_name: String,
     /// Clients that wait for the end of a verification.
     pub(crate) verifying: Vec<ClientId>,
+    /// Where changes by hand are saved.
+    pub(crate) config_file: PathBuf,
+    /// The symbols as they were configured, by hand or in the file.
+    pub(crate) settings: BTreeMap<SymbolId, SymbolSettings>,
+    /// Commands that wait for a relay.
+    pub(crate) waiting: Vec<Waiting>,
     /// Routes are being listed, or told.
     routes_wait: bool,
     /// When to look again at a link interface that could not be used.
@@ -70,7 +79,11 @@ const RETRY_LINK: Duration = Duration::from_secs(1);
 
 impl Daemon {
     /// Opens everything that has to be there at the start.
-    pub(crate) fn new(settings: Settings, signals: Signals) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        settings: Settings,
+        config_file: PathBuf,
+        signals: Signals,
+    ) -> Result<Self, SetupError> {
         let now = clock::now();
         let poll = Poll::new().map_err(|error| SetupError::system("make an epoll descriptor", error))?;
         let registry = poll.registry();
@@ -114,26 +127,26 @@ impl Daemon {
         if keylog.is_some() {
             control.keep_session_keys();
         }
-        let places = (1..).map(SymbolId).zip(&settings.symbols).filter_map(|(id, symbol)| {
-            let (namespace, name) = control.seat_of(id)?;
-            let ground = match &symbol.core.netns {
-                _ if control.mirrors_routes(namespace) => Ground::Daemons,
-                Some(_) => Ground::Symbols,
-                None => Ground::Machine,
-            };
-            let gateways = symbol.gateways.clone();
-            let by_address = symbol.core.translation.map(|translation| ByAddress {
-                virtual_address: translation.virtual_address,
-                default_route: symbol.default_route,
-            });
-            Some((id, Place { namespace, name: name.to_owned(), gateways, by_address, ground }))
-        });
-        let of_files = (1..).map(SymbolId).zip(&settings.symbols);
-        let of_files = of_files.filter(|(_, symbol)| symbol.core.files.is_some()).map(|(id, _)| id).collect();
+        let symbols: BTreeMap<SymbolId, SymbolSettings> = (1..).map(SymbolId).zip(settings.symbols).collect();
+        let places = symbols.iter().filter_map(|(id, symbol)| Some((*id, place(&control, *id, symbol)?)));
+        let places = places.collect();
+        for peer in &settings.peers {
+            control.decide(&peer.name, Decided { weight: peer.weight, draining: peer.drain });
+        }
+        let complain = |error| error!(target: "control::daemon", "by hand: {error}");
+        for (id, symbol) in &symbols {
+            symbol.rules.iter().for_each(|rule| control.add_rule(*id, *rule, now).unwrap_or_else(complain));
+        }
+        settings.static_routes.iter().for_each(|route| control.add_route(route).unwrap_or_else(complain));
+        let of_files = symbols.iter().filter(|(_, symbol)| symbol.core.files.is_some()).map(|(id, _)| *id);
+        let files = Files::new(settings.files, of_files.collect());
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {
-            symbols: Symbols::new(places.collect(), keeper),
-            files: Files::new(settings.files, of_files),
+            symbols: Symbols::new(places, keeper),
+            files,
+            config_file,
+            settings: symbols,
+            waiting: Vec::new(),
             namespaces: control
                 .namespaces()
                 .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
@@ -225,6 +238,8 @@ impl Daemon {
             self.routes_wait = self.list_routes(now);
             self.routes_wait |= self.control.pump_routes(now);
             self.act(now);
+            // 8. Commands by hand whose relay has answered.
+            self.end_waiting(now);
         }
     }
 
@@ -334,6 +349,9 @@ impl Daemon {
     fn serve(&mut self, event: &mio::event::Event, now: Time) {
         self.count_overruns();
         for request in self.api.handle(self.poll.registry(), event) {
+            if self.serve_by_hand(&request, now) {
+                continue;
+            }
             let sockets = if api::needs_sockets(&request) { self.numbered_sockets(now) } else { Vec::new() };
             if api::answer(&mut self.api, &request, &mut self.control, &sockets, now) {
                 self.verifying.push(request.client);
@@ -347,6 +365,7 @@ impl Daemon {
             .chain(self.control.poll_timeout())
             .chain(self.follow_link_at)
             .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
+            .chain(self.waiting.iter().map(|waiting| waiting.until))
             .chain(self.symbols.keeper.timeout());
         all.min().map(|time| time - now)
     }
@@ -385,6 +404,22 @@ impl Daemon {
         way_back::sweep(&self.namespaces);
         self.act(now);
     }
+}
+
+/// Where a symbol belongs, as its configuration says.
+pub(crate) fn place(control: &Control, id: SymbolId, symbol: &SymbolSettings) -> Option<Place> {
+    let (namespace, name) = control.seat_of(id)?;
+    let ground = match &symbol.core.netns {
+        _ if control.mirrors_routes(namespace) => Ground::Daemons,
+        Some(_) => Ground::Symbols,
+        None => Ground::Machine,
+    };
+    let gateways = symbol.gateways.clone();
+    let by_address = symbol.core.translation.map(|translation| ByAddress {
+        virtual_address: translation.virtual_address,
+        default_route: symbol.default_route,
+    });
+    Some(Place { namespace, name: name.to_owned(), gateways, by_address, ground })
 }
 
 /// How much of a source was taken.

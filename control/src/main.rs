@@ -5,6 +5,7 @@
 
 mod actions;
 mod api;
+mod by_hand;
 mod config;
 mod daemon;
 mod files;
@@ -85,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     privileges::require(&[Capability::NetAdmin, Capability::NetRaw, Capability::SysAdmin])?;
     // Before any thread is started, so that all inherit the mask.
     let signals = Signals::open()?;
-    daemon::Daemon::new(settings, signals)?.run()?;
+    daemon::Daemon::new(settings, arguments.config.clone(), signals)?.run()?;
     Ok(())
 }
 

@@ -97,6 +97,11 @@ impl Namespace {
         lost
     }
 
+    /// Watches nothing there any more.
+    pub(crate) fn leave(&mut self) {
+        self.open = None;
+    }
+
     /// When [`Namespace::is_lost`] wants to be asked again.
     pub(crate) fn timeout(&self) -> Option<Time> {
         (self.name.is_some() && self.open.is_some()).then_some(self.check_at)

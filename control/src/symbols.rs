@@ -65,6 +65,16 @@ impl Symbols {
         Self { places, interfaces: BTreeMap::new(), ways_back: WaysBack::default(), keeper }
     }
 
+    /// Takes in where a symbol belongs that is to be made.
+    pub(crate) fn place(&mut self, symbol: SymbolId, place: Place) {
+        self.places.insert(symbol, place);
+    }
+
+    /// Forgets where a symbol belonged whose interface has been removed.
+    pub(crate) fn displace(&mut self, symbol: SymbolId) {
+        self.places.remove(&symbol);
+    }
+
     /// Takes over the interfaces of the symbols that an earlier daemon left. What else it left goes when its keeper is
     /// dismissed, by [`Symbols::start_keeper`].
     pub(crate) fn adopt_all(

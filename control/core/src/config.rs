@@ -55,6 +55,8 @@ pub struct SymbolConfig {
     pub files: Option<Ownership>,
     /// Share of new flows among the controls that serve the same.
     pub weight: Weight,
+    /// Whether sockets, first packets and memberships make rules; without it only rules by hand apply.
+    pub detect: bool,
 }
 
 impl SymbolConfig {

@@ -14,14 +14,14 @@ use crate::seen::IfIndex;
 use crate::show::SymbolRow;
 use crate::symbol::{Interface, RETRY_INTERFACE, Stage, State, Symbol};
 use crate::symbol_rules::Tables;
-use crate::{Addressing, Config, NamespaceId};
+use crate::{Addressing, Config, Decided, NamespaceId};
 use core::time::Duration;
 use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
 use frames::{Mac, SymbolId};
 use l2link::{Batch, Counters, Link, SessionKeys, Time};
 use log::{Level, info, log, warn};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The control device's decisions: symbols, rules, tunnels, over one link.
 ///
@@ -38,8 +38,12 @@ pub struct Control {
     pub(crate) refused: Vec<RefusedSymbol>,
     monitored: bool,
     pub(crate) relays: Vec<Relay>,
-    /// The symbol with number n stands at n - 1.
+    /// In the order of their numbers.
     pub(crate) symbols: Vec<Symbol>,
+    /// The number that was given last.
+    pub(crate) last_symbol: SymbolId,
+    /// What operators decided about relays.
+    pub(crate) decided: BTreeMap<String, Decided>,
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) tables: Tables,
     pub(crate) routes: Routes,
@@ -95,6 +99,8 @@ impl Control {
             monitored: false,
             relays: Vec::new(),
             symbols: Vec::new(),
+            last_symbol: SymbolId(0),
+            decided: BTreeMap::new(),
             namespaces: Vec::new(),
             latencies: Latencies::default(),
             drops: Counters::default(),
@@ -104,13 +110,8 @@ impl Control {
             carrier_hold: config.carrier_hold,
             rules_first: false,
         };
-        for (id, symbol) in (1..).map(SymbolId).zip(config.symbols) {
-            let relay = control.relay_named(&symbol.relay);
-            let namespace = match symbol.files {
-                Some(_) => NamespaceId::NONE,
-                None => control.namespace_named(symbol.netns.as_deref()),
-            };
-            control.symbols.push(Symbol::new(id, symbol, relay, namespace));
+        for symbol in config.symbols {
+            let _ = control.place_symbol(symbol);
         }
         control
     }
@@ -236,13 +237,13 @@ impl Control {
 
     /// The symbol's interface could not be made or changed, or has gone. It is tried again by itself.
     pub fn handle_symbol_failed(&mut self, symbol: SymbolId, failure: Failure, now: Time) {
-        let Some(place) = place(symbol).filter(|place| *place < self.symbols.len()) else { return };
+        let Some(place) = place(&self.symbols, symbol) else { return };
         let symbol = &mut self.symbols[place];
         symbol.interface = Interface::Failed(failure);
         symbol.addresses.present = None;
         symbol.carrier = false;
         symbol.retry = Some(now + RETRY_INTERFACE);
-        symbol.rules.remove_all(now, &mut self.tables);
+        symbol.rules.discard_all(now, &mut self.tables);
         let (id, namespace) = (symbol.id, symbol.namespace);
         if !self.is_inhabited(namespace)
             && let Some(place) = self.namespace_mut(namespace)
@@ -391,11 +392,12 @@ impl Control {
     }
 
     pub(crate) fn symbol(&self, id: SymbolId) -> Option<&Symbol> {
-        self.symbols.get(place(id)?)
+        self.symbols.get(place(&self.symbols, id)?)
     }
 
     pub(crate) fn symbol_mut(&mut self, id: SymbolId) -> Option<&mut Symbol> {
-        self.symbols.get_mut(place(id)?)
+        let place = place(&self.symbols, id)?;
+        self.symbols.get_mut(place)
     }
 
     pub(crate) fn namespace_mut(&mut self, id: NamespaceId) -> Option<&mut Namespace> {
@@ -410,7 +412,7 @@ impl Control {
         }))
     }
 
-    fn namespace_named(&mut self, name: Option<&str>) -> NamespaceId {
+    pub(crate) fn namespace_named(&mut self, name: Option<&str>) -> NamespaceId {
         if let Some(place) = self.namespaces.iter().find(|place| place.name.as_deref() == name) {
             return place.id;
         }

@@ -74,18 +74,22 @@ impl Control {
     }
 
     /// Brings a symbol's listener rules in line with the sockets seen last.
-    fn reconcile_symbol(&mut self, index: usize, now: Time) {
+    pub(crate) fn reconcile_symbol(&mut self, index: usize, now: Time) {
         let Some(seat) = self.seat(&self.symbols[index]) else { return };
         let symbol = &mut self.symbols[index];
         let Some(place) = self.namespaces.iter_mut().find(|place| place.id == symbol.namespace) else {
             return;
         };
-        let desired = desired(&seat, &symbol.config.exposure, &place.sockets);
+        let sockets = if symbol.config.detect { &place.sockets[..] } else { &[] };
+        let mut desired = desired(&seat, &symbol.config.exposure, sockets);
+        desired.extend(symbol.rules.listeners_by_hand(&seat));
         let known = symbol.looked.connections;
         if reconcile(&mut symbol.rules, &desired, known, now, &mut self.tables) {
             place.connection_looks.ask(now);
         }
         symbol.looked.sockets = true;
+        symbol.rules.restore_flows(&seat, now, &mut self.tables);
+        self.join_by_hand(index);
     }
 
     /// Where a symbol stands, while its interface is there and its addresses are known.

@@ -60,6 +60,7 @@ impl Control {
             }
             let exposure = &symbol.config.exposure;
             let news = Looked {
+                detect: symbol.config.detect,
                 seat: &seat,
                 exposure,
                 connections: &seen.connections,
@@ -165,6 +166,8 @@ fn idle_time(flow: &FlowKey) -> Duration {
 
 /// What a look at the connections found, and for whom.
 pub(crate) struct Looked<'a> {
+    /// Whether connections make rules.
+    pub(crate) detect: bool,
     pub(crate) seat: &'a Seat,
     pub(crate) exposure: &'a Exposure,
     pub(crate) connections: &'a [Connection],
@@ -194,7 +197,7 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
         }
         if !connection.time_wait && is_ours(rules, looked, &flow) && rules.flow(&flow).is_none() {
             let covered = rules.covering_listener(&flow, true, tables).is_some();
-            if !covered && looked.exposure.sends(flow.protocol, flow.local_port) {
+            if looked.detect && !covered && looked.exposure.sends(flow.protocol, flow.local_port) {
                 rules.add(flow.rule(), now, tables);
             }
         }

@@ -24,12 +24,14 @@
 //! | `addresses` | what programs put on symbols, for their ports |
 //! | `looks` | when to look at the sockets again |
 //! | [`way_back`] | by which ways the answers to a symbol's clients leave |
+//! | [`by_hand`], `peers` | what operators do and decide at run time |
 //! | `routes` | the kernel's routes, and what relays were told of them |
 #![forbid(unsafe_code)]
 
 pub mod action;
 mod addresses;
 pub mod attributes;
+pub mod by_hand;
 mod carrier;
 pub mod config;
 mod control;
@@ -44,6 +46,7 @@ mod messages;
 pub mod metrics;
 mod namespace;
 mod parcels;
+mod peers;
 mod receive_table;
 mod relay;
 pub mod report;
@@ -64,6 +67,7 @@ mod weight;
 
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
+pub use by_hand::{Decided, HandError, Removed, Standing};
 pub use config::{Addressing, Config, RefusedSymbol, SymbolConfig};
 pub use control::Control;
 pub use exposure::Exposure;

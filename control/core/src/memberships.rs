@@ -4,7 +4,7 @@
 //! host joins by itself are left out: the relay's own kernel joins them at the port too. So does it with the
 //! solicited-node groups of the port's addresses; those of other addresses that stand on the symbol (virtual ones) it
 //! has to be asked for. Ethernet groups are left out when they only are the image of an IP group, which the relay makes
-//! by itself.
+//! by itself. A rule by hand for a group's address joins the group.
 //!
 //! Ethernet addresses that are no groups, such as a virtual router's, are mirrored likewise.
 
@@ -39,11 +39,10 @@ impl Control {
         let here = self.symbols.iter_mut().filter(|symbol| symbol.namespace == namespace);
         for symbol in here.filter(on_ethernet) {
             let Some(groups) = seen.iter().find(|groups| groups.symbol == symbol.id) else { continue };
-            let joined = mirrored(&groups.groups, &symbol.addresses().collect::<Vec<_>>());
-            if let Some(grant) = symbol.rules.grant() {
-                tell(grant, &symbol.groups, &joined, &mut self.tables);
+            if symbol.config.detect {
+                symbol.joined = mirrored(&groups.groups, &symbol.addresses().collect::<Vec<_>>());
             }
-            symbol.groups = joined;
+            symbol.tell_groups(&mut self.tables);
         }
         if self.is_inhabited(namespace)
             && let Some(place) = self.namespace_mut(namespace)
@@ -51,6 +50,18 @@ impl Control {
             place.group_looks.done(Duration::ZERO, Some(REGULAR), now);
         }
         self.flush();
+    }
+}
+
+impl Symbol {
+    /// Brings the memberships in line with what programs joined and rules by hand need.
+    pub(crate) fn tell_groups(&mut self, tables: &mut Tables) {
+        let groups: BTreeSet<Group> =
+            self.rules.groups_by_hand().chain(self.joined.iter().copied()).collect();
+        if let Some(grant) = self.rules.grant() {
+            tell(grant, &self.groups, &groups, tables);
+        }
+        self.groups = groups;
     }
 }
 

@@ -13,8 +13,8 @@ use crate::symbol::{Interface, RETRY_REFUSED, Stage, Symbol};
 use crate::symbol_rules::Grant;
 use frames::discovery::Role;
 use frames::message::{
-    Message, Notice, PortAttributes, PortReply, PortRequest, PortUpdate, RuleDelete, RuleReply, Status,
-    TunnelReply, TunnelRequest,
+    Message, Notice, PortAttributes, PortRelease, PortReply, PortRequest, PortUpdate, RuleDelete, RuleReply,
+    Status, TunnelReply, TunnelRequest,
 };
 use frames::{DropReason, SymbolId, UpTunnel};
 use l2link::{PeerId, PeerState, ReceivedMessage, Time};
@@ -47,7 +47,16 @@ impl Control {
                     warn!(target: "control::peer", "device {name:?} at {mac}: refused: {reason}: {text}");
                     let state = PeerState::Refused(reason).to_string();
                     let (role, mac) = (Role::Relay.to_string(), mac.to_string());
-                    let row = PeerRow { name, role, mac, state, session_age_ms: None, rtt_us: None };
+                    let row = PeerRow {
+                        weight: None,
+                        draining: false,
+                        name,
+                        role,
+                        mac,
+                        state,
+                        session_age_ms: None,
+                        rtt_us: None,
+                    };
                     self.report(Event::PeerRefused(row), now);
                 }
             }
@@ -157,7 +166,14 @@ impl Control {
     }
 
     fn handle_port_reply(&mut self, peer: PeerId, reply: &PortReply<'_>, now: Time) {
-        let Some(index) = self.addressed(peer, reply.symbol) else { return };
+        let Some(index) = self.addressed(peer, reply.symbol) else {
+            // It was given up meanwhile.
+            if self.symbol(reply.symbol).is_none() {
+                let release = PortRelease { symbol: reply.symbol, port: reply.port };
+                self.tables.send(peer, Message::PortRelease(release));
+            }
+            return;
+        };
         let symbol = &mut self.symbols[index];
         if symbol.request != reply.request {
             return;
@@ -382,19 +398,19 @@ impl Control {
     pub(crate) fn addressed(&self, peer: PeerId, id: SymbolId) -> Option<usize> {
         let symbol = self.symbol(id)?;
         let relay = self.relays.get(symbol.relay.0)?;
-        (relay.peer == Some(peer)).then(|| crate::parcels::place(id)).flatten()
+        (relay.peer == Some(peer)).then(|| crate::parcels::place(&self.symbols, id)).flatten()
     }
 
-    fn relay_of(&self, peer: PeerId) -> Option<RelayId> {
+    pub(crate) fn relay_of(&self, peer: PeerId) -> Option<RelayId> {
         self.relays.iter().position(|relay| relay.peer == Some(peer)).map(RelayId)
     }
 
-    fn symbols_of(&self, relay: RelayId) -> Vec<SymbolId> {
+    pub(crate) fn symbols_of(&self, relay: RelayId) -> Vec<SymbolId> {
         self.symbols.iter().filter(|symbol| symbol.relay == relay).map(|symbol| symbol.id).collect()
     }
 
     fn peer_row(&self, peer: PeerId, now: Time) -> Option<PeerRow> {
-        self.link.peers().iter().find(|info| info.peer == peer).map(|info| PeerRow::new(info, now))
+        self.link.peers().iter().find(|info| info.peer == peer).map(|info| self.row_of_peer(info, now))
     }
 }
 

@@ -92,7 +92,7 @@ impl Control {
         now: Time,
         batch: &mut Batch,
     ) -> Result<bool, DropReason> {
-        let index = place(id).filter(|place| *place < self.symbols.len());
+        let index = place(&self.symbols, id);
         let index = index.ok_or(DropReason::NoDownTunnel).inspect_err(|reason| self.drops.drop(*reason))?;
         let symbol = &self.symbols[index];
         let (Some(tunnel), Some(grant)) = (symbol.down_tunnel, symbol.rules.grant()) else {
@@ -149,6 +149,10 @@ impl Control {
             self.drops.drop(DropReason::LinkTxFull);
             return Err(DropReason::LinkTxFull);
         }
+        if !symbol.config.detect {
+            // What of the answers comes is for rules by hand to say.
+            return Ok(());
+        }
         symbol.rules.add(flow.rule(), now, &mut self.tables);
         let namespace = symbol.namespace;
         self.watch_flow(namespace, now);
@@ -168,9 +172,14 @@ impl Control {
 /// program that scans makes them faster than a busy relay takes them, and memory must not pay for it.
 const RULES_WAITING_MAX: usize = 4 << 20;
 
-/// Place of a symbol in the list of symbols.
-pub(crate) fn place(symbol: SymbolId) -> Option<usize> {
-    usize::try_from(symbol.0).ok()?.checked_sub(1)
+/// Place of a symbol in the list of symbols, which is in the order of their numbers: as long as none was taken out, the one
+/// with number n stands at n - 1.
+pub(crate) fn place(symbols: &[Symbol], symbol: SymbolId) -> Option<usize> {
+    let expected = usize::try_from(symbol.0).ok()?.checked_sub(1)?;
+    match symbols.get(expected) {
+        Some(found) if found.id == symbol => Some(expected),
+        Some(_) | None => symbols.binary_search_by_key(&symbol, |known| known.id).ok(),
+    }
 }
 
 /// The symbol that a parcel from the link is for.
@@ -193,7 +202,7 @@ fn judge<'a>(
     }
     let owned = tables.receive.get_mut(UpTunnel(tunnel.0)).filter(|rule| {
         // A relay may use the tunnels of its own rules only.
-        let symbol = place(rule.symbol).and_then(|place| symbols.get(place));
+        let symbol = place(symbols, rule.symbol).and_then(|place| symbols.get(place));
         let relay = symbol.and_then(|symbol| relays.get(symbol.relay.0));
         relay.is_some_and(|relay| relay.peer == Some(peer))
     });
@@ -206,7 +215,7 @@ fn judge<'a>(
         return LinkVerdict::Drop(reason);
     }
     let (id, by) = (rule.symbol, rule.protocol_address);
-    let symbol = place(id).and_then(|place| symbols.get_mut(place));
+    let symbol = place(symbols, id).and_then(|place| symbols.get_mut(place));
     let is_files = symbol.as_ref().is_some_and(|symbol| symbol.config.files.is_some());
     if is_files && let Err(reason) = files.deliver(id, &by, parcel, drops, now) {
         drops.drop(reason);

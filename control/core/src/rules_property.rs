@@ -157,6 +157,7 @@ impl World {
         let _ = reconcile(&mut self.rules, &desired, self.looked, self.now, &mut self.tables);
         self.looked = true;
         let looked = Looked {
+            detect: true,
             seat: &self.seat,
             exposure: &self.exposure,
             connections: &self.connections,

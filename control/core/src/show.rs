@@ -26,6 +26,10 @@ pub struct PeerRow {
     pub session_age_ms: Option<u64>,
     /// Smoothed round-trip time in µs.
     pub rtt_us: Option<u64>,
+    /// Share of new flows that an operator gave its symbols; none for what they say themselves.
+    pub weight: Option<u16>,
+    /// Whether an operator wants no new flow from it.
+    pub draining: bool,
 }
 
 /// A relay's port that was granted.
@@ -65,6 +69,8 @@ pub struct SymbolRow {
     pub down_tunnel: Option<u32>,
     /// Whether programs see a cable. It may stay for a while when the relay is lost.
     pub carrier: bool,
+    /// Whether sockets make rules; if not, only rules by hand apply.
+    pub detect: bool,
 }
 
 /// A tunnel.
@@ -119,9 +125,11 @@ pub struct RuleRow {
     pub control: String,
     /// 0 for an address symbol, whose packets go through none.
     pub up_tunnel: u32,
-    /// `active`, `pending`, `refused` or `closing`.
+    /// `active`, `draining`, `pending`, `refused`, `closing`, or `waiting` for the symbol.
     pub state: String,
     pub reason: Option<String>,
+    /// Whether it is by hand; a socket may want it as well.
+    pub r#static: bool,
 }
 
 /// A counter.
@@ -136,7 +144,7 @@ impl Control {
     /// `show peers`.
     #[must_use]
     pub fn show_peers(&self, now: Time) -> Vec<PeerRow> {
-        self.link.peers().iter().map(|peer| PeerRow::new(peer, now)).collect()
+        self.link.peers().iter().map(|peer| self.row_of_peer(peer, now)).collect()
     }
 
     /// `show ports`.
@@ -173,7 +181,7 @@ impl Control {
     #[must_use]
     pub fn show_rules(&self) -> Vec<RuleRow> {
         let rules = self.tables.receive.iter();
-        rules.filter_map(|(tunnel, rule)| self.rule_row(tunnel, rule)).collect()
+        rules.filter_map(|(tunnel, rule)| self.rule_row(tunnel, rule)).chain(self.waiting_rows()).collect()
     }
 
     pub(crate) fn rule_row(&self, tunnel: UpTunnel, rule: &Rule) -> Option<RuleRow> {
@@ -212,6 +220,8 @@ impl PeerRow {
             session_age_ms: (peer.state == PeerState::Up)
                 .then(|| u64::try_from((now - peer.since).as_millis()).unwrap_or(u64::MAX)),
             rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            weight: None,
+            draining: false,
         }
     }
 }
@@ -252,6 +262,7 @@ impl SymbolRow {
             refused_addresses: None,
             down_tunnel: None,
             carrier: false,
+            detect: true,
         }
     }
 
@@ -272,6 +283,7 @@ impl SymbolRow {
             refused_addresses: symbol.addresses.refused_texts(),
             down_tunnel: symbol.down_tunnel.map(|tunnel| tunnel.0).filter(|tunnel| *tunnel != 0),
             carrier: symbol.carrier,
+            detect: symbol.config.detect,
         }
     }
 }
@@ -308,7 +320,25 @@ impl TunnelRow {
 
 impl RuleRow {
     fn new(tunnel: UpTunnel, rule: &Rule, symbol: &Symbol, control: &str) -> Self {
-        let (protocol, address, port_number) = match rule.protocol_address {
+        let reason = match &rule.state {
+            RuleState::Refused(reason) => Some(reason.to_string()),
+            RuleState::Pending | RuleState::Active | RuleState::Closing => None,
+        };
+        Self {
+            up_tunnel: if symbol.config.translation.is_some() { 0 } else { tunnel.0 },
+            state: symbol.rules.state(rule).to_owned(),
+            ..Self::waiting(&rule.protocol_address, symbol, control, reason)
+        }
+    }
+
+    /// One that is not in the receive table.
+    pub(crate) fn waiting(
+        protocol_address: &ProtocolAddress,
+        symbol: &Symbol,
+        control: &str,
+        reason: Option<String>,
+    ) -> Self {
+        let (protocol, address, port_number) = match *protocol_address {
             ProtocolAddress::Listener { protocol, local, port } => {
                 (name(protocol), local_text(local), Some(port))
             }
@@ -320,13 +350,9 @@ impl RuleRow {
                 ("ethertype".to_owned(), format!("{ethertype:#06x}"), None)
             }
         };
-        let remote = FlowKey::try_from(&rule.protocol_address)
+        let remote = FlowKey::try_from(protocol_address)
             .ok()
             .map(|flow| SocketAddr::new(flow.remote, flow.remote_port).to_string());
-        let reason = match &rule.state {
-            RuleState::Refused(reason) => Some(reason.to_string()),
-            RuleState::Pending | RuleState::Active | RuleState::Closing => None,
-        };
         Self {
             relay: symbol.config.relay.clone(),
             port: symbol.config.port.clone(),
@@ -335,9 +361,10 @@ impl RuleRow {
             port_number,
             remote,
             control: control.to_owned(),
-            up_tunnel: if symbol.config.translation.is_some() { 0 } else { tunnel.0 },
-            state: symbol.rules.state(rule).to_owned(),
+            up_tunnel: 0,
+            state: "waiting".to_owned(),
             reason,
+            r#static: symbol.rules.is_by_hand(protocol_address),
         }
     }
 }

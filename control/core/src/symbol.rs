@@ -111,6 +111,8 @@ pub(crate) struct Symbol {
     /// The open sockets and the connections have been looked at since the interface was made.
     pub(crate) looked: Looked,
     /// Groups that programs joined, those that the kernel joins by itself excluded.
+    pub(crate) joined: BTreeSet<Group>,
+    /// Those, and the groups of rules by hand: the memberships that the relay is told of.
     pub(crate) groups: BTreeSet<Group>,
     /// Parcels and their bytes that left through the down tunnel.
     pub(crate) sent: Traffic,
@@ -147,6 +149,7 @@ impl Symbol {
             rules,
             addresses: SymbolAddresses::default(),
             looked: Looked::default(),
+            joined: BTreeSet::new(),
             groups: BTreeSet::new(),
             sent: Traffic::default(),
             received: Traffic::default(),

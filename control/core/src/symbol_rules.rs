@@ -12,6 +12,7 @@
 //! A rule is told to the relay as soon as the port is granted, and again in every later session. Messages of rules
 //! travel in one ordered stream, so "add the new one, then delete the old one" leaves no gap on the relay.
 
+mod by_hand;
 mod leaving;
 
 use crate::flow::FlowKey;
@@ -81,8 +82,12 @@ pub(crate) struct SymbolRules {
     leaving: BTreeSet<ProtocolAddress>,
     /// Since when leaving listeners have had no connection but what is in `TIME_WAIT`.
     quiet: BTreeMap<ProtocolAddress, Time>,
+    /// Rules by hand, in force or not: what is here no automatism removes.
+    by_hand: BTreeSet<ProtocolAddress>,
     /// Share of new flows among the controls with the same listener.
     weight: u16,
+    /// The share that an operator gave its relay's symbols, 0 for no new flow.
+    given: Option<u16>,
     /// When the server was last as far behind as its weight says, or further.
     pub(crate) behind_at: Option<Time>,
     /// Flows that went because the table was full.
@@ -102,7 +107,9 @@ impl SymbolRules {
             index: FxHashMap::default(),
             leaving: BTreeSet::new(),
             quiet: BTreeMap::new(),
+            by_hand: BTreeSet::new(),
             weight,
+            given: None,
             behind_at: None,
             evicted: 0,
         }
@@ -120,9 +127,25 @@ impl SymbolRules {
 
     /// Sets the share of new flows, from 1.
     pub(crate) fn set_weight(&mut self, weight: u16, tables: &mut Tables) {
-        if core::mem::replace(&mut self.weight, weight) == weight {
-            return;
+        if core::mem::replace(&mut self.weight, weight) != weight && self.given.is_none() {
+            self.tell_weights(tables);
         }
+    }
+
+    /// Sets the share that counts instead, 0 for no new flow; `None` for the symbol's own.
+    pub(crate) fn give_weight(&mut self, given: Option<u16>, tables: &mut Tables) {
+        let before = self.share();
+        self.given = given;
+        if self.share() != before {
+            self.tell_weights(tables);
+        }
+    }
+
+    fn share(&self) -> u16 {
+        self.given.unwrap_or(self.weight)
+    }
+
+    fn tell_weights(&self, tables: &mut Tables) {
         let open = self.listeners.keys().filter(|address| {
             matches!(address, ProtocolAddress::Listener { .. }) && !self.leaving.contains(address)
         });
@@ -226,8 +249,15 @@ impl SymbolRules {
         tunnel
     }
 
-    /// The rule is no longer needed.
+    /// The rule is no longer needed for what was detected. One by hand stays.
     pub(crate) fn remove(&mut self, address: &ProtocolAddress, now: Time, tables: &mut Tables) {
+        if !self.by_hand.contains(address) {
+            self.discard(address, now, tables);
+        }
+    }
+
+    /// Takes the rule out, whoever wanted it.
+    fn discard(&mut self, address: &ProtocolAddress, now: Time, tables: &mut Tables) {
         let Some(tunnel) = self.index.remove(address) else { return };
         self.leaving.remove(address);
         self.quiet.remove(address);
@@ -256,13 +286,14 @@ impl SymbolRules {
         }
     }
 
-    /// Removes everything but [`NEIGHBORS`]: the symbol's interface is gone, and its programs with it.
-    pub(crate) fn remove_all(&mut self, now: Time, tables: &mut Tables) {
+    /// Takes everything out but [`NEIGHBORS`]: the symbol's interface is gone, and its programs with it. Rules by hand are in
+    /// force again with the interface.
+    pub(crate) fn discard_all(&mut self, now: Time, tables: &mut Tables) {
         let flows = self.flows.keys().map(FlowKey::rule);
         let gone: Vec<_> =
             self.listeners.keys().copied().chain(flows).filter(|rule| *rule != NEIGHBORS).collect();
         for address in gone {
-            self.remove(&address, now, tables);
+            self.discard(&address, now, tables);
         }
     }
 
@@ -343,7 +374,7 @@ impl SymbolRules {
             tunnel,
             weight: match rule.protocol_address {
                 ref address if drains(address) && self.leaving.contains(address) => 0,
-                ProtocolAddress::Listener { .. } => self.weight,
+                ProtocolAddress::Listener { .. } => self.share(),
                 ProtocolAddress::Flow { .. }
                 | ProtocolAddress::IpProtocol { .. }
                 | ProtocolAddress::EtherType(_) => 1,
@@ -359,8 +390,9 @@ impl SymbolRules {
 
     fn evict(&mut self, now: Time, tables: &mut Tables) {
         let last_used = |tunnel| tables.receive.get(tunnel).map_or(Time(0), |rule| rule.last_used);
+        let detected = self.flows.iter().filter(|(flow, _)| !self.by_hand.contains(&flow.rule()));
         let mut flows: Vec<(Time, FlowKey)> =
-            self.flows.iter().map(|(flow, tunnel)| (last_used(*tunnel), *flow)).collect();
+            detected.map(|(flow, tunnel)| (last_used(*tunnel), *flow)).collect();
         if flows.len() > EVICTED_AT_ONCE {
             flows.select_nth_unstable(EVICTED_AT_ONCE);
             flows.truncate(EVICTED_AT_ONCE);

@@ -414,6 +414,18 @@ impl Control {
         }
     }
 
+    /// A symbol has gone: nothing comes to its open files any more.
+    pub(crate) fn end_files_of(&mut self, symbol: SymbolId, now: Time) {
+        self.fail_openings(symbol, FileError::Down, now);
+        let of_it = self.files.open.iter_mut().filter(|(_, file)| file.symbol == symbol);
+        let handles = of_it.map(|(handle, file)| {
+            file.broken = Some(FileError::Down);
+            *handle
+        });
+        handles.collect::<Vec<_>>().into_iter().for_each(|handle| self.files.list(handle));
+        self.files.counters.remove(&symbol);
+    }
+
     /// Ends the openings that have waited for long enough.
     pub(crate) fn expire_openings(&mut self, now: Time) {
         let late = |file: &OpenFile| matches!(file.stage, Stage::Opening(_, end) if end <= now);

@@ -43,7 +43,7 @@ impl Control {
     ) -> Result<Written, FileError> {
         let file = self.files.open.get(&handle).ok_or(FileError::NotOpen)?;
         let (id, file) = (file.symbol, file.file);
-        let symbol = self.symbols.iter_mut().find(|symbol| symbol.id == id).ok_or(FileError::NotOpen)?;
+        let symbol = self.symbols.iter_mut().find(|symbol| symbol.id == id).ok_or(FileError::Down)?;
         let attributes = symbol.attributes.as_ref().filter(|attributes| attributes.usable());
         let (Some(tunnel), Some(grant), Some(attributes)) =
             (symbol.down_tunnel, symbol.rules.grant(), attributes)

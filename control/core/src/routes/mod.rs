@@ -14,9 +14,10 @@
 //! ```
 //!
 //! A route is told to every relay by whose symbols it leads, with the nexthops that lead there; one that drops packets
-//! is told to every relay with a symbol in its namespace. If two namespaces have a route of the same key for one relay, the
-//! first of them in the configuration has it.
+//! is told to every relay with a symbol in its namespace. Routes by hand (`by_hand`) stand beside the mirrored ones. If two
+//! namespaces have a route of the same key for one relay, the first of them in the configuration has it.
 
+mod by_hand;
 mod mirror;
 mod pump;
 mod repair;
@@ -82,6 +83,8 @@ struct Space {
     /// Whether its routes are told to relays.
     mirrored: bool,
     mirror: Mirror,
+    /// Routes by hand, whether others are told or not.
+    fixed: BTreeMap<RouteKey, by_hand::Fixed>,
     /// Routes that cannot be told, and why.
     unsupported: BTreeMap<RouteKey, &'static str>,
 }

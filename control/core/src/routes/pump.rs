@@ -7,6 +7,7 @@ use crate::relay::RelayId;
 use crate::seen::IfIndex;
 use crate::symbol::{Interface, Stage};
 use crate::{Control, NamespaceId};
+use core::ops::Bound;
 use frames::message::{
     Message, RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDone, RoutesSlice, Status,
 };
@@ -155,7 +156,9 @@ impl Control {
         let Cursor::Behind(last) = outlet.cursor else { return None };
         let mirrored =
             self.routes.spaces.iter().filter_map(|space| space.mirror.keys_behind(last.as_ref()).next());
-        let next = mirrored.chain(outlet.told.keys_behind(last.as_ref()).next()).min().copied();
+        let behind = (last.as_ref().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let fixed = self.routes.spaces.iter().filter_map(|space| Some(space.fixed.range(behind).next()?.0));
+        let next = mirrored.chain(fixed).chain(outlet.told.keys_behind(last.as_ref()).next()).min().copied();
         outlet.cursor = next.map_or(Cursor::Through, |key| Cursor::Behind(Some(key)));
         next
     }
@@ -182,20 +185,29 @@ impl Control {
     /// What a relay should know of a key.
     pub(super) fn project(&self, relay: usize, key: &RouteKey) -> Option<Projection> {
         let spaces = (0..).map(NamespaceId).zip(&self.routes.spaces);
-        spaces.filter(|(_, space)| space.mirrored).find_map(|(namespace, space)| {
+        spaces.into_iter().find_map(|(namespace, space)| {
+            if let Some(fixed) = self.routes.project_fixed(namespace, space, relay, key) {
+                return Some(fixed);
+            }
             let (_, content) = space.mirror.get(key)?;
             let (kind, mtu) = (content.kind, content.mtu);
             if kind != RouteKind::Unicast {
                 let here = |seat: &Seat| seat.relay == relay && seat.namespace == namespace;
                 let here = self.routes.seats.iter().any(here);
-                return here.then(|| Projection { namespace, kind, mtu, nexthops: Vec::new() });
+                return here.then(|| Projection {
+                    namespace,
+                    kind,
+                    mtu,
+                    nexthops: Vec::new(),
+                    by_hand: false,
+                });
             }
             let nexthop = |hop: &RouteNexthop| {
                 let (_, port) = self.seat_at(namespace, hop.port().0, relay)?;
                 Some(RouteNexthop::new(port, hop.gateway(), hop.weight(), hop.onlink()))
             };
             let nexthops: Vec<RouteNexthop> = content.nexthops.iter().filter_map(nexthop).collect();
-            (!nexthops.is_empty()).then_some(Projection { namespace, kind, mtu, nexthops })
+            (!nexthops.is_empty()).then_some(Projection { namespace, kind, mtu, nexthops, by_hand: false })
         })
     }
 
@@ -273,4 +285,6 @@ pub(super) struct Projection {
     pub(super) kind: RouteKind,
     pub(super) mtu: u32,
     pub(super) nexthops: Vec<RouteNexthop>,
+    /// Whether it is one by hand.
+    pub(super) by_hand: bool,
 }

@@ -4,6 +4,7 @@ use super::table::State;
 use crate::{Control, NamespaceId};
 use frames::message::RouteNexthop;
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind};
+use l2link::route_text::NexthopText;
 use serde::Serialize;
 
 /// A row of `show routes`: a route of a namespace's kernel, as one relay knows it.
@@ -29,6 +30,8 @@ pub struct RouteRow {
     pub state: &'static str,
     /// Why it is refused; null if it is not.
     pub reason: Option<String>,
+    /// Whether it is by hand.
+    pub r#static: bool,
 }
 
 /// A nexthop of a [`RouteRow`].
@@ -57,6 +60,9 @@ impl VerifyRow {
     }
 }
 
+/// linux/rtnetlink.h: a route that an administrator made.
+const RTPROT_STATIC: u8 = 4;
+
 /// Rows of one answer.
 const PAGE: usize = 1_000;
 
@@ -69,6 +75,7 @@ impl Control {
         let mut rows = Vec::new();
         for (namespace, space) in (0..).map(NamespaceId).zip(&self.routes.spaces).skip(first.0 as usize) {
             if last.is_none() {
+                self.fixed_rows(namespace, &mut rows);
                 for (key, reason) in &space.unsupported {
                     rows.push(self.row(
                         namespace,
@@ -117,13 +124,19 @@ impl Control {
             push(None, "refused", Some(self.leads_nowhere(namespace, &content)));
         }
         for relay in relays {
-            let owner = self.project(relay, key).map(|projection| projection.namespace);
+            let projection = self.project(relay, key);
+            let by_hand = projection.as_ref().is_some_and(|projection| projection.by_hand);
+            let owner = projection.map(|projection| projection.namespace);
             let told = self.routes.outlets.get(relay).map(|outlet| &outlet.told);
             if self.relays[relay].peer.is_none() {
                 push(Some(relay), "waiting", None);
                 continue;
             }
             match (owner, told.and_then(|told| told.state(key))) {
+                _ if by_hand => {
+                    let text = "conflict: there is a route of this destination and metric by hand";
+                    push(Some(relay), "refused", Some(text.to_owned()));
+                }
                 (Some(owner), _) if owner != namespace => {
                     let other = self.namespaces.get(owner.0 as usize).and_then(|place| place.name.clone());
                     let other = other
@@ -133,6 +146,40 @@ impl Control {
                 (_, Some(State::Installed)) => push(Some(relay), "installed", None),
                 (_, Some(State::Refused(reason))) => push(Some(relay), "refused", Some(reason.to_owned())),
                 (_, Some(State::Pending) | None) => push(Some(relay), "pending", None),
+            }
+        }
+    }
+
+    /// Rows of the routes by hand of a namespace. They are few: they all come with the first page.
+    fn fixed_rows(&self, namespace: NamespaceId, rows: &mut Vec<RouteRow>) {
+        let Some(space) = self.routes.spaces.get(namespace.0 as usize) else { return };
+        for (key, fixed) in &space.fixed {
+            for relay in self.relays_of_route(namespace, fixed) {
+                let told = self.routes.outlets.get(relay).and_then(|outlet| outlet.told.state(key));
+                let (state, reason) = match told {
+                    _ if self.relays[relay].peer.is_none() => ("waiting", None),
+                    Some(State::Installed) => ("installed", None),
+                    Some(State::Refused(reason)) => ("refused", Some(reason.to_owned())),
+                    Some(State::Pending) | None => ("pending", None),
+                };
+                let nexthop = |hop: &NexthopText| RouteNexthopRow {
+                    symbol: hop.dev.clone(),
+                    gateway: hop.gateway.map(|gateway| gateway.to_string()),
+                    weight: hop.weight,
+                };
+                rows.push(RouteRow {
+                    nexthops: fixed.text.nexthops.iter().map(nexthop).collect(),
+                    kind: fixed.text.kind.to_string(),
+                    r#static: true,
+                    ..self.row(
+                        namespace,
+                        key,
+                        Some(&self.relays[relay].name),
+                        RTPROT_STATIC,
+                        &[],
+                        (state, reason),
+                    )
+                });
             }
         }
     }
@@ -171,7 +218,7 @@ impl Control {
         };
         RouteRow {
             relay: relay.map(str::to_owned),
-            netns: self.namespaces.get(namespace.0 as usize).and_then(|place| place.name.clone()),
+            netns: self.netns_name(namespace),
             prefix: key.prefix.to_string(),
             table: key.table,
             metric: key.metric,
@@ -180,6 +227,7 @@ impl Control {
             nexthops: nexthops.iter().map(nexthop).collect(),
             state,
             reason,
+            r#static: false,
         }
     }
 

@@ -72,6 +72,13 @@ impl SymbolRules {
         }
     }
 
+    /// Takes those out that leave, whatever connections they have.
+    pub(crate) fn forget_leaving(&mut self, now: Time, tables: &mut Tables) {
+        for listener in self.leaving.clone() {
+            self.remove(&listener, now, tables);
+        }
+    }
+
     /// When the connections are to be looked at again because of a listener that stays for last packets only.
     pub(crate) fn lingers_until(&self) -> Option<Time> {
         self.quiet.values().min().map(|since| *since + LINGER)

@@ -102,21 +102,25 @@ impl World {
 
     /// A world whose symbol is of kind address.
     pub(crate) fn translating(translation: Translation) -> Self {
-        Self::of_kind(Some(translation), None, Duration::ZERO, None, Addressing::Relay)
+        Self::of_kind((Some(translation), None, true), Duration::ZERO, None, Addressing::Relay)
     }
 
     /// A world whose symbol is of kind files.
     pub(crate) fn of_files(ownership: Ownership) -> Self {
-        Self::of_kind(None, Some(ownership), Duration::ZERO, None, Addressing::Relay)
+        Self::of_kind((None, Some(ownership), true), Duration::ZERO, None, Addressing::Relay)
+    }
+
+    /// A world whose symbol has rules by hand only.
+    pub(crate) fn undetected() -> Self {
+        Self::of_kind((None, None, false), Duration::ZERO, None, Addressing::Relay)
     }
 
     fn with(carrier_hold: Duration, routes: Option<RoutesConfig>, addressing: Addressing) -> Self {
-        Self::of_kind(None, None, carrier_hold, routes, addressing)
+        Self::of_kind((None, None, true), carrier_hold, routes, addressing)
     }
 
     fn of_kind(
-        translation: Option<Translation>,
-        files: Option<Ownership>,
+        (translation, files, detect): (Option<Translation>, Option<Ownership>, bool),
         carrier_hold: Duration,
         routes: Option<RoutesConfig>,
         addressing: Addressing,
@@ -133,6 +137,7 @@ impl World {
             translation,
             files,
             weight: control_core::Weight::default(),
+            detect,
         };
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
         let (symbols, refused) = (vec![symbol], Vec::new());

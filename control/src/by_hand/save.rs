@@ -1,0 +1,164 @@
+//! Changes by hand on their way into the configuration file.
+
+use crate::config::Settings;
+use crate::daemon::Daemon;
+use frames::SymbolId;
+use l2link::route_text::RouteText;
+use l2link::rule_text::RuleText;
+use l2link_os::config_file::edit::{add_text, remove_texts};
+use l2link_os::config_file::{ConfigEdit, ConfigError, remove_route, save_route};
+use serde_json::{Map, Value as Json};
+use toml_edit::{Array, Item, Table, Value, value};
+
+impl Daemon {
+    /// Writes a rule into its symbol's `rules`, or takes it out.
+    pub(super) fn save_rule(&self, symbol: SymbolId, rule: RuleText, wanted: bool) -> Result<(), String> {
+        let Some(settings) = self.settings.get(&symbol) else { return Ok(()) };
+        let (name, netns) = (&settings.core.name, settings.core.netns.as_deref());
+        let at = |rule: RuleText| self.control.rule_at(symbol, rule.0);
+        self.save(|edit| {
+            let Some(table) = edit.element("symbol", |table| is_symbol(table, name, netns)) else {
+                let message = format!("symbol {name} is not in it: it was made by hand");
+                let help = "the rule is in force; save the symbol first: `symbol del` it, then `symbol add … --save`";
+                return Err(ConfigError::of_file(&self.config_file, message).help(help));
+            };
+            let same = |text: &str| text.parse().is_ok_and(|known| at(known) == at(rule));
+            remove_texts(table, "rules", same);
+            if wanted {
+                add_text(table, "rules", &rule.to_string());
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn save_new_symbol(&self, table: Table) -> Result<(), String> {
+        self.save(|edit| edit.add_element("symbol", table))
+    }
+
+    /// Takes a symbol out, and the routes that led by it.
+    pub(super) fn save_without_symbol(
+        &self,
+        name: &str,
+        netns: Option<&str>,
+        routes: &[RouteText],
+    ) -> Result<(), String> {
+        self.save(|edit| {
+            edit.remove_elements("symbol", |table| is_symbol(table, name, netns));
+            routes.iter().for_each(|route| _ = remove_route(edit, route));
+            Ok(())
+        })
+    }
+
+    pub(super) fn save_route(&self, route: &RouteText) -> Result<(), String> {
+        // Of itself the section is about routes of others.
+        self.save(|edit| save_route(edit, route, |table| table["enabled"] = value(false)))
+    }
+
+    pub(super) fn save_without_route(&self, route: &RouteText) -> Result<(), String> {
+        self.save(|edit| {
+            remove_route(edit, route);
+            Ok(())
+        })
+    }
+
+    /// Writes what is decided about a relay.
+    pub(super) fn save_peer(&self, name: &str) -> Result<(), String> {
+        self.save(|edit| self.peer_settings(name).save(edit))
+    }
+
+    fn save(&self, change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>) -> Result<(), String> {
+        let save = || {
+            let mut edit = ConfigEdit::open(&self.config_file)?;
+            change(&mut edit)?;
+            edit.save(|path, text| match Settings::parse(path, text)?.refused.into_iter().next() {
+                Some((contradiction, _)) => Err(contradiction),
+                None => Ok(()),
+            })
+        };
+        save().map_err(|error: ConfigError| format!("done, but not saved: {error}"))
+    }
+}
+
+/// Whether a `[[symbol]]` is the one of this interface name and namespace.
+fn is_symbol(table: &Table, name: &str, netns: Option<&str>) -> bool {
+    let word = |key: &str| table.get(key).and_then(Item::as_str);
+    word("name").or_else(|| word("port")) == Some(name) && word("netns") == netns
+}
+
+/// A `[[symbol]]` of the keys of a request, in the usual order.
+pub(super) fn element(keys: &Map<String, Json>) -> Result<Table, String> {
+    let mut table = Table::new();
+    let known = ORDER.into_iter().filter_map(|key| keys.get_key_value(key));
+    let others = keys.iter().filter(|(key, _)| !ORDER.contains(&key.as_str()));
+    for (key, json) in known.chain(others).filter(|(_, json)| !json.is_null()) {
+        let written =
+            written(json).ok_or_else(|| format!("{key} is {json}, which a [[symbol]] cannot have"))?;
+        table.insert(key, Item::Value(written));
+    }
+    Ok(table)
+}
+
+const ORDER: [&str; 13] = [
+    "kind",
+    "relay",
+    "port",
+    "name",
+    "netns",
+    "services",
+    "gateway",
+    "address",
+    "local",
+    "default_route",
+    "weight",
+    "detect",
+    "rules",
+];
+
+fn written(json: &Json) -> Option<Value> {
+    match json {
+        Json::Bool(word) => Some((*word).into()),
+        Json::Number(number) => number.as_i64().map(Value::from),
+        Json::String(text) => Some(text.as_str().into()),
+        Json::Array(items) => {
+            let mut array = Array::new();
+            for item in items {
+                array.push(written(item)?);
+            }
+            Some(array.into())
+        }
+        Json::Null | Json::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_symbol_is_written_in_the_usual_order() {
+        let keys =
+            json!({"rules": ["tcp/80"], "port": "eth1", "netns": null, "relay": "relay1", "detect": false});
+        let table = element(keys.as_object().unwrap()).unwrap();
+        assert_eq!(
+            table.to_string(),
+            "relay = \"relay1\"\nport = \"eth1\"\ndetect = false\nrules = [\"tcp/80\"]\n"
+        );
+    }
+
+    #[test]
+    fn what_toml_cannot_have_is_refused() {
+        let error = element(json!({"port": {"a": 1}}).as_object().unwrap()).unwrap_err();
+        assert!(error.starts_with("port is {\"a\":1}"), "{error}");
+    }
+
+    #[test]
+    fn a_symbol_without_a_name_is_called_by_its_port() {
+        let mut table = Table::new();
+        table["port"] = value("eth1");
+        assert!(is_symbol(&table, "eth1", None) && !is_symbol(&table, "eth1", Some("a")));
+        table["name"] = value("web");
+        table["netns"] = value("a");
+        assert!(is_symbol(&table, "web", Some("a")) && !is_symbol(&table, "eth1", Some("a")));
+    }
+}
