@@ -157,9 +157,13 @@ impl Machines {
                 let Some(arguments) = line.strip_prefix("sudo l2ctl ") else {
                     panic!("the README shows `{line}`, which this test does not know how to run");
                 };
-                // A relay's matter, and a question to either.
-                let at_relay = arguments.starts_with("peer ");
-                for daemon in [&lab.relay, &lab.control].into_iter().take(if at_relay { 1 } else { 2 }) {
+                // A relay's matter, a control's, and a question to either.
+                let daemons = match arguments.split(' ').next() {
+                    Some("peer" | "route") => vec![&lab.relay],
+                    Some("rule" | "symbol") => vec![&lab.control],
+                    _ => vec![&lab.relay, &lab.control],
+                };
+                for daemon in daemons {
                     let _ = daemon.l2ctl(arguments).expect_success();
                 }
             }

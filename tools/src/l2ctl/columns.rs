@@ -29,7 +29,9 @@ impl Object {
     /// Keys in the order in which columns stand. Keys that are not listed follow by name.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Peers => &["name", "role", "mac", "state", "session_age_ms", "rtt_us"],
+            Self::Peers => {
+                &["name", "role", "mac", "state", "session_age_ms", "rtt_us", "weight", "draining"]
+            }
             Self::Ports => {
                 &["relay", "name", "id", "ifindex", "mac", "mtu", "state", "addresses", "controls"]
             }
@@ -81,11 +83,12 @@ impl Object {
                 "control",
                 "up_tunnel",
                 "state",
+                "static",
                 "reason",
             ],
             Self::Routes => &[
                 "prefix", "kind", "nexthops", "metric", "table", "protocol", "netns", "control", "relay",
-                "state", "reason",
+                "state", "static", "reason",
             ],
             Self::Counters => &["name", "value"],
         }

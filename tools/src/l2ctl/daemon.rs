@@ -16,11 +16,9 @@ pub(crate) fn verify(socket: &Path) -> Result<Vec<Value>, Failure> {
     Ok(ApiClient::connect(socket)?.request(&json!({"verb": "verify"}))?)
 }
 
-/// Gives a control a share of new flows; `None` for its own.
-pub(crate) fn weigh(socket: &Path, name: &str, weight: Option<u16>) -> Result<(), Failure> {
-    let request = json!({"verb": "peer", "object": "weight", "name": name, "weight": weight});
-    ApiClient::connect(socket)?.request(&request)?;
-    Ok(())
+/// What the daemon has to say to a request.
+pub(crate) fn request(socket: &Path, request: &Value) -> Result<Vec<Value>, Failure> {
+    Ok(ApiClient::connect(socket)?.request(request)?)
 }
 
 /// Events as they happen. The iterator ends with the error that ended the connection.

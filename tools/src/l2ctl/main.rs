@@ -1,9 +1,11 @@
-//! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket.
+//! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket, and changes it by hand.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`socket`] finds the daemon, [`owners`] the processes behind tunnels. Exit code 0: done; 1: the daemon cannot be reached or
+//! units, [`table`] lays rows out, [`socket`] finds the daemon, [`owners`] the processes behind tunnels, [`by_hand`] has the commands that
+//! change something. Exit code 0: done; 1: the daemon cannot be reached or
 //! refused; 2: the command line is wrong.
 
+mod by_hand;
 mod columns;
 mod daemon;
 mod doctor;
@@ -12,14 +14,16 @@ mod owners;
 mod socket;
 mod table;
 
-use clap::{Parser, Subcommand};
+use by_hand::{PeerCommand, RouteCommand, RuleCommand, SymbolCommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use columns::Object;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Look into a running l2relay or l2control.
+/// Look into a running l2relay or l2control, and change it by hand.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -49,7 +53,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Change how a relay treats one of its controls
+    /// Rules of a control by hand, beside those for its sockets
+    Rule {
+        #[command(subcommand)]
+        command: RuleCommand,
+    },
+    /// Symbols of a control by hand, beside those of its configuration
+    Symbol {
+        #[command(subcommand)]
+        command: SymbolCommand,
+    },
+    /// Routes by hand: of a control beside those of its kernel, of a relay beside those of its controls
+    Route {
+        #[command(subcommand)]
+        command: RouteCommand,
+    },
+    /// Change how a peer is treated: at a relay one of its controls, at a control a relay
     Peer {
         #[command(subcommand)]
         command: PeerCommand,
@@ -71,29 +90,6 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum PeerCommand {
-    /// Give a control a share of new flows, until the relay ends
-    Weight {
-        /// Name of the control
-        name: String,
-        /// 0 for no new flow, to 65535; or "own" for what its own configuration says
-        #[arg(value_parser = weight)]
-        weight: Weight,
-    },
-}
-
-/// A share of new flows; none for the control's own.
-#[derive(Debug, Clone, Copy)]
-struct Weight(Option<u16>);
-
-fn weight(text: &str) -> Result<Weight, String> {
-    match text {
-        "own" => Ok(Weight(None)),
-        _ => text.parse().map(|weight| Weight(Some(weight))).map_err(|_| "0 to 65535, or \"own\"".to_owned()),
-    }
-}
-
 /// Why `l2ctl` ends without having done what it was asked to do.
 #[derive(Debug)]
 enum Failure {
@@ -110,7 +106,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| refuse(&error));
     let Err(failure) = run(&arguments, &mut io::stdout().lock()) else { return ExitCode::SUCCESS };
     if matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
@@ -120,7 +116,31 @@ fn main() -> ExitCode {
     ExitCode::from(if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
 }
 
+/// Ends for a command line that is wrong. A word that is none of a command's is answered by those that are.
+fn refuse(error: &clap::Error) -> ! {
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        let (command, words) = right_words(std::env::args().skip(1));
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr(), "{error}\n{command} knows: {words}");
+        std::process::exit(2);
+    }
+    error.exit()
+}
+
+/// The last command that these words name, and the words that may follow it.
+fn right_words(words: impl Iterator<Item = String>) -> (String, String) {
+    let mut command = Arguments::command();
+    for word in words {
+        if let Some(next) = command.find_subcommand(&word) {
+            command = next.clone();
+        }
+    }
+    let follow: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    (command.get_name().to_owned(), follow.join(", "))
+}
+
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
+    let find = || socket::find(arguments.socket.as_deref());
     match &arguments.command {
         &Command::Show { object, json, all } => {
             if all && object != Object::Counters {
@@ -128,7 +148,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
                     "--all goes with `show counters`, not with `show {object}`"
                 )));
             }
-            let mut rows = daemon::show(&socket::find(arguments.socket.as_deref())?, object)?;
+            let mut rows = daemon::show(&find()?, object)?;
             if object == Object::Tunnels {
                 owners::fill_in(Path::new("/proc"), &mut rows);
             }
@@ -139,13 +159,14 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
             if object == Object::Tunnels {
                 owners::leave_out_sockets(&mut rows);
             }
+            by_hand::leave_out_usual(&mut rows);
             if object == Object::Counters && !all {
                 rows.retain(|row| row["value"] != 0);
             }
             table::print(out, object.name(), object.keys(), &rows)?;
         }
         &Command::Verify { json } => {
-            let rows = daemon::verify(&socket::find(arguments.socket.as_deref())?)?;
+            let rows = daemon::verify(&find()?)?;
             if json {
                 writeln!(out, "{:#}", serde_json::Value::from(rows.clone()))?;
             } else if !rows.is_empty() {
@@ -155,14 +176,15 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
                 return Err(Failure::Differences(rows.len()));
             }
         }
-        Command::Peer { command: PeerCommand::Weight { name, weight: Weight(weight) } } => {
-            daemon::weigh(&socket::find(arguments.socket.as_deref())?, name, *weight)?;
-        }
+        Command::Rule { command } => by_hand::rule(&find()?, command, out)?,
+        Command::Symbol { command } => by_hand::symbol(&find()?, command, out)?,
+        Command::Route { command } => by_hand::route(&find()?, command, out)?,
+        Command::Peer { command } => by_hand::peer(&find()?, command, out)?,
         Command::Doctor { config, json } => {
             doctor::run(out, config.as_deref(), arguments.socket.as_deref(), *json)?;
         }
         &Command::Monitor { json } => {
-            let socket = socket::find(arguments.socket.as_deref())?;
+            let socket = find()?;
             for event in daemon::monitor(&socket)? {
                 let event = event?;
                 if json {
@@ -199,11 +221,18 @@ impl From<io::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_word_is_answered_by_the_right_ones() {
+        let words = |line: &str| right_words(line.split(' ').map(str::to_owned));
+        assert_eq!(words("rule ad eth1"), ("rule".to_owned(), "add, del, list".to_owned()));
+        assert_eq!(words("peer drian"), ("peer".to_owned(), "weight, drain, forget".to_owned()));
+        assert!(words("dance").1.starts_with("show, verify, rule, symbol, route, peer"));
     }
 
     #[test]
