@@ -9,7 +9,7 @@ mod save;
 use crate::config::symbol_by_hand;
 use crate::daemon::{Daemon, place};
 use crate::namespaces::Namespace;
-use control_core::{HandError, Standing};
+use control_core::{HandError, Standing, SymbolConfig};
 use core::time::Duration;
 use frames::{ProtocolAddress, SymbolId};
 use l2link::Time;
@@ -89,7 +89,7 @@ impl Daemon {
     fn rule_of(&self, request: &Request) -> Result<(SymbolId, RuleText), String> {
         let name = request.text("symbol")?;
         let netns = request.json.get("netns").and_then(Value::as_str);
-        let symbol = self.control.symbol_named(name, netns).map_err(told)?;
+        let symbol = self.control.symbol_named(name, netns, None).map_err(told)?;
         let rule = request.text("rule")?.parse::<RuleText>().map_err(|error| error.to_string())?;
         Ok((symbol, rule))
     }
@@ -102,6 +102,9 @@ impl Daemon {
         let settings =
             symbol_by_hand(table.to_string(), &self.name, &present).map_err(|error| error.brief())?;
         let id = self.control.add_symbol(settings.core.clone(), now);
+        if settings.core.files.is_some() {
+            self.files.add(id);
+        }
         if let Some(place) = place(&self.control, id, &settings) {
             let known = |namespace: &Namespace| namespace.id == place.namespace;
             if !self.namespaces.iter().any(known) {
@@ -127,19 +130,22 @@ impl Daemon {
     fn delete_symbol(&mut self, request: &Request, now: Time) -> Answered {
         let name = request.text("name")?.to_owned();
         let netns = request.json.get("netns").and_then(Value::as_str);
-        let (netns, routes) = match self.control.symbol_named(&name, netns) {
+        let kind = request.json.get("kind").and_then(Value::as_str);
+        let (netns, kind, routes) = match self.control.symbol_named(&name, netns, kind) {
             Ok(id) => {
-                let netns = self.settings.get(&id).and_then(|symbol| symbol.core.netns.clone());
-                (netns, self.drop_symbol(id, now))
+                let known = self.settings.get(&id).map(|symbol| &symbol.core);
+                let netns = known.and_then(|symbol| symbol.netns.clone());
+                let kind = known.map(SymbolConfig::kind);
+                (netns, kind, self.drop_symbol(id, now))
             }
             Err(error) => {
-                if !self.control.delete_refused_symbol(&name, netns) {
+                if !self.control.delete_refused_symbol(&name, netns, kind) {
                     return Err(told(error));
                 }
-                (netns.map(str::to_owned), Vec::new())
+                (netns.map(str::to_owned), kind, Vec::new())
             }
         };
-        self.saved(request, |daemon| daemon.save_without_symbol(&name, netns.as_deref(), &routes))
+        self.saved(request, |daemon| daemon.save_without_symbol(&name, netns.as_deref(), kind, &routes))
     }
 
     /// Removes a symbol with all that it has here.
@@ -147,6 +153,7 @@ impl Daemon {
         let removed = self.control.delete_symbol(id, now);
         self.act(now);
         self.symbols.displace(id);
+        self.files.remove(id);
         self.settings.remove(&id);
         let left = self.namespaces.iter_mut().find(|namespace| Some(namespace.id) == removed.namespace);
         left.into_iter().for_each(Namespace::leave);

@@ -578,6 +578,40 @@ fn ownership_and_mode(#[case] more: &str, #[case] expected: &str) {
 }
 
 #[test]
+fn a_symbol_of_files_comes_and_goes_by_hand() {
+    let Some(tree) = Tree::up() else { return };
+    let by_hand = |words: &str| tree.lab.control.l2ctl(words);
+    let refusal = by_hand("rule add eth1 udp/7001");
+    assert!(refusal.stderr().contains("an open file is its rule"), "{refusal}");
+    let mut reader = tree.python(
+        "udp/7000",
+        "file = os.open(path, os.O_RDONLY)\nprint('open')\nprint(fails(os.read, file, 99))",
+    );
+    reader.await_log("open", SOON);
+    let _ = by_hand("symbol del eth1 --kind files --save").expect_success();
+    reader.await_log("E", SOON);
+    assert!(reader.wait(SOON).success());
+    tree.await_rules(&[]);
+    assert!(!tree.mount().exists(), "nothing is mounted for no symbol");
+
+    let add = "symbol add relay1 eth1 --kind files --uid 4711 --gid daemon --mode 0640 --save";
+    let _ = by_hand(add).expect_success();
+    let stat = tree.sh("stat -c '%u %G %a' udp/7000").expect_success();
+    assert_eq!(stat.trim(), "4711 daemon 640");
+    let server = tree.mounts.python(ANSWERER, &[&tree.file("udp/7000")]);
+    server.await_log("open", SOON);
+    let _ = tree.lab.client.run_python(ASKER, &[PORT_V4]).expect_success();
+    // What was saved is what is there after a restart.
+    let mut tree = tree;
+    drop(server);
+    tree.lab.control.terminate();
+    tree.lab.control.start();
+    tree.lab.await_symbol();
+    let stat = tree.sh("stat -c '%u %G %a' udp/7000").expect_success();
+    assert_eq!(stat.trim(), "4711 daemon 640");
+}
+
+#[test]
 fn the_tree_tells_of_the_port() {
     let Some(tree) = Tree::up() else { return };
     assert_eq!(

@@ -17,7 +17,9 @@ impl Daemon {
         let (name, netns) = (&settings.core.name, settings.core.netns.as_deref());
         let at = |rule: RuleText| self.control.rule_at(symbol, rule.0);
         self.save(|edit| {
-            let Some(table) = edit.element("symbol", |table| is_symbol(table, name, netns)) else {
+            let kind = settings.core.kind();
+            let Some(table) = edit.element("symbol", |table| is_symbol(table, name, netns, Some(kind)))
+            else {
                 let message = format!("symbol {name} is not in it: it was made by hand");
                 let help = "the rule is in force; save the symbol first: `symbol del` it, then `symbol add … --save`";
                 return Err(ConfigError::of_file(&self.config_file, message).help(help));
@@ -40,10 +42,11 @@ impl Daemon {
         &self,
         name: &str,
         netns: Option<&str>,
+        kind: Option<&str>,
         routes: &[RouteText],
     ) -> Result<(), String> {
         self.save(|edit| {
-            edit.remove_elements("symbol", |table| is_symbol(table, name, netns));
+            edit.remove_elements("symbol", |table| is_symbol(table, name, netns, kind));
             routes.iter().for_each(|route| _ = remove_route(edit, route));
             Ok(())
         })
@@ -79,10 +82,12 @@ impl Daemon {
     }
 }
 
-/// Whether a `[[symbol]]` is the one of this interface name and namespace.
-fn is_symbol(table: &Table, name: &str, netns: Option<&str>) -> bool {
+/// Whether a `[[symbol]]` is the one of this name, namespace and kind, if that is known.
+fn is_symbol(table: &Table, name: &str, netns: Option<&str>, kind: Option<&str>) -> bool {
     let word = |key: &str| table.get(key).and_then(Item::as_str);
-    word("name").or_else(|| word("port")) == Some(name) && word("netns") == netns
+    word("name").or_else(|| word("port")) == Some(name)
+        && word("netns") == netns
+        && kind.is_none_or(|kind| word("kind").unwrap_or("interface") == kind)
 }
 
 /// A `[[symbol]]` of the keys of a request, in the usual order.
@@ -98,7 +103,7 @@ pub(super) fn element(keys: &Map<String, Json>) -> Result<Table, String> {
     Ok(table)
 }
 
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 16] = [
     "kind",
     "relay",
     "port",
@@ -110,6 +115,9 @@ const ORDER: [&str; 13] = [
     "local",
     "default_route",
     "weight",
+    "uid",
+    "gid",
+    "mode",
     "detect",
     "rules",
 ];
@@ -156,9 +164,11 @@ mod tests {
     fn a_symbol_without_a_name_is_called_by_its_port() {
         let mut table = Table::new();
         table["port"] = value("eth1");
-        assert!(is_symbol(&table, "eth1", None) && !is_symbol(&table, "eth1", Some("a")));
+        assert!(is_symbol(&table, "eth1", None, None) && !is_symbol(&table, "eth1", Some("a"), None));
         table["name"] = value("web");
         table["netns"] = value("a");
-        assert!(is_symbol(&table, "web", Some("a")) && !is_symbol(&table, "eth1", Some("a")));
+        assert!(is_symbol(&table, "web", Some("a"), None) && !is_symbol(&table, "eth1", Some("a"), None));
+        assert!(is_symbol(&table, "web", Some("a"), Some("interface")));
+        assert!(!is_symbol(&table, "web", Some("a"), Some("files")));
     }
 }

@@ -57,6 +57,18 @@ impl Files {
         Self { path, symbols, waker: None, mounted: None }
     }
 
+    /// A symbol of files is made.
+    pub(crate) fn add(&mut self, symbol: SymbolId) {
+        self.symbols.insert(symbol);
+    }
+
+    /// A symbol has gone, with all that is its own; nothing is mounted for none.
+    pub(crate) fn remove(&mut self, symbol: SymbolId) {
+        if self.symbols.remove(&symbol) && self.symbols.is_empty() {
+            self.unmount();
+        }
+    }
+
     /// Whether a symbol is one of files.
     pub(crate) fn has(&self, symbol: SymbolId) -> bool {
         self.symbols.contains(&symbol)

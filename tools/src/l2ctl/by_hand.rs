@@ -69,6 +69,9 @@ pub(crate) enum SymbolCommand {
         /// Its namespace, if several have its name
         #[arg(long)]
         netns: Option<String>,
+        /// Its kind; "files" for a directory that has the name of an interface
+        #[arg(long)]
+        kind: Option<String>,
         #[command(flatten)]
         lasting: Lasting,
     },
@@ -87,7 +90,7 @@ pub(crate) struct NewSymbol {
     /// Namespace in which it is made [default: the daemon's]
     #[arg(long)]
     netns: Option<String>,
-    /// interface or address
+    /// interface, address or files
     #[arg(long)]
     kind: Option<String>,
     /// What programs may serve, for example tcp/80; may be repeated [default: all but a few ports]
@@ -108,6 +111,15 @@ pub(crate) struct NewSymbol {
     /// Share of new flows, 1 to 65535, or auto
     #[arg(long)]
     weight: Option<String>,
+    /// User whose its files are, by name or number, of a symbol of kind files
+    #[arg(long)]
+    uid: Option<String>,
+    /// Their group
+    #[arg(long)]
+    gid: Option<String>,
+    /// Who may read and write them, for example 0660
+    #[arg(long)]
+    mode: Option<String>,
     /// Have only rules by hand: sockets ask for nothing
     #[arg(long)]
     no_detect: bool,
@@ -205,8 +217,9 @@ pub(crate) fn symbol(socket: &Path, command: &SymbolCommand, out: &mut impl Writ
         SymbolCommand::Add { symbol, lasting } => {
             request(socket, ("symbol", "add"), json!({"symbol": symbol.keys()}), lasting, out)
         }
-        SymbolCommand::Del { name, netns, lasting } => {
-            request(socket, ("symbol", "del"), json!({"name": name, "netns": netns}), lasting, out)
+        SymbolCommand::Del { name, netns, kind, lasting } => {
+            let keys = json!({"name": name, "netns": netns, "kind": kind});
+            request(socket, ("symbol", "del"), keys, lasting, out)
         }
     }
 }
@@ -277,7 +290,9 @@ impl NewSymbol {
     /// As they stand in the file; those that were not given are left out.
     fn keys(&self) -> Value {
         let Self { relay, port, name, netns, kind, services, gateway, address, local, .. } = self;
-        let weight = self.weight.as_ref().map(|text| text.parse::<i64>().map_or(json!(text), Value::from));
+        let Self { uid, gid, mode, .. } = self;
+        let number_or_name = |text: &str| text.parse::<i64>().map_or(json!(text), Value::from);
+        let weight = self.weight.as_deref().map(number_or_name);
         let list = |items: &[String]| (!items.is_empty()).then(|| json!(items));
         let all = [
             ("kind", kind.as_ref().map(|kind| json!(kind))),
@@ -291,6 +306,9 @@ impl NewSymbol {
             ("local", local.as_ref().map(|local| json!(local))),
             ("default_route", self.default_route.then_some(json!(true))),
             ("weight", weight),
+            ("uid", uid.as_deref().map(number_or_name)),
+            ("gid", gid.as_deref().map(number_or_name)),
+            ("mode", mode.as_ref().map(|mode| json!(mode))),
             ("detect", self.no_detect.then_some(json!(false))),
             ("rules", list(&self.rules)),
         ];

@@ -15,14 +15,26 @@ use l2link::Time;
 use log::info;
 
 impl Control {
-    /// The symbol of this interface name; `netns` tells several apart.
+    /// The symbol of this name; `netns` and `kind` tell several apart. Of a directory and an interface of one name the
+    /// interface is meant, unless `kind` says otherwise.
     ///
     /// # Errors
     /// If there is none, or more than one.
-    pub fn symbol_named(&self, name: &str, netns: Option<&str>) -> Result<SymbolId, HandError> {
+    pub fn symbol_named(
+        &self,
+        name: &str,
+        netns: Option<&str>,
+        kind: Option<&str>,
+    ) -> Result<SymbolId, HandError> {
         let named = self.symbols.iter().filter(|symbol| symbol.config.name == name);
-        let fits = |symbol: &&Symbol| netns.is_none() || symbol.config.netns.as_deref() == netns;
-        let found: Vec<&Symbol> = named.filter(fits).collect();
+        let fits = |symbol: &&Symbol| {
+            (netns.is_none() || symbol.config.netns.as_deref() == netns)
+                && kind.is_none_or(|kind| symbol.config.kind() == kind)
+        };
+        let mut found: Vec<&Symbol> = named.filter(fits).collect();
+        if found.iter().any(|symbol| symbol.config.files.is_none()) {
+            found.retain(|symbol| symbol.config.files.is_none());
+        }
         match found[..] {
             [only] => Ok(only.id),
             [] => {

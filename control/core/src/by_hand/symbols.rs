@@ -140,10 +140,13 @@ impl Control {
     }
 
     /// Removes a symbol that the configuration contradicts from `show`. Returns whether there was one.
-    pub fn delete_refused_symbol(&mut self, name: &str, netns: Option<&str>) -> bool {
+    pub fn delete_refused_symbol(&mut self, name: &str, netns: Option<&str>, kind: Option<&str>) -> bool {
         let before = self.refused.len();
-        self.refused
-            .retain(|symbol| symbol.name != name || (netns.is_some() && symbol.netns.as_deref() != netns));
+        self.refused.retain(|symbol| {
+            symbol.name != name
+                || (netns.is_some() && symbol.netns.as_deref() != netns)
+                || kind.is_some_and(|kind| symbol.kind != kind)
+        });
         self.refused.len() < before
     }
 }

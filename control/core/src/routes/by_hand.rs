@@ -167,7 +167,7 @@ impl Control {
         let mut namespaces = BTreeSet::new();
         let netns = text.netns.as_deref();
         for hop in &text.nexthops {
-            let id = self.symbol_named(&hop.dev, netns)?;
+            let id = self.symbol_named(&hop.dev, netns, None)?;
             let Some(symbol) = self.symbol(id) else { continue };
             if symbol.config.translation.is_some() {
                 return Err(HandError::NotARoutingSymbol(hop.dev.clone()));
