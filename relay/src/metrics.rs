@@ -25,6 +25,7 @@ pub(crate) fn collect(name: &str, relay: &Relay, route_batches: &Histogram, now:
         exposition.add(Metric::Punts, &[punts.control, class, "dropped"], punts.dropped);
     }
     exposition.add(Metric::FlowsPinned, &[], metrics.flows_pinned);
+    exposition.add(Metric::FlowsUnpinned, &[], metrics.flows_unpinned);
     exposition.add(Metric::FlowsTracked, &[], metrics.flows_tracked);
     exposition.add(Metric::RoutesKnown, &[], metrics.routes_known);
     exposition.add(Metric::RoutesRepaired, &[], metrics.routes_repaired);

@@ -23,6 +23,8 @@ pub struct Metrics<'a> {
     pub flows: u64,
     /// Flows that stay with a control other than new ones of their kind would go to.
     pub flows_pinned: u64,
+    /// Flows for which there was no room among those.
+    pub flows_unpinned: u64,
     /// Flows that are watched while shares change.
     pub flows_tracked: u64,
     /// Routes that are known.
@@ -102,6 +104,7 @@ impl Relay {
             rules,
             flows,
             flows_pinned: self.dispatch.pinned() as u64,
+            flows_unpinned: self.dispatch.unpinned(),
             flows_tracked: self.dispatch.tracked() as u64,
             routes_known: self.fib.len(),
             routes: [

@@ -106,6 +106,7 @@ metrics! {
     PortUp: Relay Gauge "l2link_port_up" {port} "Whether the port is up and has carrier.";
     Punts: Relay Counter "l2link_punts" {control, class, verdict} "Packets for a control by class: passed, or dropped because its rate was used up.";
     FlowsPinned: Relay Gauge "l2link_flows_pinned" {} "Flows that stay with another control than new ones would go to.";
+    FlowsUnpinned: Relay Counter "l2link_flows_unpinned" {} "Flows for which there was no room to stay with another control than new ones would go to.";
     FlowsTracked: Relay Gauge "l2link_flows_tracked" {} "Flows that are watched while shares change.";
     RoutesKnown: Relay Gauge "l2link_routes_known" {} "Routes that are known, whatever their state.";
     RoutesRepaired: Relay Counter "l2link_routes_repaired" {} "Routes that somebody else deleted and that were installed again.";
