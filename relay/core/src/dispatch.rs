@@ -52,7 +52,7 @@ pub(crate) struct Dispatch {
     /// Rules by control; no zero is kept.
     owned: BTreeMap<PeerId, usize>,
     services: Services,
-    servers: BTreeMap<(PeerId, SymbolId), ServerId>,
+    servers: Servers,
     names: BTreeMap<PeerId, String>,
     /// Weights that an operator gave controls, by name.
     weights: BTreeMap<String, u16>,
@@ -65,6 +65,15 @@ pub(crate) struct Dispatch {
 /// Who serves: a symbol of a control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ServerId(u32);
+
+/// The numbers of servers. No number is used twice, as flows may still be known by it.
+#[derive(Debug, Default)]
+struct Servers {
+    numbers: BTreeMap<(PeerId, SymbolId), ServerId>,
+    next: u32,
+    /// With as many it is time to forget those that are no more.
+    full: usize,
+}
 
 /// Where a packet is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -296,6 +296,21 @@ impl Services {
         core::mem::take(&mut self.requests)
     }
 
+    /// The servers of pinned and tracked flows.
+    pub(super) fn servers(&self) -> BTreeSet<ServerId> {
+        self.pins.rules().map(|(server, _)| server).chain(self.tracks.servers()).collect()
+    }
+
+    /// Forgets the servers that are not among these.
+    pub(super) fn retain_servers(&mut self, servers: &BTreeMap<ServerId, PeerId>) {
+        self.owners.retain(|server, _| servers.contains_key(server));
+    }
+
+    #[cfg(test)]
+    pub(super) fn owners(&self) -> usize {
+        self.owners.len()
+    }
+
     pub(super) fn pinned(&self) -> usize {
         self.pins.len()
     }

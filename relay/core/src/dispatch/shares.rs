@@ -3,11 +3,11 @@
 use super::hash::of_name;
 use super::pool::{Candidate, Standing};
 use super::services::{Ends, ServiceKey, TCP, any_like};
-use super::{Dispatch, Member, ServerId};
+use super::{Dispatch, Member, ServerId, Servers};
 use crate::config::{Conflicts, PortConfig};
 use crate::rule::{Key, Rule};
 use frames::message::LiveFlow;
-use frames::{PortId, ProtocolAddress, RequestId, UpTunnel};
+use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,10 +51,10 @@ impl Dispatch {
 
     /// What a rule is good for.
     pub(crate) fn standing(&self, rule: &Rule) -> Standing {
-        let server = self.servers.get(&(rule.peer, rule.symbol));
+        let server = self.servers.get(rule.peer, rule.symbol);
         let standings = Key::of(rule.port, &rule.protocol_address).filter_map(|key| {
             let (service, local) = service_of(&key)?;
-            self.services.standing(&service, local, *server?)
+            self.services.standing(&service, local, server?)
         });
         let otherwise = if rule.weight == 0 { Standing::Draining } else { Standing::Active };
         standings.min().unwrap_or(otherwise)
@@ -67,9 +67,9 @@ impl Dispatch {
         else {
             return;
         };
-        if let Some(server) = self.servers.get(&(rule.peer, rule.symbol)) {
+        if let Some(server) = self.servers.get(rule.peer, rule.symbol) {
             let ends = Ends { local: (local, local_port), remote: (remote, remote_port) };
-            self.services.keep(rule.port, &ends, *server);
+            self.services.keep(rule.port, &ends, server);
         }
     }
 
@@ -87,7 +87,7 @@ impl Dispatch {
         let ProtocolAddress::Listener { protocol, port: local_port, .. } = rule.protocol_address else {
             return;
         };
-        let Some(server) = self.servers.get(&(peer, rule.symbol)).copied() else { return };
+        let Some(server) = self.servers.get(peer, rule.symbol) else { return };
         let service = ServiceKey { port: rule.port, protocol, local_port };
         self.services.report((peer, tunnel, request), (service, server), flows, last);
     }
@@ -151,12 +151,11 @@ impl Dispatch {
             members.extend_from_slice(self.members(&key(any_like(local))));
         }
         let mut newest: BTreeMap<ServerId, Candidate> = BTreeMap::new();
-        let mut ranks: BTreeMap<(PeerId, frames::SymbolId), ServerId> = BTreeMap::new();
+        let mut ranks: BTreeMap<(PeerId, SymbolId), ServerId> = BTreeMap::new();
         for member in members {
             let Some(rule) = self.rules[member.target.rule.0].as_ref() else { continue };
             let (peer, symbol, since) = (rule.peer, rule.symbol, rule.since);
-            let next = ServerId(u32::try_from(self.servers.len()).unwrap_or(u32::MAX));
-            let server = *self.servers.entry((peer, symbol)).or_insert(next);
+            let server = self.server(peer, symbol);
             ranks.insert((peer, symbol), server);
             let name = self.names.get(&peer).map_or("", String::as_str);
             let candidate = || {
@@ -188,7 +187,49 @@ impl Dispatch {
         }
         (newest.into_values().collect(), is_named)
     }
+
+    /// The number of a server, allotted now if it has none.
+    fn server(&mut self, peer: PeerId, symbol: SymbolId) -> ServerId {
+        if let Some(server) = self.servers.get(peer, symbol) {
+            return server;
+        }
+        if self.servers.is_full() {
+            let serving: BTreeSet<_> =
+                self.rules.iter().flatten().map(|rule| (rule.peer, rule.symbol)).collect();
+            let with_flows = self.services.servers();
+            self.servers.retain(|owner, server| serving.contains(owner) || with_flows.contains(&server));
+            let known = self.servers.numbers.iter().map(|((peer, _), server)| (*server, *peer)).collect();
+            self.services.retain_servers(&known);
+        }
+        self.servers.allot(peer, symbol)
+    }
 }
+
+impl Servers {
+    pub(super) fn get(&self, peer: PeerId, symbol: SymbolId) -> Option<ServerId> {
+        self.numbers.get(&(peer, symbol)).copied()
+    }
+
+    fn allot(&mut self, peer: PeerId, symbol: SymbolId) -> ServerId {
+        let server = ServerId(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.numbers.insert((peer, symbol), server);
+        server
+    }
+
+    fn is_full(&self) -> bool {
+        self.numbers.len() >= self.full
+    }
+
+    /// Keeps those that `which` picks; there is room for as many again until the next time.
+    fn retain(&mut self, which: impl Fn(&(PeerId, SymbolId), ServerId) -> bool) {
+        self.numbers.retain(|owner, server| which(owner, *server));
+        self.full = (2 * self.numbers.len()).max(SERVERS_LEAST);
+    }
+}
+
+/// With fewer servers than these none is looked for that is no more.
+const SERVERS_LEAST: usize = 64;
 
 /// The service that a listener is of, and its address.
 pub(super) fn service_of(key: &Key) -> Option<(ServiceKey, u128)> {

@@ -8,6 +8,8 @@ use l2link::Time;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
+mod forgetting;
+
 const PORT: PortId = PortId(1);
 
 #[test]

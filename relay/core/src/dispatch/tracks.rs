@@ -43,6 +43,11 @@ impl Tracks {
         self.young.insert(flow, server);
     }
 
+    /// The servers of all flows.
+    pub(super) fn servers(&self) -> impl Iterator<Item = ServerId> {
+        self.young.values().chain(self.old.values()).copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
