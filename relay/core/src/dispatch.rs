@@ -13,8 +13,10 @@
 //! never empty; every member's rule is in the slab; every rule is in `by_tunnel` once and in the table under each of
 //! its keys once.
 
+mod contests;
 mod flow_table;
 mod hash;
+mod learning;
 mod maglev;
 mod pins;
 mod pool;
@@ -29,6 +31,7 @@ use crate::config::PortConfig;
 use crate::rule::{Key, Rule};
 use frames::{PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
+use learning::Missed;
 use rustc_hash::FxHashMap;
 use services::Services;
 use shares::service_of;
@@ -53,6 +56,8 @@ pub(crate) struct Dispatch {
     owned: BTreeMap<PeerId, usize>,
     services: Services,
     servers: Servers,
+    /// Controls that have just fallen silent.
+    missed: Missed,
     names: BTreeMap<PeerId, String>,
     /// Weights that an operator gave controls, by name.
     weights: BTreeMap<String, u16>,

@@ -82,8 +82,12 @@ impl Relay {
         self.given.peer_down(peer, now);
         match reason {
             DownReason::Timeout | DownReason::Closed(_) => {
+                let services = self.dispatch.services_of(peer);
                 for symbol in self.symbols.of_peer(peer, |_| true) {
                     self.release_symbol(peer, symbol);
+                }
+                if reason == DownReason::Timeout {
+                    self.dispatch.missed(peer, services, now);
                 }
                 self.forget_refusals(peer);
             }

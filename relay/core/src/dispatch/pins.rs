@@ -39,7 +39,7 @@ pub(super) struct Pins {
 }
 
 /// A TCP flow at a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PinKey(u64);
 
 /// A flow that stays with its server.

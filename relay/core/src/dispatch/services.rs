@@ -15,12 +15,14 @@
 //! Pins are swept by the servers' next report, which is asked for from time to time as long as there are any. A pin of a flow
 //! that is over does no harm: if its server takes new flows it may have this one, too, and if not a new one goes by the table.
 //!
-//! A relay that begins anew after a crash has neither an old table nor pins. It *learns*: until the controls that it had
-//! have told their rules and flows, segments of flows that are not pinned are dropped, and TCP sends them again.
+//! Where there is neither an old table nor a pin, the relay *learns* first ([`Learning`]). A flow that two controls tell
+//! stays with the one that has it, as long as that tells it ([`Contests`]).
 //!
 //! Datagrams do not say whether they open a flow, and their sockets not whether it is there. [`Tracks`] are kept of them.
 
+use super::contests::Contests;
 use super::hash::{FlowHash, FlowId};
+use super::learning::Learning;
 use super::pins::{Pin, Pins};
 use super::pool::{Candidate, Pool, Share, Standing, Tables, Turnover};
 use super::tracks::Tracks;
@@ -40,8 +42,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between looks for who has used it up.
 const IMPATIENCE: Duration = Duration::from_secs(1);
-/// How long a relay that begins anew learns at most: as long as controls take to find it, and some more.
-const LEARNING: Duration = Duration::from_secs(3);
 /// Pause between reports that sweep pins, at least.
 const SWEEP: Duration = Duration::from_secs(10);
 /// Flows of all reports together for which the pause is a second longer.
@@ -49,7 +49,7 @@ const SWEPT_PER_SECOND: usize = 10_000;
 
 /// {port, protocol, L4 port}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ServiceKey {
+pub(crate) struct ServiceKey {
     pub(super) port: PortId,
     pub(super) protocol: u8,
     pub(super) local_port: u16,
@@ -67,6 +67,11 @@ pub(super) struct Services {
     tracks: Tracks,
     /// The newest request to a control for the flows of a rule.
     asked: BTreeMap<(PeerId, UpTunnel), RequestId>,
+    /// Rules that have told a part of their flows.
+    telling: BTreeSet<(PeerId, UpTunnel)>,
+    contests: Contests,
+    /// Rules that are asked for no other cause than contests: what they tell begins none.
+    referees: BTreeSet<(PeerId, UpTunnel)>,
     last_request: u32,
     /// Requests on their way out.
     requests: Vec<(PeerId, UpTunnel, RequestId)>,
@@ -74,20 +79,12 @@ pub(super) struct Services {
     turning: BTreeSet<ServiceKey>,
     /// When to look whether any of them does too long.
     turning_at: Option<Time>,
-    learning: Option<Learning>,
+    pub(super) learning: Option<Learning>,
     sweep_at: Option<Time>,
     /// Rules that have told all of their flows, and by which request: older pins are over.
     swept: BTreeMap<(ServerId, UpTunnel), RequestId>,
     /// Flows of the reports since the last sweep.
     reported: usize,
-}
-
-/// What a relay that begins anew waits for.
-#[derive(Debug)]
-struct Learning {
-    /// Controls that have not said all of their rules.
-    controls: BTreeSet<String>,
-    until: Option<Time>,
 }
 
 /// A pool: of a service, and the address in its 128-bit form; any is the unspecified address of its version.
@@ -101,9 +98,14 @@ pub(crate) struct Ends {
 }
 
 impl Services {
-    /// Learns from these controls first.
-    pub(super) fn learn_from(&mut self, controls: BTreeSet<String>) {
-        self.learning = (!controls.is_empty()).then_some(Learning { controls, until: None });
+    /// Whether it is learned who has which flow of a service.
+    fn learns(&self, service: &ServiceKey) -> bool {
+        self.learning.as_ref().is_some_and(|learning| learning.is_of(service))
+    }
+
+    /// Whether anybody serves a service.
+    pub(super) fn is_served(&self, service: &ServiceKey) -> bool {
+        self.locals.contains_key(service)
     }
 
     /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
@@ -133,10 +135,10 @@ impl Services {
             return Some(share.target);
         }
         let Some(key) = key.filter(|_| opens) else {
-            return if self.learning.is_some() { None } else { Some(pool.follow(flow)?.target) };
+            return if self.learns(&service) { None } else { Some(pool.follow(flow)?.target) };
         };
         let Share { server, target, .. } = *pool.choose(flow)?;
-        if self.learning.is_none() && !pool.moves(flow) {
+        if !self.learns(&service) && !pool.moves(flow) {
             self.pins.remove(key);
             return Some(target);
         }
@@ -173,7 +175,11 @@ impl Services {
                 self.turning.insert(key);
             }
             self.locals.entry(key).or_default().insert(local);
+            if let Some(learning) = &mut self.learning {
+                learning.served(&key);
+            }
         }
+        let learns = self.learns(&key);
         let Some(pool) = self.pools.get_mut(&(key, local)) else { return };
         let known: Vec<Target> = pool.shares().iter().map(|share| share.target).collect();
         let before = pool.chooser().clone();
@@ -194,7 +200,7 @@ impl Services {
             self.turning.insert(key);
         }
         let is_new = |share: &&Share| {
-            let telling = is_shared || self.learning.is_some() || share.standing == Standing::Draining;
+            let telling = is_shared || learns || share.standing == Standing::Draining;
             telling && !known.contains(&share.target)
         };
         asked.extend(pool.shares().iter().filter(is_new).map(rules));
@@ -228,7 +234,8 @@ impl Services {
             return;
         }
         self.reported += flows.len();
-        let learning = self.learning.is_some();
+        let learns = self.learns(&key);
+        let is_referee = self.referees.contains(&(peer, tunnel));
         for flow in flows.iter().filter(|flow| flow.local().1 == key.local_port) {
             let Some(pool) = pool_of(&self.pools, key, flow.local().0) else { continue };
             if pool.share(server).is_none() {
@@ -239,18 +246,50 @@ impl Services {
             let pin_key = self.pins.key(key.port, &Ends { local: flow.local(), remote: flow.remote() });
             let pin = self.pins.get(pin_key);
             // As long as there are two tables, a flow is at home where both say so.
-            let at_home = pool.choose(hash).is_some_and(|share| share.server == server) && !pool.moves(hash);
-            if at_home && !learning {
-                if pin.is_some_and(|pin| pin.server == server) {
+            let is_chosen = pool.choose(hash).is_some_and(|share| share.server == server);
+            let at_home = is_chosen && !pool.moves(hash);
+            let has_won = self.contests.decide(pin_key, server);
+            if let Some(pin) = pin.filter(|pin| pin.server != server && !has_won)
+                && pool.share(pin.server).is_some()
+                && !(learns && is_chosen)
+            {
+                // Its packets go to the other one, whose own report would have swept a pin of the past.
+                continue;
+            }
+            if at_home && !learns {
+                if pin.is_some() {
                     self.pins.remove(pin_key);
                 }
-            } else if pin.is_none_or(|pin| pin.server == server || is_before(pin.request, request)) {
-                self.pins.insert(pin_key, peer, Pin { server, tunnel, request: request.0 });
+                continue;
             }
+            let holder = pool.follow(hash).filter(|share| pin.is_none() && share.server != server && !learns);
+            if let Some(Share { server, target, .. }) = holder.filter(|_| !has_won) {
+                if is_referee {
+                    continue;
+                }
+                self.contests.begin(pin_key, (*server, target.tunnel));
+            }
+            self.pins.insert(pin_key, peer, Pin { server, tunnel, request: request.0 });
         }
+        self.telling.insert((peer, tunnel));
         if last {
             self.swept.insert((server, tunnel), request);
+            self.contests.told((server, tunnel));
             self.answered(key, peer, tunnel);
+            self.ask_holders();
+        }
+    }
+
+    /// Asks those to whom the table gives flows that others have told, unless their answer is still to come as a whole.
+    fn ask_holders(&mut self) {
+        for (server, tunnel) in self.contests.take_unasked() {
+            let Some(owner) = self.owners.get(&server).copied() else { continue };
+            let is_coming =
+                self.asked.contains_key(&(owner, tunnel)) && !self.telling.contains(&(owner, tunnel));
+            if !is_coming {
+                self.ask(owner, tunnel);
+                self.referees.insert((owner, tunnel));
+            }
         }
     }
 
@@ -269,7 +308,7 @@ impl Services {
         let open: Vec<_> = self.asked.keys().filter(|(asked, _)| *asked == peer).copied().collect();
         open.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
         if let Some(learning) = &mut self.learning {
-            learning.controls.remove(control);
+            learning.said_all(control);
         }
         self.end_learning();
     }
@@ -311,6 +350,11 @@ impl Services {
         self.owners.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn contests_are_over(&self) -> bool {
+        self.contests.is_empty()
+    }
+
     pub(super) fn pinned(&self) -> usize {
         self.pins.len()
     }
@@ -325,15 +369,14 @@ impl Services {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let learning = self.learning.as_ref().and_then(|learning| learning.until);
+        let learning = self.learning.as_ref().and_then(Learning::poll_timeout);
         [learning, self.turning_at, self.sweep_at, self.tracks.poll_timeout()].into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
         self.tracks.handle_timeout(now);
         if let Some(learning) = &mut self.learning {
-            let until = *learning.until.get_or_insert(now + LEARNING);
-            if until <= now {
+            if learning.handle_timeout(now) {
                 self.learning = None;
                 self.ask_all();
             } else {
@@ -376,6 +419,8 @@ impl Services {
         self.last_request = self.last_request.wrapping_add(1);
         let request = RequestId(self.last_request);
         self.asked.insert((peer, tunnel), request);
+        self.telling.remove(&(peer, tunnel));
+        self.referees.remove(&(peer, tunnel));
         self.requests.push((peer, tunnel, request));
     }
 
@@ -383,6 +428,7 @@ impl Services {
     fn ask_all(&mut self) {
         let shares = self.pools.values().flat_map(Pool::shares);
         let in_force: BTreeSet<_> = shares.map(|share| (share.server, share.target.tunnel)).collect();
+        self.contests.retain(|holder| in_force.contains(holder));
         // Whoever had the rules of the others has told the flows by its new ones, or is about to.
         let telling: BTreeSet<PeerId> = self.asked.keys().map(|(peer, _)| *peer).collect();
         let is_telling = |server| self.owners.get(&server).is_some_and(|owner| telling.contains(owner));
@@ -395,6 +441,8 @@ impl Services {
     /// A control has told all flows of a rule, or never will.
     pub(super) fn answered(&mut self, key: ServiceKey, peer: PeerId, tunnel: UpTunnel) {
         self.asked.remove(&(peer, tunnel));
+        self.telling.remove(&(peer, tunnel));
+        self.referees.remove(&(peer, tunnel));
         for local in self.locals.get(&key).into_iter().flatten() {
             let Some(pool) = self.pools.get_mut(&(key, *local)) else { continue };
             if let Some(turnover) = &mut pool.turnover {
@@ -439,7 +487,7 @@ impl Services {
     }
 
     fn end_learning(&mut self) {
-        let over = self.learning.as_ref().is_some_and(|learning| learning.controls.is_empty());
+        let over = self.learning.as_ref().is_some_and(Learning::has_heard_all);
         if over && self.asked.is_empty() {
             self.learning = None;
             // Every flow is pinned; most need not be.

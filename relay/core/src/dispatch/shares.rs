@@ -1,6 +1,7 @@
 //! From the rules of listeners to the candidates of their services.
 
 use super::hash::of_name;
+use super::learning::Learning;
 use super::pool::{Candidate, Standing};
 use super::services::{Ends, ServiceKey, TCP, any_like};
 use super::{Dispatch, Member, ServerId, Servers};
@@ -17,7 +18,7 @@ impl Dispatch {
     pub(crate) fn new(ports: &[PortConfig], controls: BTreeSet<String>) -> Self {
         let ports = (1..).map(PortId).zip(ports.iter().cloned()).collect();
         let mut dispatch = Self { ports, ..Self::default() };
-        dispatch.services.learn_from(controls);
+        dispatch.services.learning = Learning::anew(controls);
         dispatch
     }
 
@@ -92,6 +93,25 @@ impl Dispatch {
         self.services.report((peer, tunnel, request), (service, server), flows, last);
     }
 
+    /// The services that a control serves.
+    pub(crate) fn services_of(&self, peer: PeerId) -> BTreeSet<ServiceKey> {
+        let keys = self.of_peer(peer).flat_map(|rule| Key::of(rule.port, &rule.protocol_address));
+        keys.filter_map(|key| service_of(&key)).map(|(service, _)| service).collect()
+    }
+
+    /// A control has fallen silent and lost its rules. If nobody serves a service now, and it was not alone in it a moment
+    /// ago, that is learned anew.
+    pub(crate) fn missed(&mut self, peer: PeerId, services: BTreeSet<ServiceKey>, now: Time) {
+        self.missed.add(peer, services.clone(), now);
+        for service in services {
+            let servers: BTreeSet<PeerId> = self.missed.servers(&service).collect();
+            if servers.len() > 1 && !self.services.is_served(&service) {
+                let names = servers.iter().filter_map(|server| self.names.get(server)).cloned();
+                Learning::also(&mut self.services.learning, service, names);
+            }
+        }
+    }
+
     /// A control has said all of its rules.
     pub(crate) fn said_all(&mut self, peer: PeerId, control: &str) {
         self.services.said_all(peer, control);
@@ -124,6 +144,7 @@ impl Dispatch {
 
     /// Lets time pass.
     pub(crate) fn handle_timeout(&mut self, now: Time) {
+        self.missed.expire(now);
         self.services.handle_timeout(now);
     }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 mod forgetting;
+mod whose;
 
 const PORT: PortId = PortId(1);
 
