@@ -23,10 +23,12 @@ use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
 use crate::translation::{at_address, can_reach};
 use crate::weight::{self, Weight};
 use crate::{Control, NamespaceId};
+use core::net::IpAddr;
 use frames::ProtocolAddress;
 use frames::protocol_address::Local;
 use l2link::Time;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 impl Control {
     /// Something may have been opened or closed, anywhere on this machine.
@@ -49,10 +51,11 @@ impl Control {
         let changed = place.replace_sockets(&seen.sockets);
         self.tables.noticed = place.socket_looks.cause();
         self.latencies.socket_looks.record(seen.took);
+        let all = self.addresses_in(namespace);
         let (mut untold, mut queued) = (false, false);
         for index in 0..self.symbols.len() {
             if self.symbols[index].namespace == namespace {
-                self.reconcile_symbol(index, now);
+                self.reconcile_symbol(index, &all, now);
                 untold |= self.symbols[index].rules.listeners().any(ends_untold);
                 let symbol = &mut self.symbols[index];
                 if symbol.config.weight == Weight::Auto {
@@ -74,8 +77,8 @@ impl Control {
     }
 
     /// Brings a symbol's listener rules in line with the sockets seen last.
-    pub(crate) fn reconcile_symbol(&mut self, index: usize, now: Time) {
-        let Some(seat) = self.seat(&self.symbols[index]) else { return };
+    pub(crate) fn reconcile_symbol(&mut self, index: usize, all: &Rc<[IpAddr]>, now: Time) {
+        let Some(seat) = self.seat(&self.symbols[index], all) else { return };
         let symbol = &mut self.symbols[index];
         let Some(place) = self.namespaces.iter_mut().find(|place| place.id == symbol.namespace) else {
             return;
@@ -92,18 +95,24 @@ impl Control {
         self.join_by_hand(index);
     }
 
-    /// Where a symbol stands, while its interface is there and its addresses are known.
-    pub(crate) fn seat(&self, symbol: &Symbol) -> Option<Seat> {
+    /// The addresses of a namespace's symbols, in order.
+    pub(crate) fn addresses_in(&self, namespace: NamespaceId) -> Rc<[IpAddr]> {
+        let symbols = self.symbols.iter().filter(|symbol| symbol.namespace == namespace);
+        let mut addresses: Vec<IpAddr> = symbols.flat_map(Symbol::addresses).collect();
+        addresses.sort_unstable();
+        addresses.into()
+    }
+
+    /// Where a symbol stands among all of its namespace ([`Control::addresses_in`]), while its interface is there and its
+    /// addresses are known.
+    pub(crate) fn seat(&self, symbol: &Symbol, all: &Rc<[IpAddr]>) -> Option<Seat> {
         let interface = symbol.attributes.as_ref().and(symbol.ifindex())?;
-        let neighbors =
-            self.symbols.iter().filter(|other| other.namespace == symbol.namespace && other.id != symbol.id);
-        let others = neighbors.flat_map(Symbol::addresses).collect();
         let virtual_address = symbol.config.translation.map(|translation| translation.virtual_address);
         let own = match virtual_address {
             Some(address) => vec![address],
             None => symbol.addresses().collect(),
         };
-        Some(Seat { interface, own, others, virtual_address })
+        Some(Seat { interface, own, all: all.clone(), virtual_address })
     }
 
     /// Whether a symbol's interface stands in the namespace.
@@ -199,7 +208,6 @@ fn remove_covered_flows(rules: &mut SymbolRules, listener: &ProtocolAddress, now
 mod tests {
     use super::*;
     use crate::seen::IfIndex;
-    use core::net::IpAddr;
     use frames::protocol_address::Family;
     use l2link::service::ServiceSet;
     use rstest::rstest;
@@ -294,8 +302,8 @@ mod tests {
 
     fn seat() -> Seat {
         let own = ["192.0.2.1", "2001:db8::1", "fe80::1"].map(|ip| ip.parse().unwrap()).to_vec();
-        let others = vec!["192.0.2.129".parse().unwrap()];
-        Seat { interface: HERE, own, others, virtual_address: None }
+        let all = ["192.0.2.1", "192.0.2.129"].map(|address| address.parse().unwrap()).into();
+        Seat { interface: HERE, own, all, virtual_address: None }
     }
 
     fn at(address: &str) -> Local {

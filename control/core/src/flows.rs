@@ -51,9 +51,10 @@ impl Control {
         let Some(place) = self.namespaces.iter_mut().find(|place| place.id == namespace) else { return };
         let datagram_ports = core::mem::take(&mut place.datagram_ports);
         self.latencies.connection_looks.record(seen.took);
+        let all = self.addresses_in(namespace);
         let (mut flows, mut again) = (false, None);
         for index in 0..self.symbols.len() {
-            let Some(seat) = self.seat(&self.symbols[index]) else { continue };
+            let Some(seat) = self.seat(&self.symbols[index], &all) else { continue };
             let symbol = &mut self.symbols[index];
             if symbol.namespace != namespace {
                 continue;

@@ -101,7 +101,7 @@ impl World {
             seat: Seat {
                 interface: IfIndex(2),
                 own: vec![ip(1)],
-                others: vec![ip(2)],
+                all: [ip(1), ip(2)].into(),
                 virtual_address: None,
             },
             exposure: Exposure::standard(false),

@@ -28,6 +28,7 @@ use frames::{DownTunnel, PortId, RequestId, SymbolId};
 use l2link::Time;
 use l2link::counters::Traffic;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// How long after a refusal the relay is asked again: its configuration may have changed.
 pub(crate) const RETRY_REFUSED: Duration = Duration::from_secs(10);
@@ -250,8 +251,8 @@ pub(crate) struct Seat {
     pub(crate) interface: IfIndex,
     /// Addresses of its port.
     pub(crate) own: Vec<IpAddr>,
-    /// Addresses of the ports of the namespace's other symbols.
-    pub(crate) others: Vec<IpAddr>,
+    /// Addresses of the ports of all symbols of the namespace, in order.
+    pub(crate) all: Rc<[IpAddr]>,
     /// The one address by which it is reached, of an address symbol.
     pub(crate) virtual_address: Option<IpAddr>,
 }
@@ -284,11 +285,11 @@ impl Seat {
         !of_this_host_alone
             && self.virtual_address.is_none()
             && !self.holds(address)
-            && !self.others.contains(&address)
+            && self.all.binary_search(&address).is_err()
     }
 
     /// Whether both ends of a conversation with this remote end are here, so that it never leaves.
     pub(crate) fn is_inside(&self, remote: IpAddr) -> bool {
-        remote.is_loopback() || self.holds(remote) || self.others.contains(&remote)
+        remote.is_loopback() || self.holds(remote) || self.all.binary_search(&remote).is_ok()
     }
 }

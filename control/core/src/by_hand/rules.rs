@@ -114,7 +114,8 @@ impl Control {
     fn compare(&mut self, id: SymbolId, now: Time) {
         let place = crate::parcels::place(&self.symbols, id);
         if let Some(index) = place.filter(|index| self.symbols[*index].looked.sockets) {
-            self.reconcile_symbol(index, now);
+            let all = self.addresses_in(self.symbols[index].namespace);
+            self.reconcile_symbol(index, &all, now);
             self.look(now);
         }
         self.flush();
@@ -219,7 +220,7 @@ impl Control {
             }
             Some(_) | None => {}
         }
-        match self.seat(symbol) {
+        match self.seat(symbol, &self.addresses_in(symbol.namespace)) {
             Some(seat) if !seat.takes(address) => {
                 unreached("the address is that of another symbol's port, or of no port")
             }

@@ -6,23 +6,21 @@ use frames::route::{RouteContent, RouteKey, Slice, TableDigest};
 pub(super) const BITS: u8 = 12;
 const SLOTS: usize = 1 << BITS;
 
-/// The digest of each of the finest slices.
-#[derive(Debug, Clone)]
-pub(super) struct Slots(Box<[TableDigest]>);
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self(vec![TableDigest::default(); SLOTS].into())
-    }
-}
+/// The digest of each of the finest slices. Of a table that never had a route there is none, as there is a table for every
+/// relay.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Slots(Vec<TableDigest>);
 
 impl Slots {
     pub(super) fn add(&mut self, key: &RouteKey, content: &RouteContent<'_>) {
+        self.0.resize(SLOTS, TableDigest::default());
         self.0[slot(key)] += TableDigest::of(key, content);
     }
 
     pub(super) fn remove(&mut self, key: &RouteKey, content: &RouteContent<'_>) {
-        self.0[slot(key)] -= TableDigest::of(key, content);
+        if let Some(digest) = self.0.get_mut(slot(key)) {
+            *digest -= TableDigest::of(key, content);
+        }
     }
 
     /// The digest of a slice of at most [`BITS`] bits; of a longer one, that of the slot in which it lies.
