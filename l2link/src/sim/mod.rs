@@ -3,13 +3,13 @@
 //!
 //! [`run`] draws a scenario from the seed: one or two relays and one to three controls, mode and protections, MTUs,
 //! liveness, age of keys, and how bad the network is. For a few virtual seconds the devices send messages and parcels while they are
-//! cut off, restarted, re-addressed, given other MTUs and too busy to read. Then the network heals, and some seconds later everything must have
+//! cut off, restarted, stalled, re-addressed, given other MTUs and too busy to read. Then the network heals, and some seconds later everything must have
 //! come right. What is checked, in [`world`] and [`node`]:
 //!
 //! - the messages of each stream arrive exactly once and in order from the first one on, as long as their association
 //!   lives; at the end all messages of the last association have arrived;
 //! - `PeerUp` and `PeerDown` take turns;
-//! - every relay and every control converge to "up" after the network healed, and stay so;
+//! - every relay and every control converge to "up" after the network healed, and stay so without a break;
 //! - no parcel arrives that was not sent, byte for byte, where the configuration protects parcels;
 //! - sessions, peers, attempts, half-open candidates and queues stay within their bounds; no timer spins.
 

@@ -19,6 +19,9 @@ pub(super) struct Node {
     pub(super) next_send: Time,
     /// Until when the owner takes no events, if it is busy.
     pub(super) busy: Option<Time>,
+    /// Until when its process gets no processor, if it is stalled, and the frames that wait for it.
+    pub(super) stalled: Option<Time>,
+    pub(super) waiting: Vec<Vec<u8>>,
     pub(super) peers: BTreeMap<PeerId, Association>,
     pub(super) tally: Tally,
     checks_parcels: bool,
@@ -69,6 +72,8 @@ impl Node {
             reachable: true,
             next_send: now,
             busy: None,
+            stalled: None,
+            waiting: Vec::new(),
             peers: BTreeMap::new(),
             tally: Tally::default(),
             checks_parcels: scenario.protects_parcels(),

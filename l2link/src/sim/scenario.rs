@@ -28,21 +28,25 @@ pub struct Scenario {
     pub quiet: Time,
     /// When everything must have arrived.
     pub end: Time,
+    /// Longest silence of a device.
+    pub keepalive: Duration,
     /// Keepalives missed until a peer counts as lost.
     pub missed: u32,
     /// Age at which keys are replaced.
     pub rekey_after: Duration,
     /// Mean pause between two things that a device sends, in µs.
     pub pause: u64,
-    /// Mean pause between two blows (restart, cut, new address, new MTU), in µs.
+    /// Mean pause between two blows (restart, cut, stall, new address, new MTU), in µs.
     pub blows: u64,
 }
 
-/// The longest time from healing to "up" that is allowed: the liveness time-out, then the next hello of a device that
-/// misses somebody (a second), twice, as the first handshake may meet what is left of an old one.
-const CONVERGES: Duration = Duration::from_secs(4);
+/// The longest time from healing to "up" that is allowed besides the liveness time-out: the next hello of a device that
+/// misses somebody (a second), twice, as the first handshake may meet what is left of an old one, and another second.
+const CONVERGES: Duration = Duration::from_secs(3);
 /// Time for what is queued to arrive.
 const DRAINS: Duration = Duration::from_secs(2);
+/// Time in which a session that ends by itself does so: some do nothing for this long.
+const LONG: Duration = Duration::from_secs(30);
 
 impl Scenario {
     /// Draws one.
@@ -68,7 +72,9 @@ impl Scenario {
             jitter: up_to_one_of(&[10, 1000, 8000]),
         };
         let heals = Time(dice.between(500_000, 3_000_000));
-        let quiet = heals + CONVERGES;
+        let keepalive = dice.pick(&[Config::KEEPALIVE, Config::KEEPALIVE, Duration::from_millis(400)]);
+        let missed = dice.pick(&[3, 3, 5, 10]);
+        let quiet = heals + keepalive * missed + CONVERGES;
         Self {
             relays: dice.pick(&[1, 1, 2]),
             controls: dice.pick(&[1, 1, 2, 3]),
@@ -78,9 +84,10 @@ impl Scenario {
             weather,
             heals,
             quiet,
-            end: quiet + DRAINS,
+            end: quiet + if dice.chance(50) { LONG } else { DRAINS },
             rekey_after: Duration::from_millis(dice.pick(&[50, 300, 1_000, 120_000])),
-            missed: dice.pick(&[3, 3, 5, 10]),
+            keepalive,
+            missed,
             pause: dice.between(2_000, 60_000),
             blows: dice.between(100_000, 2_000_000),
         }
@@ -107,7 +114,7 @@ impl Scenario {
             security: if self.secured { Security::Psk(Zeroizing::new([42; 32])) } else { Security::None },
             control: self.control,
             data: self.data,
-            keepalive: Config::KEEPALIVE,
+            keepalive: self.keepalive,
             missed: self.missed,
         }
     }

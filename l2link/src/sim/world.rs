@@ -83,7 +83,8 @@ struct World<'a> {
     tag: u32,
     macs: u8,
     former: Tally,
-    settled: bool,
+    /// Peers that had gone down when all was to be well.
+    settled: Option<u64>,
     spinning: u32,
     trace: Option<Trace<'a>>,
 }
@@ -116,7 +117,7 @@ impl<'a> World<'a> {
             tag: 0,
             macs,
             former: Tally::default(),
-            settled: false,
+            settled: None,
             spinning: 0,
             trace,
         };
@@ -131,8 +132,13 @@ impl<'a> World<'a> {
         while self.now < self.scenario.end {
             self.advance()?;
             while let Some((device, frame)) = self.network.arrived(self.now) {
-                self.nodes[device].handle_frame(frame, self.now)?;
-                self.work(device)?;
+                let node = &mut self.nodes[device];
+                if node.stalled.is_some() {
+                    node.waiting.push(frame);
+                } else {
+                    node.handle_frame(frame, self.now)?;
+                    self.work(device)?;
+                }
             }
             self.mend();
             if self.now >= self.next_blow && self.now < self.scenario.heals {
@@ -141,21 +147,27 @@ impl<'a> World<'a> {
             for device in 0..self.nodes.len() {
                 self.wake(device)?;
             }
-            if self.now >= self.scenario.quiet && !core::mem::replace(&mut self.settled, true) {
+            if self.now >= self.scenario.quiet && self.settled.is_none() {
                 self.check_up()?;
+                self.settled = Some(self.report().downs);
             }
         }
         self.check_up()?;
+        if self.settled != Some(self.report().downs) {
+            return Err("a session ended though nothing was wrong any more".into());
+        }
         self.check_all_arrived()
     }
 
     /// Lets time pass until something is due.
     fn advance(&mut self) -> Result<(), String> {
-        let timers = self.nodes.iter().filter_map(|node| node.link.poll_timeout());
-        let sends = self.nodes.iter().filter(|node| node.busy.is_none()).map(|node| node.next_send);
+        let awake = || self.nodes.iter().filter(|node| node.stalled.is_none());
+        let timers = awake().filter_map(|node| node.link.poll_timeout());
+        let sends = awake().filter(|node| node.busy.is_none()).map(|node| node.next_send);
         let phases = [self.next_blow, self.scenario.heals, self.scenario.quiet, self.scenario.end];
         let later = |at: &Time| *at > self.now;
-        let idle = self.nodes.iter().filter_map(|node| node.busy);
+        let idle = awake().filter_map(|node| node.busy);
+        let idle = idle.chain(self.nodes.iter().filter_map(|node| node.stalled));
         let steps =
             sends.chain(phases).chain(idle).chain(self.cuts.iter().map(|(_, until)| *until)).filter(later);
         let next = steps.chain(timers).chain(self.network.next()).min().unwrap_or(self.scenario.end);
@@ -169,6 +181,17 @@ impl<'a> World<'a> {
 
     /// A device's turn: timers, and its owner's wish to send.
     fn wake(&mut self, device: usize) -> Result<(), String> {
+        let node = &mut self.nodes[device];
+        if node.stalled.is_some_and(|until| until > self.now) {
+            return Ok(());
+        }
+        if node.stalled.take().is_some() {
+            // As a daemon does: what has arrived goes before the timers.
+            for frame in core::mem::take(&mut node.waiting) {
+                node.handle_frame(frame, self.now)?;
+            }
+            self.work(device)?;
+        }
         let node = &mut self.nodes[device];
         let due = node.link.poll_timeout().is_some_and(|at| at <= self.now);
         let free = node.busy.take_if(|until| *until <= self.now).is_some();
@@ -189,6 +212,9 @@ impl<'a> World<'a> {
 
     /// What a shell does at the end of each wake-up.
     fn work(&mut self, device: usize) -> Result<(), String> {
+        if self.nodes[device].stalled.is_some() {
+            return Ok(());
+        }
         while let Some(event) = self.nodes[device].take_event() {
             match &event {
                 Event::Message { peer, message } => {
@@ -222,7 +248,7 @@ impl<'a> World<'a> {
     fn blow(&mut self) -> Result<(), String> {
         self.next_blow = Time(self.now.0 + self.dice.between(1, self.scenario.blows * 2));
         let device = self.dice.index(self.nodes.len());
-        match self.dice.below(7) {
+        match self.dice.below(8) {
             0 | 1 => {
                 let until = Time(self.now.0 + self.dice.between(50_000, 1_000_000));
                 tell!(self, "{device} is cut off until {} µs", until.0);
@@ -245,6 +271,11 @@ impl<'a> World<'a> {
                 let until = Time(self.now.0 + self.dice.between(50_000, 500_000));
                 tell!(self, "{device} takes no events until {} µs", until.0);
                 self.nodes[device].busy = Some(until);
+            }
+            6 => {
+                let until = Time(self.now.0 + self.dice.between(50_000, 2_000_000)).min(self.scenario.heals);
+                tell!(self, "{device} is stalled until {} µs", until.0);
+                self.nodes[device].stalled = Some(until);
             }
             _ => {
                 let (mac, mtu) = (self.nodes[device].mac, draw_mtu(&mut self.dice));
