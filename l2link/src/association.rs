@@ -126,7 +126,9 @@ impl Link {
         let name = peer.name.clone();
         self.remove_attempts(|attempt| attempt.rekey && attempt.name == name);
         self.events.push_back(Event::PeerDown { peer: id(index), reason });
-        self.hello.hurry();
+        if reason != DownReason::Replaced {
+            self.hello.hurry();
+        }
     }
 
     /// Ends a session in order, from this side.
@@ -224,7 +226,10 @@ impl Link {
         let index = known.unwrap_or(self.peers.len());
         match self.peers.get_mut(index) {
             Some(place) => *place = peer,
-            None => self.peers.push(peer),
+            None => {
+                self.names.insert(name.clone(), index);
+                self.peers.push(peer);
+            }
         }
         self.events.push_back(Event::PeerUp { peer: id(index), role: self.role.opposite(), name, boot });
         index

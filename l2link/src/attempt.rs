@@ -19,6 +19,7 @@
 
 use crate::handshake::{Handshake, Prologue, SplitKeys};
 use crate::interface::Head;
+use crate::peer::PEERS_MAX;
 use crate::seal::Seal;
 use crate::session::{Candidate, Owner, REKEY_RETRY, Session};
 use crate::session_keys::SessionKeys;
@@ -335,8 +336,8 @@ impl Link {
 
 /// Keys that wait for an owner that wants them; one who never takes them must not fill the memory.
 const SESSION_KEYS_MAX: usize = 256;
-/// Handshakes under way at once, on each side.
-const HALF_OPEN_MAX: usize = 16;
+/// Handshakes under way at once, on each side: with all peers, as after a restart or a cut of the segment.
+pub(crate) const HALF_OPEN_MAX: usize = PEERS_MAX;
 /// How long a relay keeps a candidate: longer than a control's tries.
 const HALF_OPEN_FOR: Duration = Duration::from_secs(2);
 const TRIES: u32 = 8;

@@ -21,6 +21,7 @@ mod interface;
 pub mod link;
 mod peer;
 mod random;
+mod ready;
 mod reassembly;
 mod receive;
 mod refusal;

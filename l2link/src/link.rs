@@ -6,8 +6,9 @@ use crate::discovery::HelloTimer;
 use crate::gate::{self, Gate};
 use crate::handshake::NoisePsk;
 use crate::interface::Interface;
-use crate::peer::{Life, Peer};
+use crate::peer::{Life, PEERS_MAX, Peer};
 use crate::random::Random;
+use crate::ready::Ready;
 use crate::receive::Rest;
 use crate::refusal::Refusals;
 use crate::session::{REKEY_AFTER, SessionTable};
@@ -21,7 +22,7 @@ use frames::message::{MESSAGE_MAX, Message};
 use frames::route::RoutesDigest;
 use frames::session::{CloseReason, Stream};
 use frames::{BootId, DropReason, Mac, SessionIndex};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One device's end of the segment: peers, sessions, reliable streams, parcels.
 pub struct Link {
@@ -42,6 +43,9 @@ pub struct Link {
     pub(crate) sessions: SessionTable,
     /// By [`PeerId`].
     pub(crate) peers: Vec<Peer>,
+    /// Places of all peers.
+    pub(crate) names: BTreeMap<String, usize>,
+    pub(crate) ready: Ready,
     /// Handshakes that this device began.
     pub(crate) attempts: Vec<Attempt>,
     /// Sessions that this device answered for and that are not confirmed yet, oldest first.
@@ -121,6 +125,8 @@ impl Link {
             random: Random::new(&seed),
             sessions: SessionTable::default(),
             peers: Vec::new(),
+            names: BTreeMap::new(),
+            ready: Ready::default(),
             attempts: Vec::new(),
             half_open: VecDeque::new(),
             handshakes: TokenBucket::new(HANDSHAKES_PER_SECOND, HANDSHAKES_AT_ONCE, now),
@@ -176,6 +182,7 @@ impl Link {
         let bytes = &self.scratch[..length];
         if let Some(life) = self.peers.get_mut(peer.0 as usize).and_then(|peer| peer.life.as_mut()) {
             life.streams.send_mut(message.stream()).push(bytes);
+            self.ready.to_send.insert(peer.0 as usize);
         }
     }
 
@@ -208,9 +215,10 @@ impl Link {
     /// The link interface got another address or MTU; sessions go on. Every peer is told at once, so that it follows.
     pub fn set_interface(&mut self, mac: Mac, mtu: u32) {
         self.interface = Interface { mac, mtu: usable_mtu(mtu), ..self.interface };
-        for peer in &mut self.peers {
+        for (index, peer) in self.peers.iter_mut().enumerate() {
             if let Some(life) = &mut peer.life {
                 life.keepalive_due = true;
+                self.ready.to_send.insert(index);
             }
         }
         self.hello.hurry();
@@ -292,7 +300,7 @@ impl Link {
     }
 
     pub(crate) fn peer_named(&self, name: &str) -> Option<usize> {
-        self.peers.iter().position(|peer| peer.name == name)
+        self.names.get(name).copied()
     }
 
     /// Queues a frame that belongs to no peer; when there are too many, the oldest goes.
@@ -325,4 +333,4 @@ const HANDSHAKES_AT_ONCE: u64 = 300;
 const ANSWERS_PER_SECOND: u64 = 100;
 const ANSWERS_AT_ONCE: u64 = 300;
 /// Frames that wait in the outbox: one for each handshake that may be under way at once, and room for answers.
-const OUTBOX_MAX: usize = 256;
+const OUTBOX_MAX: usize = 2 * PEERS_MAX;

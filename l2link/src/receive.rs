@@ -161,7 +161,7 @@ impl Link {
             Err(Candidacy) => self.establish(session, head.source, now)?,
         };
         self.heard(index, head, opened.newest, now);
-        match head.header.kind {
+        let taken = match head.header.kind {
             Kind::KEEPALIVE => self.receive_keepalive(index, body, head, now),
             Kind::SEGMENT => self.receive_segment(index, body),
             Kind::ACK => self.receive_ack(index, body, now),
@@ -171,7 +171,9 @@ impl Link {
                 Ok(())
             }
             _ => Err(DropReason::UnknownKind),
-        }
+        };
+        self.note(index);
+        taken
     }
 
     /// The other side will not have the session that was being made.
@@ -202,6 +204,9 @@ impl Link {
         let peer = &mut self.peers[index];
         let Some(life) = &mut peer.life else { return Ok(()) };
         life.routes_there = keepalive.routes.or(life.routes_there);
+        if keepalive.routes.is_some() {
+            self.ready.digests.insert(index);
+        }
         life.interval = Duration::from_micros(keepalive.interval.into()).clamp(INTERVAL_MIN, INTERVAL_MAX);
         if keepalive.echo == 0 {
             life.keepalive_due = true;
@@ -218,7 +223,9 @@ impl Link {
     fn receive_segment(&mut self, index: usize, body: &[u8]) -> Result<(), DropReason> {
         let segment = Segment::parse(body).map_err(|_| DropReason::Malformed)?;
         let Some(life) = &mut self.peers[index].life else { return Ok(()) };
-        life.streams.receive_mut(segment.stream).insert(segment.offset, segment.bytes)
+        life.streams.receive_mut(segment.stream).insert(segment.offset, segment.bytes)?;
+        self.ready.messages[segment.stream as usize].insert(index);
+        Ok(())
     }
 
     fn receive_ack(&mut self, index: usize, body: &[u8], now: Time) -> Result<(), DropReason> {
@@ -281,8 +288,9 @@ impl Link {
 
     /// The newest digest of any peer that the owner was not told yet.
     pub(crate) fn take_routes_digest(&mut self) -> Option<Event> {
-        self.peers.iter_mut().enumerate().find_map(|(index, peer)| {
-            let digest = peer.life.as_mut()?.routes_there.take()?;
+        self.ready.digests.around(0).find_map(|index| {
+            self.ready.digests.remove(index);
+            let digest = self.peers[index].life.as_mut()?.routes_there.take()?;
             Some(Event::RoutesDigest { peer: crate::association::id(index), digest })
         })
     }
@@ -290,13 +298,15 @@ impl Link {
     /// Moves the next message of any peer to the events, those of the first stream first, peers in turn.
     pub(crate) fn take_message(&mut self) {
         for stream in Stream::ALL {
-            for step in 0..self.peers.len() {
-                let index = (self.cursor + step) % self.peers.len();
-                let Some(life) = &mut self.peers[index].life else { continue };
-                match life.streams.receive_mut(stream).next_message() {
-                    Ok(None) => {}
+            let ready = self.ready.messages[stream as usize];
+            for index in ready.around(self.cursor) {
+                let life = self.peers[index].life.as_mut();
+                match life.map_or(Ok(None), |life| life.streams.receive_mut(stream).next_message()) {
+                    Ok(None) => self.ready.messages[stream as usize].remove(index),
                     Ok(Some(message)) => {
                         self.cursor = index;
+                        // The sender may be told of its new credit.
+                        self.ready.to_send.insert(index);
                         let peer = PeerId(u32::try_from(index).unwrap_or(u32::MAX));
                         self.events.push_back(Event::Message { peer, message });
                         return;

@@ -7,7 +7,9 @@
 //! nothing.
 
 use crate::Time;
+use crate::attempt::HALF_OPEN_MAX;
 use crate::interface::Interface;
+use crate::peer::PEERS_MAX;
 use crate::random::Random;
 use crate::replay::ReplayWindow;
 use crate::seal::Seal;
@@ -23,8 +25,9 @@ pub(crate) const REKEY_RETRY: Duration = Duration::from_secs(5);
 /// For how long frames under the former keys are still taken after a rekey: reordering and queues on the way.
 pub(crate) const PREVIOUS_KEPT: Duration = Duration::from_secs(1);
 
-/// Places in the table: current and former keys of 256 peers, and what is half open.
+/// Places in the table: current and former keys of all peers, and as many handshakes under way.
 const TABLE_MAX: usize = 1 << PLACE_BITS;
+const _: () = assert!(TABLE_MAX >= 2 * PEERS_MAX + HALF_OPEN_MAX);
 const PLACE_BITS: u32 = 10;
 
 #[derive(Debug)]

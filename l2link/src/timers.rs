@@ -1,4 +1,4 @@
-//! Time: what is due when. There are few peers, so the earliest timer is looked for anew whenever it is asked for.
+//! Time: what is due when. Of the timers of peers [`crate::ready`] knows the earliest.
 //!
 //! | timer | is due | does |
 //! |---|---|---|
@@ -11,7 +11,6 @@
 //! | previous keys | 1 s after a rekey | forgets them |
 //! | retransmission | see [`crate::stream`] | repeats segments |
 
-use crate::peer::Peer;
 use crate::{Link, Time};
 
 impl Link {
@@ -23,9 +22,8 @@ impl Link {
         }
         let attempts = self.attempts.iter().map(|attempt| attempt.next);
         let half_open = self.half_open.front().and_then(|index| self.half_open_until(*index));
-        let peers = self.peers.iter().filter_map(|peer| self.peer_deadline(peer));
         let hello = core::iter::once(self.hello.next());
-        hello.chain(attempts).chain(half_open).chain(peers).min()
+        hello.chain(attempts).chain(half_open).chain(self.ready.next_alarm()).min()
     }
 
     /// Lets time pass; harmless at any moment. Hand over the frames that have arrived first: after a long wake-up they
@@ -36,14 +34,27 @@ impl Link {
         }
         self.attempts_timeout(now);
         self.half_open_timeout(now);
-        for index in 0..self.peers.len() {
+        for index in self.ready.take_due(now).around(0) {
             self.peer_timeout(index, now);
+            self.note(index);
         }
         self.hello_timeout(now);
         self.refusals.expire(now);
     }
 
-    fn peer_deadline(&self, peer: &Peer) -> Option<Time> {
+    /// Something happened to a peer: it may have something to send, and be due earlier.
+    pub(crate) fn note(&mut self, index: usize) {
+        self.ready.to_send.insert(index);
+        self.set_alarm(index);
+    }
+
+    pub(crate) fn set_alarm(&mut self, index: usize) {
+        let deadline = self.peer_deadline(index);
+        self.ready.alarm(index, deadline);
+    }
+
+    pub(crate) fn peer_deadline(&self, index: usize) -> Option<Time> {
+        let peer = &self.peers[index];
         let life = peer.life.as_ref()?;
         let keepalive = if life.keepalive_due { None } else { Some(life.keepalive_at(self.keepalive)) };
         let previous = life.previous.map(|(_, until)| until);

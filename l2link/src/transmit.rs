@@ -11,6 +11,7 @@
 
 use crate::interface::Interface;
 use crate::peer::{Life, Peer};
+use crate::ready::PeerSet;
 use crate::session::{Session, body_max};
 use crate::{Batch, Counters, Link, PeerId, Time};
 use frames::DropReason;
@@ -34,15 +35,16 @@ impl Link {
 
     fn transmit_all(&mut self, batch: &mut Batch, now: Time) -> Result<(), Full> {
         self.transmit_outbox(batch)?;
-        let count = self.peers.len();
-        for step in 0..count {
-            self.transmit_urgent((self.cursor + step) % count, batch, now)?;
+        let ready = self.ready.to_send;
+        for index in ready.around(self.cursor) {
+            self.transmit_urgent(index, batch, now).inspect_err(|Full| self.cursor = index)?;
         }
-        for step in 0..count {
-            self.with_sender((self.cursor + step) % count, |sender, life| {
-                sender.segments(life, Stream::Routes, batch, now)
-            })?;
+        for index in ready.around(self.cursor) {
+            let routes =
+                |sender: &mut Sender<'_>, life: &mut Life| sender.segments(life, Stream::Routes, batch, now);
+            self.with_sender(index, routes).inspect_err(|Full| self.cursor = index)?;
         }
+        self.ready.to_send = PeerSet::default();
         Ok(())
     }
 
@@ -84,7 +86,9 @@ impl Link {
             protection: self.control,
             destination: *mac,
         };
-        work(&mut sender, life)
+        let done = work(&mut sender, life);
+        self.set_alarm(index);
+        done
     }
 
     /// Writes a parcel into `batch` as one `DATA` frame or several `PIECE` frames. The batch must have room for

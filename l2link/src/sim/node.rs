@@ -2,6 +2,7 @@
 //! arrives.
 
 use super::{Dice, Scenario};
+use crate::stream::SendStream;
 use crate::{Batch, Event, Link, PeerId, ReceivedMessage, Rx, Time};
 use core::net::{IpAddr, Ipv4Addr};
 use frames::data::Tunnel;
@@ -172,17 +173,37 @@ impl Node {
     pub(super) fn check_bounds(&self, devices: usize) -> Result<(), String> {
         let link = &self.link;
         let sizes = [
-            ("sessions", link.sessions.len(), 2 * devices + 2 * 16),
+            ("sessions", link.sessions.len(), 2 * devices + 2 * HANDSHAKES),
             ("peers", link.peers.len(), devices),
-            ("attempts", link.attempts.len(), 16),
-            ("half-open sessions", link.half_open.len(), 16),
+            ("attempts", link.attempts.len(), HANDSHAKES),
+            ("half-open sessions", link.half_open.len(), HANDSHAKES),
             ("events", if self.busy.is_some() { 0 } else { link.events.len() }, 0),
             ("frames in the outbox", link.outbox.len(), 0),
         ];
         match sizes.iter().find(|(_, size, bound)| size > bound) {
             Some((what, size, bound)) => Err(format!("{size} {what}, more than {bound}")),
-            None => Ok(()),
+            None => link.check_ready(),
         }
+    }
+}
+
+impl Link {
+    /// Checks that nothing waits for a look that nobody will take.
+    fn check_ready(&self) -> Result<(), String> {
+        for (index, peer) in self.peers.iter().enumerate() {
+            let Some(life) = &peer.life else { continue };
+            if life.keepalive_due || life.streams.senders().iter().any(SendStream::is_waiting) {
+                return Err(format!("something for {} was not sent", peer.name));
+            }
+            let (deadline, alarm) = (self.peer_deadline(index), self.ready.alarm_of(index));
+            if alarm.is_none_or(|alarm| deadline.is_some_and(|deadline| deadline < alarm)) {
+                return Err(format!(
+                    "{} is due at {deadline:?}, and the alarm is set to {alarm:?}",
+                    peer.name
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -248,6 +269,8 @@ fn addresses(sequence: u32, large: bool) -> Vec<PortAddress> {
     (0..count).map(|index| PortAddress::new(address(index), 24)).collect()
 }
 
+/// Handshakes under way that a segment with a few devices cannot have more of, however bad the network.
+const HANDSHAKES: usize = 64;
 /// Messages at once that are more than a stream's credit.
 const BURST: u64 = 400;
 const SMALL: u32 = 100;

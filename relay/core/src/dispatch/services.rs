@@ -316,7 +316,7 @@ impl Services {
     /// Learns nothing from a control that is not to be remembered.
     pub(super) fn forget(&mut self, control: &str) {
         if let Some(learning) = &mut self.learning {
-            learning.controls.remove(control);
+            learning.said_all(control);
         }
         self.end_learning();
     }
