@@ -9,6 +9,7 @@ pub struct Counters {
     rx: [Traffic; Kind::ALL.len()],
     tx: [Traffic; Kind::ALL.len()],
     drops: [u64; DropReason::COUNT],
+    messages: u64,
 }
 
 /// Frames and bytes (whole Ethernet frames, without preamble and FCS).
@@ -34,6 +35,7 @@ impl Default for Counters {
             rx: [Traffic::default(); Kind::ALL.len()],
             tx: [Traffic::default(); Kind::ALL.len()],
             drops: [0; DropReason::COUNT],
+            messages: 0,
         }
     }
 }
@@ -54,6 +56,17 @@ impl Counters {
         if let Some(traffic) = self.tx.get_mut(usize::from(ROW[usize::from(kind.0)])) {
             traffic.bytes += bytes as u64;
         }
+    }
+
+    /// Counts a message that was queued for a peer.
+    pub(crate) fn message(&mut self) {
+        self.messages += 1;
+    }
+
+    /// Messages that were queued for peers. A frame may hold several of them, and one of them may take several frames.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.messages
     }
 
     /// Counts a drop.

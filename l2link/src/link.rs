@@ -182,6 +182,7 @@ impl Link {
         let bytes = &self.scratch[..length];
         if let Some(life) = self.peers.get_mut(peer.0 as usize).and_then(|peer| peer.life.as_mut()) {
             life.streams.send_mut(message.stream()).push(bytes);
+            self.counters.message();
             self.ready.to_send.insert(peer.0 as usize);
         }
     }

@@ -20,6 +20,6 @@ mod scenario;
 mod world;
 
 pub use dice::Dice;
-pub use network::Weather;
+pub use network::{Network, Weather};
 pub use scenario::Scenario;
 pub use world::{Failure, Report, Trace, run, run_traced};

@@ -27,7 +27,7 @@ impl Weather {
 
 /// Frames on their way, by arrival.
 #[derive(Debug, Default)]
-pub(super) struct Network {
+pub struct Network {
     under_way: BTreeMap<(Time, u64), (usize, Vec<u8>)>,
     sent: u64,
 }
@@ -46,13 +46,20 @@ impl Network {
         let Some(destination) = frame.first_chunk().map(|octets| Mac(*octets)) else { return };
         for (station, (mac, reachable)) in stations.iter().enumerate() {
             let meant = destination.is_multicast() || destination == *mac;
-            if station == sender || !meant || !reachable || !stations[sender].1 || dice.chance(weather.loss) {
-                continue;
+            if station != sender && meant && *reachable && stations[sender].1 {
+                self.send_to(station, frame, weather, dice, now);
             }
+        }
+    }
+
+    /// Sends a frame to one station, which may get it once, twice or never.
+    pub fn send_to(&mut self, station: usize, frame: &[u8], weather: &Weather, dice: &mut Dice, now: Time) {
+        if dice.chance(weather.loss) {
+            return;
+        }
+        self.carry(station, frame, weather, dice, now);
+        if dice.chance(weather.repeat) {
             self.carry(station, frame, weather, dice, now);
-            if dice.chance(weather.repeat) {
-                self.carry(station, frame, weather, dice, now);
-            }
         }
     }
 
@@ -73,12 +80,13 @@ impl Network {
     }
 
     /// When the next frame arrives.
-    pub(super) fn next(&self) -> Option<Time> {
+    #[must_use]
+    pub fn next(&self) -> Option<Time> {
         self.under_way.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// A frame that has arrived by now, and where.
-    pub(super) fn arrived(&mut self, now: Time) -> Option<(usize, Vec<u8>)> {
+    pub fn arrived(&mut self, now: Time) -> Option<(usize, Vec<u8>)> {
         if self.next()? > now {
             return None;
         }
@@ -86,7 +94,8 @@ impl Network {
     }
 
     /// Frames carried so far.
-    pub(super) fn carried(&self) -> u64 {
+    #[must_use]
+    pub fn carried(&self) -> u64 {
         self.sent
     }
 }
