@@ -6,9 +6,11 @@
 The proxies reach the servers by IP over the same honest segment, and their servers see no client's address. wrk asks two
 nginxes for a tiny file: with a new connection for every request, and with connections that are kept.
 
-Client, balancer and servers share the cores of one machine, so rates tell the cost of all of them. How much the balancer
-itself could carry on a machine of its own, its processor time tells; and how much there is to gain here at most, the
-kernel's own translation tells, which has no process at all.
+Client, balancer and servers share the cores of one machine, so rates tell the cost of all of them, and how much there is to
+gain here at most, the kernel's own translation tells, which has no process at all. How much the balancer itself carries, its
+processor time tells; and its rates when its processes have a tenth of a core and all others what they want, so that it is the
+balancer that has no more to give, as on a machine of its own. For none of them is in that tenth what the kernel does on its
+behalf in the context of others; the time of the whole machine is shown beside it, which tells something if nothing else runs.
 """
 
 import json
@@ -23,8 +25,10 @@ import threading
 import time
 from pathlib import Path
 
+from budget import OF_A_CORE, machine_time, with_budgets
 from carrier import inside
 from lab import Lab, run
+from report import spread
 
 PREFIX = f"l2bench{os.getpid()}-"
 CLIENT, RELAY, SEGMENT = (PREFIX + name for name in ("client", "relay", "segment"))
@@ -33,6 +37,8 @@ NAMESPACES = [CLIENT, RELAY, SEGMENT, *SERVERS]
 CLIENT_ADDRESS, ADDRESS = "192.0.2.2", "192.0.2.1"
 PAGE = "served\n"
 CONNECTIONS = 32
+# Enough that some always wait for a balancer that is slow.
+CONNECTIONS_LIMITED = 256
 OPENED_PORT, NAMED_PORT = 9000, 7000
 PROBE_S = 0.001
 STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
@@ -40,6 +46,10 @@ SET_UP, REQUESTS = "connections/s", "requests/s, kept connections"
 # Processor time of the balancer's own processes.
 SET_UP_COST, REQUEST_COST = "balancer's µs per connection", "balancer's µs per request"
 ROWS = (SET_UP, REQUESTS, SET_UP_COST, REQUEST_COST)
+# Processor time of all cores, whoever had it.
+MACHINE_SET_UP_COST, MACHINE_REQUEST_COST = "machine's µs per connection", "machine's µs per request"
+# Periods of the budget at whose end there was none left: near to 1 where it is the balancer that limits the rate.
+EXHAUSTED = "share of time with nothing left, connections", "share of time with nothing left, requests"
 
 
 def study(folder, target, quick):
@@ -56,9 +66,14 @@ def study(folder, target, quick):
                 place.mkdir()
                 with contender(place, target):
                     samples[name].append(load(2 if quick else 4))
+        limited = with_budgets(LIMITED, folder, target, load, quick)
         for name, runs in samples.items():
             figures[name] = {row: statistics.median(run[row] for run in runs) for row in runs[0]}
-        show(figures)
+        show(figures, ROWS)
+        if limited:
+            print(f"the balancer's processes with {OF_A_CORE}; \"all\": both l2controls in it, too")
+            figures[OF_A_CORE] = spread(limited)
+            show(figures[OF_A_CORE], list(figures[OF_A_CORE]["l2link"]))
         place = folder / "times"
         place.mkdir()
         with L2link(place, target) as pair:
@@ -126,8 +141,11 @@ class Site:
 class Haproxy:
     """haproxy in TCP mode, in the relay's place."""
 
-    def __init__(self, folder, target):
-        self.folder, self.target = folder, target
+    # Where the processes are that have a budget, if there is one.
+    budgeted = (RELAY,)
+
+    def __init__(self, folder, target, budget=None):
+        self.folder, self.target, self.budget = folder, target, budget
         self.children = []
 
     def __enter__(self):
@@ -151,7 +169,8 @@ class Haproxy:
         self.spawn(["haproxy", "-db", "-f", self.folder / "haproxy.cfg"], RELAY, "haproxy")
 
     def spawn(self, words, namespace, name):
-        self.children.append(spawn(words, namespace, self.folder.parent, f"{self.folder.name}-{name}"))
+        budget = self.budget if namespace in self.budgeted else None
+        self.children.append(spawn(words, namespace, self.folder.parent, f"{self.folder.name}-{name}", budget))
         return self.children[-1]
 
 
@@ -227,15 +246,26 @@ class Clear(L2link):
     link = 'data = "clear"\n'
 
 
+class Whole(L2link):
+    """The controls, which are on the servers' machines, have to make do with the relay's budget."""
+
+    budgeted = (RELAY, *SERVERS)
+
+
+# Those whose processes can have a budget: all but the kernel's own.
+LIMITED = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "l2link": L2link, "l2link clear": Clear, "l2link, all": Whole}
+
+
 def temporary(place):
     names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     return " ".join(f"{name}_temp_path {place}/tmp;" for name in names)
 
 
-def spawn(words, namespace, folder, name):
+def spawn(words, namespace, folder, name, budget=None):
     words = ["ip", "netns", "exec", namespace, *map(str, words)]
     with open(Path(folder) / f"{name}.log", "wb") as log:
-        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        join = budget.join if budget else None
+        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, preexec_fn=join)
 
 
 def end(children):
@@ -254,22 +284,28 @@ def end(children):
 # Load
 
 
-def load(seconds):
-    set_up, set_up_cost = wrk(seconds, "Connection: close")
-    requests, request_cost = wrk(seconds, "Connection: keep-alive")
-    return {SET_UP: set_up, REQUESTS: requests, SET_UP_COST: set_up_cost, REQUEST_COST: request_cost}
+def load(seconds, budget=None):
+    set_up = wrk(seconds, "Connection: close", budget)
+    requests = wrk(seconds, "Connection: keep-alive", budget)
+    rows = (SET_UP, SET_UP_COST, MACHINE_SET_UP_COST, EXHAUSTED[0]), (REQUESTS, REQUEST_COST, MACHINE_REQUEST_COST, EXHAUSTED[1])
+    return dict(zip(rows[0], set_up)) | dict(zip(rows[1], requests))
 
 
-def wrk(seconds, header):
-    """Requests per second, and the balancer's processor time for each in µs; none may fail."""
-    before = processor_time()
-    words = f"wrk -t 1 -c {CONNECTIONS} -d {seconds}s --timeout 5s".split()
+def wrk(seconds, header, budget):
+    """Requests per second; the balancer's and the whole machine's processor time for each in µs; and the share of periods of
+    the budget in which it was used up. No request may fail."""
+    periods_before = budget.periods() if budget else (0, 0)
+    before, machine_before = processor_time(), machine_time()
+    connections = CONNECTIONS_LIMITED if budget else CONNECTIONS
+    words = f"wrk -t 1 -c {connections} -d {seconds}s --timeout 5s".split()
     said = run([*words, "-H", header, f"http://{ADDRESS}/"], CLIENT, timeout=seconds + 30)
     complaints = [line for line in said.splitlines() if "Socket errors" in line or "Non-2xx" in line]
     if complaints:
         print(f"  {header}: {complaints}", flush=True)
-    cost = (processor_time() - before) * 1e6 / int(re.search(r"(\d+) requests in", said)[1])
-    return float(re.search(r"Requests/sec: +([\d.]+)", said)[1]), cost
+    count = int(re.search(r"(\d+) requests in", said)[1])
+    cost, machine_cost = ((processor_time() - before) * 1e6 / count, (machine_time() - machine_before) * 1e6 / count)
+    periods, exhausted = (now - then for now, then in zip(budget.periods() if budget else (0, 0), periods_before))
+    return float(re.search(r"Requests/sec: +([\d.]+)", said)[1]), cost, machine_cost, exhausted / max(periods, 1)
 
 
 def processor_time():
@@ -282,15 +318,15 @@ def processor_time():
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def show(figures):
+def show(figures, rows):
     names, peers = list(figures), [name for name in figures if not name.startswith("l2link")]
-    width = max(map(len, ROWS))
+    width = max(map(len, rows))
     print(f"\n{'':{width}}" + "".join(f"{name:>16}" for name in names))
-    for row in ROWS:
+    for row in rows:
         print(f"{row:{width}}" + "".join(f"{figures[name][row]:16,.{0 if row in (SET_UP, REQUESTS) else 1}f}" for name in names))
     for peer in peers:
         print(f"\nratio to {peer}")
-        for row in ROWS:
+        for row in rows:
             of_peer = figures[peer][row]
             ratios = (f"{figures[name][row] / of_peer:16.2f}" if of_peer else f"{'-':>16}" for name in names)
             print(f"{row:{width}}" + "".join(ratios))

@@ -1,5 +1,6 @@
 """Tables of figures, and the logs of what failed."""
 
+import statistics
 import sys
 from pathlib import Path
 
@@ -25,6 +26,17 @@ def table(results):
                 f"{results[name][row] / base[row]:>18.2f}" if row in results[name] else f"{'-':>18}" for name in names
             )
             print(f"{row:{width}}{cells}")
+
+
+def spread(samples):
+    """The medians of samples; shows them with the least and the most."""
+    figures = {name: {row: statistics.median(run[row] for run in runs) for row in runs[0]} for name, runs in samples.items()}
+    for row in dict.fromkeys(row for of_one in figures.values() for row in of_one):
+        print(f"{row}:")
+        for name, runs in samples.items():
+            values = [run[row] for run in runs]
+            print(f"  {name:16}{figures[name][row]:12,.1f}   {min(values):,.1f} to {max(values):,.1f}")
+    return figures
 
 
 def failed(folder):
