@@ -215,6 +215,7 @@ impl ProtocolAddressWire {
 
 /// An address in the 16 bytes that the wire has for it.
 #[must_use]
+#[inline]
 pub fn octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),

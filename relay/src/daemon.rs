@@ -29,7 +29,7 @@ use l2link_os::routes::Families;
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::{KeyLog, NetNs, clock, seed};
 use mio::{Events, Poll};
-use relay_core::{Action, Decided, GivenAddress, LinkVerdict, PortVerdict, Relay, VerifyRow};
+use relay_core::{Action, Arrival, Decided, GivenAddress, LinkVerdict, PortVerdict, Relay, VerifyRow};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io;
@@ -68,6 +68,8 @@ pub(crate) struct Daemon {
     forwarding: Forwarding,
     /// The controls that have routes.
     remembered: Remembered,
+    /// What a port received just now.
+    arrivals: Vec<Arrival>,
     /// Sources that have something to read.
     ready: BTreeSet<Source>,
     /// The signal that ends the daemon.
@@ -158,6 +160,7 @@ impl Daemon {
             own_routes,
             forwarding,
             remembered,
+            arrivals: Vec::new(),
             ready: BTreeSet::new(),
             stopping: None,
             poll,
@@ -443,9 +446,15 @@ impl Daemon {
             let received = self.ports.receive(place, &mut self.relay, now);
             more = received.is_ok();
             let count = received.unwrap_or(0);
-            for index in 0..count {
+            self.arrivals.clear();
+            self.arrivals.extend((0..count).map(|index| {
                 let parcel = self.ports.parcel_mut(place, index);
-                let mut verdict = self.relay.handle_port_parcel(id, parcel, now, &mut self.wire.batch);
+                self.relay.classify_port_parcel(id, parcel)
+            }));
+            self.relay.fetch(&self.arrivals);
+            for (index, arrival) in self.arrivals.iter().enumerate() {
+                let parcel = self.ports.parcel_mut(place, index);
+                let mut verdict = self.relay.handle_port_parcel(arrival, parcel, now, &mut self.wire.batch);
                 while verdict == PortVerdict::Full {
                     self.wire.flush(&mut self.relay);
                     verdict = self.relay.resume_port_parcel(parcel, now, &mut self.wire.batch);

@@ -1,7 +1,7 @@
 //! The dispatch table for `benches/dispatch.rs`, which measures it from outside.
 
 use crate::dispatch::{Dispatch, Ends};
-use crate::rule::{Key, Rule};
+use crate::rule::Rule;
 use core::net::{IpAddr, Ipv4Addr};
 use frames::message::LiveFlow;
 use frames::protocol_address::{Family, Local};
@@ -30,14 +30,39 @@ impl Table {
         let mut dispatch = Dispatch::default();
         for peer in [1, 2] {
             dispatch.name(PeerId(peer), &format!("control{peer}"));
-            dispatch.add(rule(peer, 1, Local::Any(Family::Both), SERVICE.1)).expect("room for the service");
+            dispatch
+                .add(rule(peer, 1, listener(Local::Any(Family::Both), SERVICE.1)))
+                .expect("room for the service");
         }
         for n in 0..rules {
-            dispatch.add(rule(n % 2 + 1, n + 2, listener(n), 443)).expect("room for the rules");
+            dispatch
+                .add(rule(n % 2 + 1, n + 2, listener(Local::Address(address(n)), 443)))
+                .expect("room for the rules");
         }
         let flows: Vec<LiveFlow> = (0..flows).map(|n| LiveFlow::new(SERVICE, ends(n).remote)).collect();
         for asked in dispatch.take_requests() {
             dispatch.report(asked, if asked.0 == PeerId(1) { &flows } else { &[] }, true);
+        }
+        Self { dispatch }
+    }
+
+    /// A table with so many rules, each of a control's own connection.
+    ///
+    /// # Panics
+    /// When there are more than two controls may have.
+    #[must_use]
+    pub fn of_connections(rules: u32) -> Self {
+        let mut dispatch = Dispatch::default();
+        for n in 0..rules {
+            let (local, remote) = (SERVICE, ends(n).remote);
+            let connection = ProtocolAddress::Flow {
+                protocol: TCP,
+                local: local.0,
+                local_port: local.1,
+                remote: remote.0,
+                remote_port: remote.1,
+            };
+            dispatch.add(rule(n % 2 + 1, n + 1, connection)).expect("room for the rules");
         }
         Self { dispatch }
     }
@@ -48,25 +73,33 @@ impl Table {
         self.dispatch.pinned()
     }
 
-    /// Looks for the control of the service's flow of this number.
-    pub fn flow(&mut self, n: u32) -> bool {
-        self.find(&ends(n))
+    /// Looks for the controls of the flows, or of the connections, of these numbers, as for packets that arrived together.
+    /// Returns how many were found.
+    pub fn flows<const N: usize>(&mut self, numbers: [u32; N]) -> usize {
+        self.find(numbers.map(ends))
     }
 
-    /// Looks for the control of the listener of this number.
-    pub fn listener(&mut self, n: u32) -> bool {
-        let Local::Address(address) = listener(n) else { return false };
-        self.find(&Ends { local: (address, 443), remote: ends(n).remote })
+    /// Looks for the controls of the listeners of these numbers, as for packets that arrived together. Returns how many
+    /// were found.
+    pub fn listeners<const N: usize>(&mut self, numbers: [u32; N]) -> usize {
+        self.find(numbers.map(|n| Ends { local: (address(n), 443), remote: ends(n).remote }))
     }
 
-    fn find(&mut self, ends: &Ends) -> bool {
-        let flow = Key::flow(PORT, TCP, ends.local, ends.remote);
-        self.dispatch.first(&flow).or_else(|| self.dispatch.serve(PORT, TCP, ends, false)).is_some()
+    fn find<const N: usize>(&mut self, ends: [Ends; N]) -> usize {
+        let sought = ends.map(|ends| self.dispatch.seek(PORT, TCP, ends));
+        if N > 1 {
+            self.dispatch.fetch(sought.iter());
+        }
+        sought.iter().filter(|sought| self.dispatch.find(sought, false).is_some()).count()
     }
 }
 
-fn listener(n: u32) -> Local {
-    Local::Address(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | n)))
+fn address(n: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | n))
+}
+
+fn listener(local: Local, port: u16) -> ProtocolAddress {
+    ProtocolAddress::Listener { protocol: TCP, local, port }
 }
 
 fn ends(n: u32) -> Ends {
@@ -74,13 +107,13 @@ fn ends(n: u32) -> Ends {
     Ends { local: SERVICE, remote: (IpAddr::V4(Ipv4Addr::from_bits(0xc633_0000 ^ (n / 16))), port) }
 }
 
-fn rule(peer: u32, tunnel: u32, local: Local, port: u16) -> Rule {
+fn rule(peer: u32, tunnel: u32, protocol_address: ProtocolAddress) -> Rule {
     Rule {
         peer: PeerId(peer),
         tunnel: UpTunnel(tunnel),
         symbol: SymbolId(1),
         port: PORT,
-        protocol_address: ProtocolAddress::Listener { protocol: TCP, local, port },
+        protocol_address,
         weight: 100,
         stale: false,
         since: 0,

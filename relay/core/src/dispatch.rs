@@ -5,6 +5,9 @@
 //! packet is looked up stage by stage, from the most exact key to the least (see `select`), and each stage costs one
 //! lookup whatever the number of rules; a stage of which there is no rule at all costs none.
 //!
+//! In tables with very many entries each lookup waits for memory. Packets come in batches, so what all packets of one are going
+//! to look up is read first ([`Dispatch::fetch`]): it is the batch that waits, not each packet.
+//!
 //! An entry lists its *members*: the rules with that key, the newest first. Of those of a flow there is one, as a rule; raw
 //! and packet sockets get copies, each member one. The members of listeners are [`services`]: one of them gets a packet,
 //! chosen by the flow. An entry is at most [`MEMBERS_PER_KEY`] long; in practice it has one member for each control.
@@ -20,6 +23,7 @@ mod learning;
 mod maglev;
 mod pins;
 mod pool;
+mod pools;
 mod services;
 mod shares;
 mod tracks;
@@ -32,10 +36,14 @@ use crate::rule::{Key, Rule};
 use frames::{PortId, SymbolId, UpTunnel};
 use l2link::PeerId;
 use learning::Missed;
+use pins::PinKey;
+use pools::{PoolHash, PoolKey};
 use rustc_hash::FxHashMap;
-use services::Services;
+use services::{ServiceKey, Services, wide};
 use shares::service_of;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, btree_map, hash_map};
+use std::hint::black_box;
 
 /// Most rules of one control: twice the ports of one address, so that no program meets it by accident.
 pub(crate) const RULES_PER_CONTROL: usize = 131_072;
@@ -43,6 +51,8 @@ pub(crate) const RULES_PER_CONTROL: usize = 131_072;
 pub(crate) const MEMBERS_PER_KEY: usize = 256;
 /// Most of them that one control may have: a symbol in each of some dozen namespaces, twice while it begins anew.
 pub(crate) const MEMBERS_PER_CONTROL: usize = 64;
+/// Entries of a table that the processor has near by, in its second cache.
+const NEAR: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Dispatch {
@@ -93,12 +103,22 @@ pub(crate) struct Target {
 #[derive(Debug, Default)]
 pub(crate) struct Targets(Vec<Target>);
 
+/// A flow that is looked up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought {
+    port: PortId,
+    protocol: u8,
+    ends: Ends,
+    pin: PinKey,
+    pool: PoolHash,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RuleIndex(usize);
 
 #[derive(Debug, Default)]
 struct Entry {
-    members: Vec<Member>,
+    members: SmallVec<[Member; 1]>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -209,9 +229,32 @@ impl Dispatch {
         self.members(key).iter().find(|member| member.weight > 0).map(|member| member.target)
     }
 
-    /// The one that serves a flow to a listener. `opens` tells whether the packet asks for a new connection.
+    /// A flow that is going to be looked up.
+    #[inline]
+    pub(crate) fn seek(&self, port: PortId, protocol: u8, ends: Ends) -> Sought {
+        self.services.seek(port, protocol, ends)
+    }
+
+    /// Reads what [`Dispatch::find`] is going to read of tables that are too large for the processor's caches. Nothing depends on
+    /// what is read, so that the processor waits for the memory of many flows at once.
+    pub(crate) fn fetch<'a>(&self, flows: impl Iterator<Item = &'a Sought> + Clone) {
+        self.services.fetch(flows.clone());
+        if self.table.len() > NEAR && self.classes[Key::FLOW] > 0 {
+            black_box(flows.map(|sought| self.members(&sought.flow()).len()).sum::<usize>());
+        }
+    }
+
+    /// The one that has a rule for the flow, or serves it by that of a listener. `opens` tells whether the
+    /// packet asks for a new connection.
+    pub(crate) fn find(&mut self, sought: &Sought, opens: bool) -> Option<Target> {
+        let own = if self.classes[Key::FLOW] > 0 { self.first(&sought.flow()) } else { None };
+        own.or_else(|| self.services.serve(sought, opens))
+    }
+
+    /// As [`Dispatch::find`], of a flow by itself.
     pub(crate) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
-        self.services.serve(port, protocol, ends, opens)
+        let sought = self.seek(port, protocol, *ends);
+        self.find(&sought, opens)
     }
 
     /// Whether another control has a rule with this key.
@@ -289,6 +332,19 @@ impl Dispatch {
             }
             self.share_out(&key);
         }
+    }
+}
+
+impl Sought {
+    #[inline]
+    fn pool_key(&self) -> PoolKey {
+        let (local, local_port) = self.ends.local;
+        (ServiceKey { port: self.port, protocol: self.protocol, local_port }, wide(local))
+    }
+
+    #[inline]
+    fn flow(&self) -> Key {
+        Key::flow(self.port, self.protocol, self.ends.local, self.ends.remote)
     }
 }
 

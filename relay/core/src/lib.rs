@@ -69,6 +69,7 @@ pub use fib::{FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, 
 pub use given::GivenAddress;
 pub use metrics::Metrics;
 pub use port::PortState;
+pub use punt::Arrival;
 pub use relay::{LinkVerdict, PortVerdict, Relay};
 pub use translation::Outlet;
 pub use ways_out::{WayOut, WaysOut};

@@ -1,29 +1,61 @@
 //! Packets at a port, on their way up.
 //!
-//! A packet is classified once; [`Selector`] picks its targets, or the targets of its first fragment hold for it too.
+//! A packet is classified once; [`Selector`] picks its targets, or the targets of its first fragment hold for it too. All packets
+//! that arrived together are classified, and the tables read where they are going to be looked up, before the first of them is
+//! dealt with: so it is not each packet that waits for memory.
 //! Then each target gets a copy, as far as its control's rate allows. The targets are in memory that is used again for
 //! each packet, so that nothing is allotted, fragments that came too early excepted.
 
-use crate::dispatch::Target;
+use crate::dispatch::{Ends, Sought, Target};
 use crate::fragment::{Followed, FragmentKey};
 use crate::police::PuntClass;
 use crate::relay::{OFFLOAD, PortVerdict, Relay};
 use crate::select::Selector;
-use frames::inet::{self, Layer3, PacketView, classify};
+use frames::inet::{self, Layer3, PacketView, Transport, classify};
 use frames::{DropReason, PortId};
 use l2link::{Batch, Time};
 
+/// A parcel from a port whose headers were read.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    port: PortId,
+    view: Result<PacketView, DropReason>,
+    sought: Option<Sought>,
+}
+
 impl Relay {
+    /// Reads the headers of a parcel that arrived at a port.
+    #[must_use]
+    pub fn classify_port_parcel(&self, port: PortId, parcel: &[u8]) -> Arrival {
+        let view = parcel.get(OFFLOAD..).ok_or(DropReason::BadPacket);
+        let view = view.and_then(|frame| classify(frame).map_err(|_| DropReason::BadPacket));
+        let ip = view
+            .as_ref()
+            .ok()
+            .and_then(|view| if let Layer3::Ip(ip) = &view.layer3 { Some(ip) } else { None });
+        let sought = ip.and_then(|ip| {
+            let Transport::Ports { source, destination, .. } = ip.transport else { return None };
+            let ends = Ends { local: (ip.destination, destination), remote: (ip.source, source) };
+            Some(self.dispatch.seek(port, ip.protocol, ends))
+        });
+        Arrival { port, view, sought }
+    }
+
+    /// Has the tables read where [`Relay::handle_port_parcel`] is going to look for these.
+    pub fn fetch(&self, arrivals: &[Arrival]) {
+        self.dispatch.fetch(arrivals.iter().filter_map(|arrival| arrival.sought.as_ref()));
+    }
+
     /// Takes a parcel that arrived at a port. `batch` must be large enough for [`Relay::parcel_frames_max`] frames
     /// when it is empty.
     pub fn handle_port_parcel(
         &mut self,
-        port: PortId,
+        arrival: &Arrival,
         parcel: &[u8],
         now: Time,
         batch: &mut Batch,
     ) -> PortVerdict {
-        match self.select(port, parcel, now) {
+        match self.select(arrival, parcel, now) {
             Ok(Selected::Targets(class)) => {
                 self.class = class;
                 self.copies = 0;
@@ -67,16 +99,17 @@ impl Relay {
     }
 
     /// Fills `targets` for a packet at a port.
-    fn select(&mut self, id: PortId, parcel: &[u8], now: Time) -> Result<Selected, DropReason> {
+    fn select(&mut self, arrival: &Arrival, parcel: &[u8], now: Time) -> Result<Selected, DropReason> {
+        let Arrival { port: id, view, sought } = *arrival;
         let port = self.ports.get(id).ok_or(DropReason::PortDown)?;
-        let frame = parcel.get(OFFLOAD..).ok_or(DropReason::BadPacket)?;
-        let view = classify(frame).map_err(|_| DropReason::BadPacket)?;
+        let view = view?;
         let mut selector = Selector {
             link_ethertype: self.config.ethertype,
             ports: &self.ports,
             dispatch: &mut self.dispatch,
             memberships: &self.memberships,
             targets: &mut self.targets,
+            sought,
         };
         if !selector.is_for_port(port, &view) {
             return Err(DropReason::NotForPort);

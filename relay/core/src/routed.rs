@@ -77,7 +77,8 @@ impl Relay {
             None => PortVerdict::Drop(DropReason::NotRoutable),
             Some(length) => {
                 error.truncate(length);
-                self.handle_port_parcel(outlet.port, &error, now, batch)
+                let arrival = self.classify_port_parcel(outlet.port, &error);
+                self.handle_port_parcel(&arrival, &error, now, batch)
             }
         };
         self.translations.scratch = error;

@@ -39,6 +39,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
+    #[inline]
     pub(crate) fn flow(
         port: PortId,
         protocol: u8,
@@ -84,7 +85,7 @@ impl Key {
     /// Place of the key's class in counts by class.
     pub(crate) const fn class(&self) -> usize {
         match self {
-            Self::Flow { .. } => 0,
+            Self::Flow { .. } => Self::FLOW,
             Self::Listener { .. } => 1,
             Self::IpProtocol { .. } => 2,
             Self::EtherType { .. } => 3,
@@ -92,6 +93,8 @@ impl Key {
     }
 
     pub(crate) const CLASSES: usize = 4;
+    /// The class of flows.
+    pub(crate) const FLOW: usize = 0;
 }
 
 /// "Any address" of the version of `address`.
@@ -113,6 +116,7 @@ fn locals(local: Local) -> (IpAddr, Option<IpAddr>) {
     }
 }
 
+#[inline]
 fn wide(address: IpAddr) -> u128 {
     u128::from_be_bytes(octets(address))
 }

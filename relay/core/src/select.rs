@@ -23,7 +23,7 @@
 //! error goes the way of the packet that it is about, looked up in reverse: what that packet was from is local here.
 
 use crate::config::ETHERTYPE_ARP;
-use crate::dispatch::{Dispatch, Ends, Targets};
+use crate::dispatch::{Dispatch, Ends, Sought, Target, Targets};
 use crate::membership::Memberships;
 use crate::police::PuntClass;
 use crate::port::{Port, Ports};
@@ -40,6 +40,8 @@ pub(crate) struct Selector<'a> {
     pub(crate) dispatch: &'a mut Dispatch,
     pub(crate) memberships: &'a Memberships,
     pub(crate) targets: &'a mut Targets,
+    /// The packet's flow, if it has one.
+    pub(crate) sought: Option<Sought>,
 }
 
 impl Selector<'_> {
@@ -117,13 +119,17 @@ impl Selector<'_> {
                     self.copies(&Key::listener(port.id, ip.protocol, any_like(local.0), local.1));
                     return Ok(PuntClass::Group);
                 }
-                self.unicast(port, ip.protocol, &Ends { local, remote }, tcp.opens());
+                let seek = || self.dispatch.seek(port.id, ip.protocol, Ends { local, remote });
+                let sought = self.sought.unwrap_or_else(seek);
+                let found = self.dispatch.find(&sought, tcp.opens());
+                self.unicast(found);
                 Ok(if self.targets.is_empty() { PuntClass::Raw } else { PuntClass::Transport })
             }
             Transport::Echo { kind: EchoKind::Request, .. } => Err(DropReason::NotForPort),
             Transport::Echo { kind: EchoKind::Reply, id } => {
                 let ends = Ends { local: (ip.destination, id), remote: (ip.source, 0) };
-                self.unicast(port, ip.protocol, &ends, false);
+                let found = self.dispatch.serve(port.id, ip.protocol, &ends, false);
+                self.unicast(found);
                 Ok(PuntClass::Icmp)
             }
             Transport::IcmpError(inner) => {
@@ -150,10 +156,7 @@ impl Selector<'_> {
     }
 
     /// The one control of a flow.
-    fn unicast(&mut self, port: &Port, protocol: u8, ends: &Ends, opens: bool) {
-        let flow = Key::flow(port.id, protocol, ends.local, ends.remote);
-        let found =
-            self.dispatch.first(&flow).or_else(|| self.dispatch.serve(port.id, protocol, ends, opens));
+    fn unicast(&mut self, found: Option<Target>) {
         if let Some(target) = found {
             self.targets.push(target);
         }
@@ -163,7 +166,8 @@ impl Selector<'_> {
         match inner.ports {
             Some((source, destination)) => {
                 let ends = Ends { local: (inner.source, source), remote: (inner.destination, destination) };
-                self.unicast(port, inner.protocol, &ends, false);
+                let found = self.dispatch.serve(port.id, inner.protocol, &ends, false);
+                self.unicast(found);
             }
             None => {
                 self.copies(&Key::ip_protocol(port.id, inner.protocol, inner.source));

@@ -350,7 +350,9 @@ impl Relay {
         if !is_own_error {
             return PortVerdict::Drop(DropReason::NotForPort);
         }
-        self.handle_port_parcel(port, &[&[0; OFFLOAD][..], &frame].concat(), now, batch)
+        let parcel = [&[0; OFFLOAD][..], &frame].concat();
+        let arrival = self.classify_port_parcel(port, &parcel);
+        self.handle_port_parcel(&arrival, &parcel, now, batch)
     }
 }
 

@@ -39,6 +39,12 @@ impl<V: Copy + Default> FlowTable<V> {
         self.find(key).map(|place| &mut self.slots[place].value)
     }
 
+    /// Reads where a key is looked for first, whatever is there.
+    #[inline]
+    pub(super) fn touch(&self, key: u64) -> u64 {
+        self.slots.get(self.home(key.max(1))).map_or(0, |slot| slot.key)
+    }
+
     /// Puts a value in, in the place of another of this key.
     pub(super) fn insert(&mut self, key: u64, value: V) -> Option<V> {
         if let Some(known) = self.get_mut(key) {

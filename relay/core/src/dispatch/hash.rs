@@ -1,8 +1,10 @@
 //! Hashes of flows, the same at every relay.
 
+use core::hash::BuildHasher;
 use core::net::IpAddr;
 use frames::PortId;
 use frames::protocol_address::octets;
+use std::hash::RandomState;
 
 /// A flow as servers are chosen by it: not the packets, only what is the same in all of them, and at every relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,36 @@ impl FlowId {
     /// What servers are chosen by.
     pub(crate) fn hash(&self) -> FlowHash {
         FlowHash(self.hash)
+    }
+}
+
+/// Hashes that nobody else can compute: of two inputs, however they were chosen, those that do not know the key make the same
+/// hash with a probability of 2^-64 (strongly universal; Lemire, Kaser: Strongly universal string hashing is fast, The
+/// Computer Journal 57, 2014, section 2: 64-bit words, arithmetic in 128 bits, the upper half).
+#[derive(Debug)]
+pub(super) struct Secret {
+    offset: u128,
+    factors: [u128; 6],
+}
+
+impl Secret {
+    #[inline]
+    pub(super) fn hash<const WORDS: usize>(&self, words: [u64; WORDS]) -> u64 {
+        const { assert!(WORDS <= 6, "one factor each") };
+        let terms = self.factors.iter().zip(words);
+        let sum = terms
+            .fold(self.offset, |sum, (factor, word)| sum.wrapping_add(factor.wrapping_mul(u128::from(word))));
+        // Inputs at equal distances have hashes at equal distances, which mixing ends.
+        mix((sum >> 64) as u64)
+    }
+}
+
+impl Default for Secret {
+    fn default() -> Self {
+        let random = RandomState::new();
+        let half = |n: usize| u128::from(random.hash_one(n));
+        let whole = |n| half(2 * n) << 64 | half(2 * n + 1);
+        Self { offset: whole(0), factors: core::array::from_fn(|n| whole(n + 1)) }
     }
 }
 
@@ -68,4 +100,35 @@ pub(crate) const fn mix(mut x: u64) -> u64 {
 pub(crate) fn of_name(name: &str, rank: usize) -> u64 {
     let bytes = name.bytes().fold(rank as u64, |hash, byte| mix(hash ^ u64::from(byte)).wrapping_add(1));
     mix(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_word_and_the_secret_change_a_hash() {
+        let (secret, other) = (Secret::default(), Secret::default());
+        let input =
+            |word: usize, bit: u32| -> [u64; 6] { core::array::from_fn(|n| u64::from(n == word) << bit) };
+        let inputs = (0..6).flat_map(|word| (0..64).map(move |bit| input(word, bit)));
+        let hashes: BTreeSet<u64> = inputs
+            .flat_map(|input| [secret.hash(input), other.hash(input)])
+            .chain([secret.hash([0; 6])])
+            .collect();
+        assert_eq!(hashes.len(), 2 * 6 * 64 + 1);
+    }
+
+    /// What a table with linear probing needs of flows that count up: no crowds.
+    #[test]
+    fn neighbours_are_scattered() {
+        let secret = Secret::default();
+        let mut taken = [0_u32; 1 << 10];
+        for n in 0..1 << 14 {
+            taken[(secret.hash([1, n, 0, 2, 0, 3]) % (1 << 10)) as usize] += 1;
+        }
+        // Sixteen each, with a deviation of four.
+        assert!(taken.iter().all(|count| (1..=48).contains(count)), "{taken:?}");
+    }
 }

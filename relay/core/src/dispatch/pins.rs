@@ -10,13 +10,11 @@
 
 use super::ServerId;
 use super::flow_table::FlowTable;
-use super::hash::words;
+use super::hash::{Secret, words};
 use super::services::{Ends, TCP};
-use core::hash::BuildHasher;
 use frames::{PortId, UpTunnel};
 use l2link::PeerId;
 use std::collections::BTreeMap;
-use std::hash::RandomState;
 
 /// Most pinned flows: 64 MiB.
 pub(crate) const PINS_MAX: usize = 3_000_000;
@@ -24,8 +22,7 @@ pub(crate) const PINS_MAX: usize = 3_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     flows: FlowTable<Entry>,
-    /// SipHash (Aumasson, Bernstein: SipHash: a fast short-input PRF) with a random key.
-    secret: RandomState,
+    secret: Secret,
     /// Whose flows there are, by number.
     owners: Vec<Owner>,
     /// The numbers of those with flows.
@@ -85,7 +82,13 @@ impl Pins {
     #[inline]
     pub(super) fn key(&self, port: PortId, ends: &Ends) -> PinKey {
         let [a, b, c, d, e] = words(TCP, ends.local, ends.remote);
-        PinKey(self.secret.hash_one([u64::from(port.0), a, b, c, d, e]))
+        PinKey(self.secret.hash([u64::from(port.0), a, b, c, d, e]))
+    }
+
+    /// See [`FlowTable::touch`].
+    #[inline]
+    pub(super) fn touch(&self, PinKey(flow): PinKey) -> u64 {
+        self.flows.touch(flow)
     }
 
     #[inline]

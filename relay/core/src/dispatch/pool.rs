@@ -35,10 +35,14 @@ pub(crate) enum Standing {
     Draining,
 }
 
+/// Kept small, and what a look-up needs first beside the key in the table: most pools have one server, and of many a look-up waits
+/// for memory.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Pool {
-    shares: Vec<Share>,
-    chooser: Chooser,
+    sole: Option<Target>,
+    shares: Box<[Share]>,
+    chooser: Box<Chooser>,
     pub(super) turnover: Option<Box<Turnover>>,
     /// Its address is named by no listener any more.
     pub(super) is_orphan: bool,
@@ -108,6 +112,10 @@ impl Pool {
                 Share { server, target, standing: standing(candidate) }
             })
             .collect();
+        self.sole = match &self.shares[..] {
+            [only] if only.standing == Standing::Active => Some(only.target),
+            _ => None,
+        };
         let active = candidates.iter().filter(|candidate| standing(candidate) == Standing::Active);
         let seat = |candidate: &Candidate| Seat { seed: candidate.seed, weight: candidate.weight };
         let mut servers: Vec<_> = active.map(|candidate| (candidate.server, seat(candidate))).collect();
@@ -119,8 +127,14 @@ impl Pool {
         if servers == self.chooser.servers {
             return false;
         }
-        self.chooser = Chooser::new(servers, tables);
+        *self.chooser = Chooser::new(servers, tables);
         true
+    }
+
+    /// The one who has all flows, new and old, as nobody else has any.
+    #[inline]
+    pub(super) fn sole(&self) -> Option<Target> {
+        self.sole
     }
 
     pub(super) fn shares(&self) -> &[Share] {
@@ -137,7 +151,7 @@ impl Pool {
 
     /// Begins as the continuation of another.
     pub(super) fn inherit(&mut self, chooser: Chooser, turnover: Option<Box<Turnover>>) {
-        (self.chooser, self.turnover) = (chooser, turnover);
+        (*self.chooser, self.turnover) = (chooser, turnover);
     }
 
     /// The server of a new flow.

@@ -25,8 +25,9 @@ use super::hash::{FlowHash, FlowId};
 use super::learning::Learning;
 use super::pins::{Pin, Pins};
 use super::pool::{Candidate, Pool, Share, Standing, Tables, Turnover};
+use super::pools::Pools;
 use super::tracks::Tracks;
-use super::{ServerId, Target};
+use super::{NEAR, ServerId, Sought, Target};
 use crate::config::Conflicts;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -34,8 +35,8 @@ use frames::message::LiveFlow;
 use frames::protocol_address::octets;
 use frames::{PortId, RequestId, UpTunnel};
 use l2link::{PeerId, Time};
-use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 
 /// A control that has not told its flows by then has none, as far as it matters. A dead one is missed much earlier, and with
 /// many connections a look at them is some seconds late.
@@ -48,16 +49,24 @@ const SWEEP: Duration = Duration::from_secs(10);
 const SWEPT_PER_SECOND: usize = 10_000;
 
 /// {port, protocol, L4 port}
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ServiceKey {
     pub(super) port: PortId,
     pub(super) protocol: u8,
     pub(super) local_port: u16,
 }
 
+impl ServiceKey {
+    /// As a number.
+    #[inline]
+    pub(super) fn word(&self) -> u64 {
+        u64::from(self.port.0) << 32 | u64::from(self.protocol) << 16 | u64::from(self.local_port)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Services {
-    pools: FxHashMap<PoolKey, Pool>,
+    pools: Pools,
     /// The addresses of the pools of each service, in their 128-bit form.
     locals: BTreeMap<ServiceKey, BTreeSet<u128>>,
     /// The controls of servers.
@@ -87,9 +96,6 @@ pub(super) struct Services {
     reported: usize,
 }
 
-/// A pool: of a service, and the address in its 128-bit form; any is the unspecified address of its version.
-type PoolKey = (ServiceKey, u128);
-
 /// The ends of a flow, {address, port}.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ends {
@@ -108,10 +114,38 @@ impl Services {
         self.locals.contains_key(service)
     }
 
-    /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
-    pub(super) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
+    /// A flow that is going to be looked up.
+    #[inline]
+    pub(super) fn seek(&self, port: PortId, protocol: u8, ends: Ends) -> Sought {
         let service = ServiceKey { port, protocol, local_port: ends.local.1 };
-        let pool = pool_of(&self.pools, service, ends.local.0)?;
+        let pool = self.pools.hash(&(service, wide(ends.local.0)));
+        Sought { port, protocol, ends, pin: self.pins.key(port, &ends), pool }
+    }
+
+    /// Reads what [`Services::serve`] is going to read: see [`Dispatch::fetch`](super::Dispatch::fetch).
+    pub(super) fn fetch<'a>(&self, flows: impl Iterator<Item = &'a Sought> + Clone) {
+        let (many_pools, many_pins) = (self.pools.len() > NEAR, self.pins.len() > NEAR);
+        if many_pools {
+            black_box(flows.clone().fold(0, |read, sought| read ^ self.pools.touch(sought.pool)));
+        }
+        let touch = |sought: &Sought| {
+            let pool = if many_pools { self.pools.find(&sought.pool_key(), sought.pool) } else { None };
+            match pool.and_then(Pool::sole) {
+                None if many_pins => self.pins.touch(sought.pin),
+                None | Some(_) => 0,
+            }
+        };
+        if many_pools || many_pins {
+            black_box(flows.fold(0, |read, sought| read ^ touch(sought)));
+        }
+    }
+
+    /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
+    pub(super) fn serve(&mut self, sought: &Sought, opens: bool) -> Option<Target> {
+        let Sought { port, protocol, ends, pin: key, pool } = *sought;
+        let (service, local) = sought.pool_key();
+        let pool = self.pools.find(&(service, local), pool);
+        let pool = pool.or_else(|| self.pools.get(&(service, any_like(local))))?;
         if protocol != TCP {
             let flow = FlowId::new(port, protocol, ends.local, ends.remote);
             if let Some(share) = self.tracks.follow(&flow).and_then(|server| pool.share(server)) {
@@ -121,10 +155,10 @@ impl Services {
             self.tracks.note(flow, share.server);
             return Some(share.target);
         }
-        let flow = FlowHash::new(protocol, ends.local, ends.remote);
-        let key = (opens || !self.pins.is_empty()).then(|| self.pins.key(port, ends));
-        if let Some(key) = key
-            && let Some(pin) = self.pins.get(key)
+        if let Some(target) = pool.sole().filter(|_| !opens && !self.learns(&service)) {
+            return Some(target);
+        }
+        if let Some(pin) = self.pins.get(key)
             && let Some(share) = pool.share(pin.server)
             && (!opens || share.standing == Standing::Active)
         {
@@ -134,9 +168,10 @@ impl Services {
             }
             return Some(share.target);
         }
-        let Some(key) = key.filter(|_| opens) else {
+        let flow = FlowHash::new(protocol, ends.local, ends.remote);
+        if !opens {
             return if self.learns(&service) { None } else { Some(pool.follow(flow)?.target) };
-        };
+        }
         let Share { server, target, .. } = *pool.choose(flow)?;
         if !self.learns(&service) && !pool.moves(flow) {
             self.pins.remove(key);
@@ -169,11 +204,12 @@ impl Services {
         if !self.pools.contains_key(&(key, local)) {
             let any = self.pools.get(&(key, any_like(local)));
             let any = any.map(|pool| (pool.chooser().clone(), pool.turnover.clone()));
-            let pool = self.pools.entry((key, local)).or_default();
+            let mut pool = Pool::default();
             if let Some((chooser, turnover)) = any {
                 pool.inherit(chooser, turnover);
                 self.turning.insert(key);
             }
+            self.pools.insert((key, local), pool);
             self.locals.entry(key).or_default().insert(local);
             if let Some(learning) = &mut self.learning {
                 learning.served(&key);
@@ -508,7 +544,7 @@ impl Services {
 }
 
 /// The pool that an address is served by.
-fn pool_of(pools: &FxHashMap<PoolKey, Pool>, key: ServiceKey, local: IpAddr) -> Option<&Pool> {
+fn pool_of(pools: &Pools, key: ServiceKey, local: IpAddr) -> Option<&Pool> {
     let local = wide(local);
     pools.get(&(key, local)).or_else(|| pools.get(&(key, any_like(local))))
 }
@@ -518,7 +554,8 @@ fn is_before(request: u32, other: RequestId) -> bool {
     request.wrapping_sub(other.0) > u32::MAX / 2
 }
 
-fn wide(address: IpAddr) -> u128 {
+#[inline]
+pub(super) fn wide(address: IpAddr) -> u128 {
     u128::from_be_bytes(octets(address))
 }
 

@@ -299,6 +299,7 @@ impl Tables {
             dispatch: &mut self.dispatch,
             memberships: &self.memberships,
             targets: &mut self.targets,
+            sought: None,
         };
         if selector.is_for_port(port, &view) {
             selector.select(port, &view)

@@ -176,7 +176,8 @@ impl Segment {
     pub(crate) fn arrive(&mut self, frame: &[u8]) -> PortVerdict {
         let parcel = parcel(frame);
         let mut batch = Batch::new(self.relay.parcel_frames_max(), self.relay.frame_len_max());
-        let mut verdict = self.relay.handle_port_parcel(PORT, &parcel, self.now, &mut batch);
+        let arrival = self.relay.classify_port_parcel(PORT, &parcel);
+        let mut verdict = self.relay.handle_port_parcel(&arrival, &parcel, self.now, &mut batch);
         loop {
             self.give_controls(&batch);
             batch.clear();
