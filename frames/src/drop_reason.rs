@@ -127,6 +127,10 @@ drop_reasons! {
     // Packets that a relay is to route.
     /// A packet that the relay is to route is not from an address of its symbol's port to another host.
     NotRoutable = "not-routable",
+
+    // Packets from relay to relay.
+    /// A packet that came from another relay would leave to a relay again.
+    RelayLoop = "relay-loop",
 }
 
 impl fmt::Display for DropReason {

@@ -366,10 +366,16 @@ impl CloseReason {
     pub const NAME_IN_USE: Self = Self(2);
     /// A stream of the peer's breaks the definition of a message so that it cannot be followed any further.
     pub const BAD_STREAM: Self = Self(3);
+    /// Of two relays: no control introduces them to each other any more.
+    pub const DISMISSED: Self = Self(4);
 
     /// Every reason that this build knows, with its name in `PROTOCOL.md`.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::SHUTDOWN, "SHUTDOWN"), (Self::NAME_IN_USE, "NAME_IN_USE"), (Self::BAD_STREAM, "BAD_STREAM")];
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::SHUTDOWN, "SHUTDOWN"),
+        (Self::NAME_IN_USE, "NAME_IN_USE"),
+        (Self::BAD_STREAM, "BAD_STREAM"),
+        (Self::DISMISSED, "DISMISSED"),
+    ];
 }
 
 impl fmt::Display for CloseReason {
@@ -378,6 +384,7 @@ impl fmt::Display for CloseReason {
             Self::SHUTDOWN => f.write_str("peer stopped"),
             Self::NAME_IN_USE => f.write_str("the name is in use by another live device"),
             Self::BAD_STREAM => f.write_str("a message stream cannot be followed"),
+            Self::DISMISSED => f.write_str("no control introduces it any more"),
             Self(other) => write!(f, "reason {other}"),
         }
     }

@@ -16,13 +16,16 @@ pub const TEXT: u16 = 0x0003;
 pub const ROUTES_DIGEST: u16 = 0x0004;
 /// A relay's own routes by a port: [`crate::message::PortRoute`] items.
 pub const PORT_ROUTES: u16 = 0x0008;
+/// Name of another relay, UTF-8.
+pub const RELAY: u16 = 0x0010;
 /// Every type that this build knows, with its name in `PROTOCOL.md`.
-pub const ALL: [(u16, &str); 5] = [
+pub const ALL: [(u16, &str); 6] = [
     (NAME, "NAME"),
     (ADDRESSES, "ADDRESSES"),
     (TEXT, "TEXT"),
     (ROUTES_DIGEST, "ROUTES_DIGEST"),
     (PORT_ROUTES, "PORT_ROUTES"),
+    (RELAY, "RELAY"),
 ];
 /// First type that must be understood.
 pub const MANDATORY: u16 = 0x8000;

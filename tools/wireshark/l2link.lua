@@ -76,6 +76,8 @@ local MESSAGES = {
   [0x0062] = "TRANSLATED_RULE_ADD",
   [0x0070] = "FLOWS_REQUEST",
   [0x0071] = "FLOWS",
+  [0x0080] = "RELAY_INTRODUCE",
+  [0x0081] = "RELAY_DISMISS",
 }
 
 local STATUSES = {
@@ -95,6 +97,7 @@ local CLOSE_REASONS = {
   [1] = "SHUTDOWN",
   [2] = "NAME_IN_USE",
   [3] = "BAD_STREAM",
+  [4] = "DISMISSED",
 }
 
 local TLVS = {
@@ -103,6 +106,7 @@ local TLVS = {
   [0x0003] = "TEXT",
   [0x0004] = "ROUTES_DIGEST",
   [0x0008] = "PORT_ROUTES",
+  [0x0010] = "RELAY",
 }
 
 local ROLES = { [1] = "relay", [2] = "control" }
@@ -134,6 +138,7 @@ local CLOSE_TEXTS = {
   [1] = "peer stopped",
   [2] = "the name is in use by another live device",
   [3] = "a message stream cannot be followed",
+  [4] = "no control introduces it any more",
 }
 
 local PROTOCOLS = {
@@ -202,6 +207,7 @@ local DROP_REASONS = {
   ["file-queue-full"] = "A packet came for an open file whose queue was full, as its program reads too slowly.",
   ["no-reader"] = "A packet came for a file symbol, and no open file takes it (any more).",
   ["not-routable"] = "A packet that the relay is to route is not from an address of its symbol's port to another host.",
+  ["relay-loop"] = "A packet that came from another relay would leave to a relay again.",
 }
 
 -- Which messages ask and which answer, by what pairs them.
@@ -381,10 +387,14 @@ local f = {
   route_prefix = ProtoField.ipv6("l2link.route.prefix", "Prefix"),
   route_mtu = ProtoField.uint32("l2link.route.mtu", "MTU", base.DEC),
   route_kind = ProtoField.uint8("l2link.route.kind", "Kind", base.DEC, ROUTE_KINDS),
+  relay_name = ProtoField.string("l2link.relay", "Relay"),
+  introduction_mac = ProtoField.ether("l2link.introduction.mac", "Address"),
+  introduction_salt = ProtoField.bytes("l2link.introduction.salt", "Salt"),
   route_count = ProtoField.uint16("l2link.route.count", "Nexthops", base.DEC),
   nexthop = ProtoField.none("l2link.nexthop", "Nexthop"),
   nexthop_flags = ProtoField.uint8("l2link.nexthop.flags", "Flags", base.HEX),
   nexthop_onlink = ProtoField.bool("l2link.nexthop.onlink", "On link", 8, nil, 0x1),
+  nexthop_at_relay = ProtoField.bool("l2link.nexthop.at_relay", "At another relay", 8, nil, 0x2),
   nexthop_family = ProtoField.uint8("l2link.nexthop.family", "Family", base.DEC, ROUTE_FAMILIES),
   nexthop_gateway = ProtoField.ipv6("l2link.nexthop.gateway", "Gateway"),
 
@@ -707,6 +717,9 @@ local TLV_VALUES = {
     digest(c, tree)
   end,
   [0x0008] = port_routes,
+  [0x0010] = function(c, tree)
+    c:text(tree, f.relay_name)
+  end,
 }
 
 -- A TLV that is not known and must be is reason to refuse what holds it.
@@ -841,11 +854,12 @@ local function nexthop(c, tree)
   local item = c:item(tree, f.nexthop, 24)
   local port = c:u32(item, f.port)
   local weight = c:u16(item, f.weight)
-  local flags = c:bits(item, 1, f.nexthop_flags, f.nexthop_onlink)
+  local flags = c:bits(item, 1, f.nexthop_flags, f.nexthop_onlink, f.nexthop_at_relay)
   local family = c:u8(item, f.nexthop_family)
   local gateway = c:ip(item, f.nexthop_gateway)
   local text = (family ~= 0 and "via " .. family_text(family, gateway) .. " " or "")
-    .. "port " .. port
+    .. (is_set(flags, 2) and "another relay's port, symbol " or "port ")
+    .. port
     .. (weight ~= 1 and " weight " .. weight or "")
     .. (is_set(flags, 1) and " onlink" or "")
   item:append_text(": " .. text)
@@ -983,6 +997,15 @@ local MESSAGE_BODIES = {
     c.values.last = is_set(c:bits(tree, 2, f.flows_flags, f.flows_last), 1)
     each(c:u16(tree, f.flows_count), flow, c, tree)
   end,
+  RELAY_INTRODUCE = function(c, tree)
+    c:u32(tree, f.symbol)
+    c:mac(tree, f.introduction_mac)
+    c:reserved(tree, 2)
+    c:hex(tree, f.introduction_salt, 32)
+  end,
+  RELAY_DISMISS = function(c, tree)
+    c:u32(tree, f.symbol)
+  end,
 }
 
 -- The line of a message: {NAME} is what was noted of the field of that name in `f`. Some have a form of their own.
@@ -1062,6 +1085,8 @@ local MESSAGE_TEXTS = {
     .. "{protocol_address}, {translation}",
   FLOWS_REQUEST = "request {request} up {up_tunnel}",
   FLOWS = "request {request} up {up_tunnel} flows {flows_count}{last}",
+  RELAY_INTRODUCE = "symbol {symbol} relay {relay_name} at {introduction_mac} name {name}",
+  RELAY_DISMISS = "symbol {symbol}",
 }
 
 local function fill_in(text, values)

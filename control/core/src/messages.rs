@@ -149,7 +149,9 @@ impl Control {
             | Message::RoutesEnd(_)
             | Message::RoutesDigestRequest(_)
             | Message::TranslationRequest(_)
-            | Message::TranslatedRuleAdd(_) => self.drops.drop(DropReason::BadMessage),
+            | Message::TranslatedRuleAdd(_)
+            | Message::RelayIntroduce(_)
+            | Message::RelayDismiss(_) => self.drops.drop(DropReason::BadMessage),
             Message::AddressReply(reply) => self.handle_address_reply(peer, &reply),
             Message::RouteReply(_) | Message::RoutesDone(_) | Message::RoutesDigestReply(_) => {
                 let Some(relay) = self.relay_of(peer) else { return };

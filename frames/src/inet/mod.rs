@@ -7,6 +7,7 @@ mod checksum;
 mod classify;
 mod datagram;
 mod display;
+mod hop;
 mod icmp;
 mod ipv4;
 mod ipv6;
@@ -18,6 +19,7 @@ mod transport;
 pub use classify::{
     ArpOperation, EchoKind, Fragment, FragmentKey, IcmpInner, Ip, Layer3, PacketView, Transport, classify,
 };
+pub use hop::{give_hop_back, hops};
 pub use path::{Fragments, Obstacle, error_about};
 pub use segments::{Segments, set_ipv4_checksum};
 pub use translate::{End, NotTranslatable, addresses, translate};

@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 #[derive(Default)]
 pub(super) struct Extras<'a> {
     name: Option<&'a str>,
+    relay: Option<&'a str>,
     text: Option<&'a str>,
     pub(super) addresses: &'a [PortAddress],
     pub(super) port_routes: &'a [PortRoute],
@@ -22,6 +23,7 @@ impl<'a> Extras<'a> {
             let item = item?;
             match item.kind {
                 tlv::NAME => extras.name = Some(tlv::text(item.value, "name", NAME_MAX)?),
+                tlv::RELAY => extras.relay = Some(tlv::text(item.value, "relay", NAME_MAX)?),
                 tlv::TEXT => extras.text = Some(tlv::text(item.value, "text", TEXT_MAX)?),
                 tlv::ADDRESSES => extras.addresses = PortAddress::parse_list(item.value)?,
                 tlv::PORT_ROUTES => extras.port_routes = PortRoute::parse_list(item.value)?,
@@ -34,6 +36,11 @@ impl<'a> Extras<'a> {
     /// The name, which must be there.
     pub(super) fn name(&self) -> Result<&'a str, ParseError> {
         self.name.ok_or(ParseError::MissingTlv(tlv::NAME))
+    }
+
+    /// The name of another relay, which must be there.
+    pub(super) fn relay(&self) -> Result<&'a str, ParseError> {
+        self.relay.ok_or(ParseError::MissingTlv(tlv::RELAY))
     }
 
     /// The text, empty if there is none.

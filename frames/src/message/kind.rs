@@ -78,6 +78,10 @@ message_types! {
     FLOWS_REQUEST = 0x0070, Rules;
     /// Control to relay: these.
     FLOWS = 0x0071, Rules;
+    /// Control to relay: this symbol of mine is a port of that relay; send it what leaves by it (M15).
+    RELAY_INTRODUCE = 0x0080, Routes;
+    /// Control to relay: nothing leaves by it any more.
+    RELAY_DISMISS = 0x0081, Routes;
 }
 
 impl MessageType {

@@ -8,12 +8,14 @@
 //! [`PortRequest`] to [`PortRelease`] in `port.rs`, [`PortAttributes`] in `attributes.rs`, [`PortRoute`] in `port_route.rs`, [`TunnelRequest`] and [`TunnelReply`] in `tunnel.rs`, [`RuleAdd`]
 //! to [`RuleDelete`] in `rule.rs`, [`Membership`] in `membership.rs`, [`Notice`] in `notice.rs`, [`PortAddresses`] and
 //! [`AddressReply`] in `addressing.rs`, [`RouteAdd`] to [`RoutesDigestReply`] in `route.rs`, [`TranslationRequest`] to
-//! [`TranslatedRuleAdd`] in `translation.rs`, [`FlowsRequest`] and [`Flows`] in `flows.rs`.
+//! [`TranslatedRuleAdd`] in `translation.rs`, [`FlowsRequest`] and [`Flows`] in `flows.rs`, [`RelayIntroduce`] and
+//! [`RelayDismiss`] in `introduction.rs`.
 
 mod addressing;
 mod attributes;
 mod extras;
 mod flows;
+mod introduction;
 mod kind;
 mod membership;
 mod notice;
@@ -28,6 +30,7 @@ mod tunnel;
 pub use addressing::{AddressReply, PortAddresses};
 pub use attributes::{PortAddress, PortAttributes, PortFlags};
 pub use flows::{Flows, FlowsRequest, LiveFlow};
+pub use introduction::{RelayDismiss, RelayIntroduce};
 pub use kind::MessageType;
 pub use membership::{Group, Membership};
 pub use notice::Notice;
@@ -168,6 +171,10 @@ pub enum Message<'a> {
     FlowsRequest(FlowsRequest),
     /// `FLOWS`
     Flows(Flows<'a>),
+    /// `RELAY_INTRODUCE`
+    RelayIntroduce(RelayIntroduce<'a>),
+    /// `RELAY_DISMISS`
+    RelayDismiss(RelayDismiss),
 }
 
 impl<'a> Message<'a> {
@@ -204,6 +211,8 @@ impl<'a> Message<'a> {
             Self::TranslatedRuleAdd(_) => MessageType::TRANSLATED_RULE_ADD,
             Self::FlowsRequest(_) => MessageType::FLOWS_REQUEST,
             Self::Flows(_) => MessageType::FLOWS,
+            Self::RelayIntroduce(_) => MessageType::RELAY_INTRODUCE,
+            Self::RelayDismiss(_) => MessageType::RELAY_DISMISS,
         }
     }
 
@@ -239,7 +248,9 @@ impl<'a> Message<'a> {
             | Self::RoutesBegin(_)
             | Self::RoutesEnd(_)
             | Self::RoutesDigestRequest(_)
-            | Self::RoutesDigestReply(_) => Stream::Routes,
+            | Self::RoutesDigestReply(_)
+            | Self::RelayIntroduce(_)
+            | Self::RelayDismiss(_) => Stream::Routes,
         }
     }
 
@@ -282,6 +293,8 @@ impl<'a> Message<'a> {
             MessageType::TRANSLATED_RULE_ADD => Self::TranslatedRuleAdd(TranslatedRuleAdd::parse(body)?),
             MessageType::FLOWS_REQUEST => Self::FlowsRequest(FlowsRequest::parse(body)?),
             MessageType::FLOWS => Self::Flows(Flows::parse(body)?),
+            MessageType::RELAY_INTRODUCE => Self::RelayIntroduce(RelayIntroduce::parse(body)?),
+            MessageType::RELAY_DISMISS => Self::RelayDismiss(RelayDismiss::parse(body)?),
             MessageType(other) => return Err(ParseError::MessageType(other)),
         })
     }
@@ -336,6 +349,8 @@ impl<'a> Message<'a> {
             Self::TranslatedRuleAdd(message) => message.emit(writer),
             Self::FlowsRequest(message) => message.emit(writer),
             Self::Flows(message) => message.emit(writer),
+            Self::RelayIntroduce(message) => message.emit(writer),
+            Self::RelayDismiss(message) => message.emit(writer),
         }
     }
 }
@@ -371,6 +386,8 @@ impl fmt::Display for Message<'_> {
             Self::TranslatedRuleAdd(message) => write!(f, " {message}"),
             Self::FlowsRequest(message) => write!(f, " {message}"),
             Self::Flows(message) => write!(f, " {message}"),
+            Self::RelayIntroduce(message) => write!(f, " {message}"),
+            Self::RelayDismiss(message) => write!(f, " {message}"),
         }
     }
 }

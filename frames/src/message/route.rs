@@ -5,7 +5,7 @@ use super::extras::{Extras, emit_text, nonzero, only};
 use crate::protocol_address::octets;
 use crate::route::{Prefix, RouteContent, RouteKey, RouteKind, Slice, TableDigest};
 use crate::tlv::{self, Writer};
-use crate::{BufferTooSmall, ParseError, PortId, RequestId};
+use crate::{BufferTooSmall, ParseError, PortId, RequestId, SymbolId};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::network_endian::{U16, U32, U64};
@@ -134,6 +134,8 @@ const _: () = assert!(size_of::<RouteNexthop>() == 24);
 
 /// The gateway is to be taken as reachable at the port, whatever the port's addresses (`RTNH_F_ONLINK`).
 const ONLINK: u8 = 0x1;
+/// The port is one of another relay: its place holds the number of the control's symbol of it.
+const AT_RELAY: u8 = 0x2;
 
 impl RouteNexthop {
     /// Most nexthops of a route: what `ip route` and FRR allow.
@@ -152,7 +154,19 @@ impl RouteNexthop {
         }
     }
 
-    /// The relay's port by which packets leave.
+    /// A nexthop by way of a port of another relay, which `symbol` stands for. The gateway is the one there.
+    #[must_use]
+    pub fn at_relay(symbol: SymbolId, gateway: Option<IpAddr>, weight: u16) -> Self {
+        Self { flags: AT_RELAY, ..Self::new(PortId(symbol.0), gateway, weight, false) }
+    }
+
+    /// The control's symbol of another relay's port, if packets leave there.
+    #[must_use]
+    pub fn symbol(&self) -> Option<SymbolId> {
+        (self.flags & AT_RELAY != 0).then(|| SymbolId(self.port.get()))
+    }
+
+    /// The relay's port by which packets leave, unless they leave at another relay.
     #[must_use]
     pub fn port(&self) -> PortId {
         PortId(self.port.get())
@@ -191,7 +205,10 @@ impl fmt::Display for RouteNexthop {
         if let Some(gateway) = self.gateway() {
             write!(f, "via {gateway} ")?;
         }
-        self.port().fmt(f)?;
+        match self.symbol() {
+            Some(symbol) => write!(f, "another relay's port, {symbol}")?,
+            None => self.port().fmt(f)?,
+        }
         if self.weight() != 1 {
             write!(f, " weight {}", self.weight())?;
         }

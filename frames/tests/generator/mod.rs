@@ -9,9 +9,9 @@ use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use frames::message::{
     AddressReply, Flows, FlowsRequest, Group, LiveFlow, Membership, Message, Notice, PortAddress,
     PortAddresses, PortAttributes, PortFlags, PortRelease, PortReply, PortRequest, PortRoute, PortUpdate,
-    RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply, RoutesDone, RoutesSlice, RuleAdd,
-    RuleDelete, RuleReply, Status, TEXT_MAX, TranslatedRuleAdd, Translation, TranslationReply,
-    TranslationRequest, TunnelReply, TunnelRequest,
+    RelayDismiss, RelayIntroduce, RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDigestReply,
+    RoutesDone, RoutesSlice, RuleAdd, RuleDelete, RuleReply, Status, TEXT_MAX, TranslatedRuleAdd,
+    Translation, TranslationReply, TranslationRequest, TunnelReply, TunnelRequest,
 };
 use frames::protocol_address::{Family, Local};
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, RoutesDigest, Slice, TableDigest};
@@ -144,7 +144,7 @@ fn piece() -> impl Strategy<Value = Piece<'static>> {
 
 /// Any message that a correct sender may send.
 pub(crate) fn message() -> impl Strategy<Value = Message<'static>> {
-    prop_oneof![link_message(), route_message(), translation_message()]
+    prop_oneof![link_message(), route_message(), translation_message(), introduction_message()]
 }
 
 fn link_message() -> impl Strategy<Value = Message<'static>> {
@@ -193,6 +193,16 @@ fn link_message() -> impl Strategy<Value = Message<'static>> {
         (request(), up_tunnel(), any::<bool>(), live_flows()).prop_map(|(request, tunnel, last, flows)| {
             Message::Flows(Flows { request, tunnel, last, flows })
         }),
+    ]
+}
+
+fn introduction_message() -> impl Strategy<Value = Message<'static>> {
+    let introduce = (symbol(), mac(), any::<[u8; 32]>(), name(), name());
+    prop_oneof![
+        introduce.prop_map(|(symbol, mac, salt, relay, port)| {
+            Message::RelayIntroduce(RelayIntroduce { symbol, mac, salt, relay, port })
+        }),
+        symbol().prop_map(|symbol| Message::RelayDismiss(RelayDismiss { symbol })),
     ]
 }
 
@@ -282,8 +292,14 @@ fn route_content() -> impl Strategy<Value = RouteContent<'static>> {
 }
 
 fn nexthop() -> impl Strategy<Value = RouteNexthop> {
-    (port(), proptest::option::of(ip()), 1..=u16::MAX, any::<bool>())
-        .prop_map(|(port, gateway, weight, onlink)| RouteNexthop::new(port, gateway, weight, onlink))
+    let gateway = || proptest::option::of(ip());
+    prop_oneof![
+        (port(), gateway(), 1..=u16::MAX, any::<bool>())
+            .prop_map(|(port, gateway, weight, onlink)| RouteNexthop::new(port, gateway, weight, onlink)),
+        (port(), gateway(), 1..=u16::MAX).prop_map(|(PortId(symbol), gateway, weight)| {
+            RouteNexthop::at_relay(SymbolId(symbol), gateway, weight)
+        }),
+    ]
 }
 
 fn routes_slice() -> impl Strategy<Value = RoutesSlice> {

@@ -148,6 +148,8 @@ impl Relay {
             | Message::RouteReply(_)
             | Message::RoutesDone(_)
             | Message::RoutesDigestReply(_)
+            | Message::RelayIntroduce(_)
+            | Message::RelayDismiss(_)
             | Message::TranslationReply(_) => self.drop(DropReason::BadMessage),
             Message::PortAddresses(addresses) => self.port_addresses(peer, &addresses),
             Message::RouteAdd(add) => self.fib.add(peer, &add, &self.ports),

@@ -4,7 +4,7 @@ use crate::fields::{Object, Value};
 use core::net::{IpAddr, Ipv6Addr};
 use frames::message::{
     Flows, Group, LiveFlow, Membership, Message, PortAddress, PortAttributes, PortFlags, PortReply,
-    PortRoute, RouteAdd, RouteNexthop, RoutesSlice, RuleAdd, RuleDelete, Status, Translation,
+    PortRoute, RelayIntroduce, RouteAdd, RouteNexthop, RoutesSlice, RuleAdd, RuleDelete, Status, Translation,
 };
 use frames::protocol_address::{Family, Local};
 use frames::route::{RouteKey, TableDigest};
@@ -50,6 +50,8 @@ pub(crate) fn fields(message: &Message<'_>) -> Object {
         Message::TranslatedRuleAdd(it) => rule(&it.rule).and(translation(&it.translation)),
         Message::FlowsRequest(it) => request(it.request).and(up_tunnel(it.tunnel)),
         Message::Flows(it) => flows(it),
+        Message::RelayIntroduce(it) => introduction(it),
+        Message::RelayDismiss(it) => symbol(it.symbol),
     }
 }
 
@@ -224,6 +226,7 @@ fn nexthop(nexthop: &RouteNexthop) -> Object {
     port(nexthop.port())
         .with("weight", nexthop.weight())
         .with("onlink", nexthop.onlink())
+        .with("at_relay", nexthop.symbol().is_some())
         .text("family", family)
         .with("gateway", optional(gateway))
 }
@@ -246,4 +249,13 @@ fn flows(flows: &Flows<'_>) -> Object {
 
 fn live_flow(flow: &LiveFlow) -> Object {
     ends(flow.local(), flow.remote())
+}
+
+fn introduction(introduction: &RelayIntroduce<'_>) -> Object {
+    let RelayIntroduce { symbol: id, mac, salt, relay, port } = introduction;
+    symbol(*id).text("mac", mac).text("salt", hex(salt)).text("relay", relay).text("name", port)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
