@@ -45,7 +45,7 @@ impl Link {
         association: u64,
         now: Time,
     ) -> Result<Meeting, DropReason> {
-        let Some(index) = self.peer_named(&candidate.name) else {
+        let Some(index) = self.peer_named(candidate.role, &candidate.name) else {
             return if self.peers.len() < PEERS_MAX {
                 Ok(Meeting::New)
             } else {
@@ -81,13 +81,13 @@ impl Link {
             Err(reason) => {
                 if reason == DropReason::NameInUse {
                     self.push_refusal(session);
-                    self.refuse(&candidate.name, self.role.opposite(), source, reason, now);
+                    self.refuse(&candidate.name, candidate.role, source, reason, now);
                 }
                 self.discard(session);
                 return Err(reason);
             }
         };
-        self.settle(session, &candidate.name);
+        self.settle(session, candidate.role, &candidate.name);
         let index = match meeting {
             Meeting::Rekey(index) => {
                 self.change_keys(index, session, now);
@@ -123,8 +123,8 @@ impl Link {
         if let Some((previous, _)) = life.previous {
             self.sessions.remove(previous);
         }
-        let name = peer.name.clone();
-        self.remove_attempts(|attempt| attempt.rekey && attempt.name == name);
+        let (role, name) = (peer.role, peer.name.clone());
+        self.remove_attempts(|attempt| attempt.rekey && attempt.role == role && attempt.name == name);
         self.events.push_back(Event::PeerDown { peer: id(index), reason });
         if reason != DownReason::Replaced {
             self.hello.hurry();
@@ -152,24 +152,24 @@ impl Link {
     /// A peer was not heard for too long.
     pub(crate) fn lose(&mut self, index: usize, now: Time) {
         self.take_down(index, DownReason::Timeout, now);
-        if self.role == Role::Control {
-            let peer = &self.peers[index];
-            let (name, boot, mac) = (peer.name.clone(), peer.boot, peer.mac);
-            if let Err(reason) = self.begin_handshake(&name, boot, mac, now) {
+        let peer = &self.peers[index];
+        if self.begins(peer.role, &peer.name) {
+            let (role, name, boot, mac) = (peer.role, peer.name.clone(), peer.boot, peer.mac);
+            if let Err(reason) = self.begin_handshake(role, &name, boot, mac, now) {
                 self.counters.drop(reason);
             }
         }
     }
 
     /// Ends every other handshake under the name of a session that is established.
-    fn settle(&mut self, session: SessionIndex, name: &str) {
+    fn settle(&mut self, session: SessionIndex, role: Role, name: &str) {
         self.attempts.retain(|attempt| attempt.local != session);
         self.half_open.retain(|index| *index != session);
-        self.remove_attempts(|attempt| attempt.name == name);
+        self.remove_attempts(|attempt| attempt.role == role && attempt.name == name);
         let sessions = &mut self.sessions;
         self.half_open.retain(|index| {
             let other = sessions.get(*index).is_some_and(
-                |other| matches!(&other.owner, Owner::Candidate(candidate) if candidate.name == name),
+                |other| matches!(&other.owner, Owner::Candidate(candidate) if candidate.role == role && candidate.name == name),
             );
             if other {
                 sessions.remove(*index);
@@ -178,7 +178,7 @@ impl Link {
         });
     }
 
-    fn remove_attempts(&mut self, which: impl Fn(&crate::attempt::Attempt) -> bool) {
+    pub(crate) fn remove_attempts(&mut self, which: impl Fn(&crate::attempt::Attempt) -> bool) {
         let sessions = &mut self.sessions;
         self.attempts.retain(|attempt| {
             let removed = which(attempt);
@@ -190,7 +190,7 @@ impl Link {
     }
 
     fn change_keys(&mut self, index: usize, session: SessionIndex, now: Time) {
-        let rekey_at = self.rekey_at(now);
+        let rekey_at = self.rekey_at(self.peers[index].role, &self.peers[index].name, now);
         let Some(life) = &mut self.peers[index].life else { return };
         let before = core::mem::replace(&mut life.current, session);
         if let Some((older, _)) = life.previous.replace((before, now + PREVIOUS_KEPT)) {
@@ -209,11 +209,12 @@ impl Link {
         source: Mac,
         now: Time,
     ) -> usize {
-        let life = Life::new(session, self.keepalive, self.rekey_at(now), now);
-        let Candidate { name, boot, .. } = candidate;
+        let Candidate { role, name, boot, .. } = candidate;
+        let life = Life::new(session, self.keepalive, self.rekey_at(role, &name, now), now);
         log::debug!(target: "link::peer", "{name} is up at {source}, boot {boot}");
         self.refusals.forget(&name, source);
         let peer = Peer {
+            role,
             name: name.clone(),
             boot,
             mac: source,
@@ -227,16 +228,16 @@ impl Link {
         match self.peers.get_mut(index) {
             Some(place) => *place = peer,
             None => {
-                self.names.insert(name.clone(), index);
+                self.names.entry(role).or_default().insert(name.clone(), index);
                 self.peers.push(peer);
             }
         }
-        self.events.push_back(Event::PeerUp { peer: id(index), role: self.role.opposite(), name, boot });
+        self.events.push_back(Event::PeerUp { peer: id(index), role, name, boot });
         index
     }
 
-    fn rekey_at(&self, now: Time) -> Option<Time> {
-        (self.role == Role::Control && self.gate.is_some()).then(|| now + self.rekey_after)
+    fn rekey_at(&self, role: Role, name: &str, now: Time) -> Option<Time> {
+        (self.begins(role, name) && self.gate.is_some()).then(|| now + self.rekey_after)
     }
 }
 

@@ -19,6 +19,7 @@
 
 use crate::handshake::{Handshake, Prologue, SplitKeys};
 use crate::interface::Head;
+use crate::partner::Trust;
 use crate::peer::PEERS_MAX;
 use crate::seal::Seal;
 use crate::session::{Candidate, Owner, REKEY_RETRY, Session};
@@ -30,16 +31,19 @@ use frames::header::{HEADERS_LEN, Kind, TAG_LEN};
 use frames::session::{Close, CloseReason, Keepalive};
 use frames::{BootId, DropReason, Mac, SessionIndex};
 
-/// A handshake that this control began.
+/// A handshake that this device began.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) local: SessionIndex,
+    /// Of the other side.
+    pub(crate) role: Role,
     pub(crate) name: String,
     boot: BootId,
     mac: Mac,
     association: u64,
     /// Whether only the keys are to change.
     pub(crate) rekey: bool,
+    trust: Trust,
     stage: Stage,
     tries: u32,
     pub(crate) next: Time,
@@ -57,19 +61,25 @@ impl Link {
     /// Begins a handshake for a new association, unless the same one is under way.
     pub(crate) fn begin_handshake(
         &mut self,
+        role: Role,
         name: &str,
         boot: BootId,
         mac: Mac,
         now: Time,
     ) -> Result<(), DropReason> {
         let same = |attempt: &Attempt| {
-            !attempt.rekey && attempt.name == name && attempt.boot == boot && attempt.mac == mac
+            !attempt.rekey
+                && attempt.role == role
+                && attempt.name == name
+                && attempt.boot == boot
+                && attempt.mac == mac
         };
         if self.attempts.iter().any(same) {
             return Ok(());
         }
         let association = self.random.u64();
-        self.begin(name.to_owned(), boot, mac, association, false, now)
+        let other = Candidate { role, name: name.to_owned(), boot, mac, until: now };
+        self.begin(other, association, false, now)
     }
 
     /// Begins to replace the keys of a session.
@@ -78,20 +88,20 @@ impl Link {
         if let Some(life) = &mut peer.life {
             life.rekey_at = Some(now + REKEY_RETRY);
         }
-        let (name, boot, mac, association) = (peer.name.clone(), peer.boot, peer.mac, peer.association);
-        if self.attempts.iter().any(|attempt| attempt.rekey && attempt.name == name) {
+        let (role, association) = (peer.role, peer.association);
+        let other = Candidate { role, name: peer.name.clone(), boot: peer.boot, mac: peer.mac, until: now };
+        let same = |attempt: &Attempt| attempt.rekey && attempt.role == role && attempt.name == other.name;
+        if self.attempts.iter().any(same) {
             return;
         }
-        if let Err(reason) = self.begin(name, boot, mac, association, true, now) {
+        if let Err(reason) = self.begin(other, association, true, now) {
             self.counters.drop(reason);
         }
     }
 
     fn begin(
         &mut self,
-        name: String,
-        boot: BootId,
-        mac: Mac,
+        other: Candidate,
         association: u64,
         rekey: bool,
         now: Time,
@@ -99,9 +109,12 @@ impl Link {
         if self.attempts.len() >= HALF_OPEN_MAX || !self.handshakes.take(now) {
             return Err(DropReason::HandshakeLimit);
         }
+        let trust = self.trust_for(other.role, &other.name).ok_or(DropReason::SameRole)?;
         let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
-        let prologue = self.prologue(mac, association, local);
-        let written = Handshake::new(self.role, &self.noise_psk, &prologue, &mut self.random)
+        let Candidate { role, name, boot, mac, .. } = other;
+        let prologue = self.prologue(true, (role, mac), association, local);
+        let psk = trust.noise_psk(&self.noise_psk);
+        let written = Handshake::new(true, &psk, &prologue, &mut self.random)
             .and_then(|mut handshake| Ok((self.write_body(&mut handshake, local, association)?, handshake)));
         let (body, handshake) = match written {
             Ok(written) => written,
@@ -113,11 +126,13 @@ impl Link {
         let stage = Stage::Init { handshake, body };
         self.attempts.push(Attempt {
             local,
+            role,
             name,
             boot,
             mac,
             association,
             rekey,
+            trust,
             stage,
             tries: 0,
             next: now,
@@ -145,16 +160,22 @@ impl Link {
             let (mac, local) = (attempt.mac, attempt.local);
             match &attempt.stage {
                 Stage::Init { body, .. } => {
-                    let body = body.clone();
-                    self.push_discovery(mac, Kind::HANDSHAKE_INIT, SessionIndex(0), &body);
+                    let (body, trust) = (body.clone(), attempt.trust.clone());
+                    self.push_handshake(mac, Kind::HANDSHAKE_INIT, SessionIndex(0), &body, &trust);
                 }
                 Stage::Confirm => self.push_confirmation(local, now),
             }
         }
     }
 
-    /// Relay: a control begins a handshake.
-    pub(crate) fn receive_init(&mut self, body: &[u8], head: &Head, now: Time) -> Result<(), DropReason> {
+    /// Relay: a control, or another relay, begins a handshake.
+    pub(crate) fn receive_init(
+        &mut self,
+        body: &[u8],
+        head: &Head,
+        trust: &Trust,
+        now: Time,
+    ) -> Result<(), DropReason> {
         let init = HandshakeBody::parse(body).map_err(|_| DropReason::Malformed)?;
         if self.role != Role::Relay {
             return Err(DropReason::SameRole);
@@ -162,10 +183,15 @@ impl Link {
         if !self.handshakes.take(now) {
             return Err(DropReason::HandshakeLimit);
         }
-        let prologue = self.prologue(head.source, init.association, init.sender);
-        let mut handshake = Handshake::new(self.role, &self.noise_psk, &prologue, &mut self.random)?;
+        let role = match trust {
+            Trust::Segment => Role::Control,
+            Trust::Pair { .. } => Role::Relay,
+        };
+        let prologue = self.prologue(false, (role, head.source), init.association, init.sender);
+        let psk = trust.noise_psk(&self.noise_psk);
+        let mut handshake = Handshake::new(false, &psk, &prologue, &mut self.random)?;
         let payload = handshake.read(init.noise)?;
-        let candidate = self.candidate(&payload, head.source, now)?;
+        let candidate = self.candidate(&payload, head.source, trust, now)?;
         while self.half_open.len() >= HALF_OPEN_MAX {
             self.half_open.pop_front().into_iter().for_each(|oldest| self.sessions.remove(oldest));
         }
@@ -175,12 +201,18 @@ impl Link {
         let keys = handshake.finish()?;
         let seal = self.seal(keys, init.association, local, init.sender)?;
         self.sessions.put(Session::new(local, init.sender, init.association, seal, candidate));
-        self.push_discovery(head.source, Kind::HANDSHAKE_RESPONSE, init.sender, &response);
+        self.push_handshake(head.source, Kind::HANDSHAKE_RESPONSE, init.sender, &response, trust);
         Ok(())
     }
 
-    /// Control: a relay answers.
-    pub(crate) fn receive_response(&mut self, body: &[u8], head: &Head, now: Time) -> Result<(), DropReason> {
+    /// The other side answers.
+    pub(crate) fn receive_response(
+        &mut self,
+        body: &[u8],
+        head: &Head,
+        trust: &Trust,
+        now: Time,
+    ) -> Result<(), DropReason> {
         let response = HandshakeBody::parse(body).map_err(|_| DropReason::Malformed)?;
         let receiver = head.header.receiver();
         let index = self.attempts.iter().position(|attempt| attempt.local == receiver);
@@ -193,7 +225,7 @@ impl Link {
         let payload = handshake.read(response.noise)?;
         let keys = handshake.finish();
         let (association, rekey) = (attempt.association, attempt.rekey);
-        let accepted = self.accept_response(&payload, head.source, association, rekey, now);
+        let accepted = self.accept_response(&payload, head.source, trust, association, rekey, now);
         let seal = keys.and_then(|keys| self.seal(keys, association, receiver, response.sender));
         let (candidate, seal) = match (accepted, seal) {
             (Ok(candidate), Ok(seal)) => (candidate, seal),
@@ -223,27 +255,28 @@ impl Link {
             if kept.len() == SESSION_KEYS_MAX {
                 kept.pop_front();
             }
-            kept.push_back(SessionKeys::new(self.role, association, local, remote, &keys));
+            kept.push_back(SessionKeys::new(association, local, remote, &keys));
         }
-        keys.seal(self.role).map(Some)
+        keys.seal().map(Some)
     }
 
     fn accept_response(
         &mut self,
         payload: &[u8],
         source: Mac,
+        trust: &Trust,
         association: u64,
         rekey: bool,
         now: Time,
     ) -> Result<Candidate, DropReason> {
-        let candidate = self.candidate(payload, source, now)?;
+        let candidate = self.candidate(payload, source, trust, now)?;
         let meets = self.meets(&candidate, association, now);
         if rekey != matches!(meets, Ok(crate::association::Meeting::Rekey(_))) {
             return Err(meets.err().unwrap_or(DropReason::BadHandshake));
         }
         match meets {
             Err(DropReason::NameInUse) => {
-                self.refuse(&candidate.name, Role::Relay, source, DropReason::NameInUse, now);
+                self.refuse(&candidate.name, candidate.role, source, DropReason::NameInUse, now);
                 Err(DropReason::NameInUse)
             }
             Err(reason) => Err(reason),
@@ -252,10 +285,24 @@ impl Link {
     }
 
     /// The other side as the payload of its handshake frame names it.
-    fn candidate(&mut self, payload: &[u8], source: Mac, now: Time) -> Result<Candidate, DropReason> {
+    fn candidate(
+        &mut self,
+        payload: &[u8],
+        source: Mac,
+        trust: &Trust,
+        now: Time,
+    ) -> Result<Candidate, DropReason> {
         let hello = Hello::parse(payload).map_err(|_| DropReason::BadHandshake)?;
         self.check_hello(&hello, source, true, now)?;
+        let fits = match trust {
+            Trust::Segment => self.gate.is_none() || hello.role != self.role,
+            Trust::Pair { partner, .. } => hello.role == self.role && hello.name == partner,
+        };
+        if !fits {
+            return Err(DropReason::BadHandshake);
+        }
         Ok(Candidate {
+            role: hello.role,
             name: hello.name.to_owned(),
             boot: hello.boot,
             mac: source,
@@ -278,12 +325,16 @@ impl Link {
         Ok(body)
     }
 
-    fn prologue(&self, other: Mac, association: u64, initiator: SessionIndex) -> Prologue {
-        let (control, relay) = match self.role {
-            Role::Control => (self.interface.mac, other),
-            Role::Relay => (other, self.interface.mac),
-        };
-        Prologue { ethertype: self.interface.ethertype, control, relay, association, initiator }
+    fn prologue(
+        &self,
+        initiates: bool,
+        other: (Role, Mac),
+        association: u64,
+        index: SessionIndex,
+    ) -> Prologue {
+        let own = (self.role, self.interface.mac);
+        let sides = if initiates { [own, other] } else { [other, own] };
+        Prologue { ethertype: self.interface.ethertype, sides, association, index }
     }
 
     /// The frame that proves to the relay that this control holds the keys; echo 0 asks for an answer at once.

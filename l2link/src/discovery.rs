@@ -9,6 +9,8 @@
 //! or forged hello costs a handshake attempt at most.
 
 use crate::interface::Head;
+use crate::partner::Trust;
+use crate::peer::Peer;
 use crate::{Link, Time};
 use core::time::Duration;
 use frames::discovery::{Hello, Role};
@@ -58,7 +60,8 @@ impl Link {
             return;
         }
         self.push_hello(Mac::LINK_GROUP);
-        let mut missed = self.peers.iter().filter(|peer| !peer.forgotten).peekable();
+        let is_missed = |peer: &&Peer| !peer.forgotten && self.meets_role(peer.role, &peer.name);
+        let mut missed = self.peers.iter().filter(is_missed).peekable();
         let calm = missed.peek().is_some() && missed.all(|peer| peer.life.is_some());
         self.hello.advance(calm, now);
     }
@@ -70,15 +73,15 @@ impl Link {
         head: &Head,
         now: Time,
     ) -> Result<(), DropReason> {
-        let admitted = self.gate.as_ref().is_none_or(|gate| {
-            head.header.flags().contains(Flags::GATED) && gate.admits(frame, head.body_len)
-        });
+        let trust = self.trust_of(frame, head.body_len, head.header.flags().contains(Flags::GATED));
         let body = head.body(frame);
-        match head.header.kind {
-            Kind::HELLO => self.receive_hello(body, head.source, admitted, now),
-            Kind::HANDSHAKE_INIT if admitted => self.receive_init(body, head, now),
-            Kind::HANDSHAKE_RESPONSE if admitted => self.receive_response(body, head, now),
-            Kind::HANDSHAKE_INIT | Kind::HANDSHAKE_RESPONSE => Err(DropReason::BadGate),
+        match (head.header.kind, trust) {
+            (Kind::HELLO, trust) => {
+                self.receive_hello(body, head.source, matches!(trust, Some(Trust::Segment)), now)
+            }
+            (Kind::HANDSHAKE_INIT, Some(trust)) => self.receive_init(body, head, &trust, now),
+            (Kind::HANDSHAKE_RESPONSE, Some(trust)) => self.receive_response(body, head, &trust, now),
+            (Kind::HANDSHAKE_INIT | Kind::HANDSHAKE_RESPONSE, None) => Err(DropReason::BadGate),
             _ => Err(DropReason::UnknownKind),
         }
     }
@@ -92,18 +95,18 @@ impl Link {
     ) -> Result<(), DropReason> {
         let hello = Hello::parse(body).map_err(|_| DropReason::Malformed)?;
         self.check_hello(&hello, source, admitted, now)?;
-        let met = self.peer_named(hello.name).map(|index| &self.peers[index]);
+        let met = self.peer_named(hello.role, hello.name).map(|index| &self.peers[index]);
         if met.is_some_and(|peer| peer.life.is_some() && peer.boot == hello.boot) {
             return Ok(());
         }
-        match self.role {
-            Role::Control => self.begin_handshake(hello.name, hello.boot, source, now),
-            Role::Relay if self.answers.take(now) => {
-                self.push_hello(source);
-                Ok(())
-            }
-            Role::Relay => Err(DropReason::HandshakeLimit),
+        if self.begins(hello.role, hello.name) {
+            return self.begin_handshake(hello.role, hello.name, hello.boot, source, now);
         }
+        if !self.answers.take(now) {
+            return Err(DropReason::HandshakeLimit);
+        }
+        self.push_hello(source);
+        Ok(())
     }
 
     /// Whether there can be a session with the sender of a hello, at its face value.
@@ -118,7 +121,7 @@ impl Link {
         let same_role = hello.role == own.role;
         let reason = if same_role && admitted && hello.name == own.name && hello.boot != own.boot {
             DropReason::NameInUse
-        } else if same_role {
+        } else if !self.meets_role(hello.role, hello.name) {
             return Err(DropReason::SameRole);
         } else if hello.mode != own.mode {
             DropReason::ModeMismatch
@@ -129,15 +132,16 @@ impl Link {
         } else {
             return Ok(());
         };
-        if !self.is_up_at(hello.name, source) {
+        if !self.is_up_at(hello.role, hello.name, source) {
             self.refuse(hello.name, hello.role, source, reason, now);
         }
         Err(reason)
     }
 
     /// Whether there is a session with this name at this address: what anyone says in its name does not count.
-    fn is_up_at(&self, name: &str, mac: Mac) -> bool {
-        self.peers.iter().any(|peer| peer.life.is_some() && peer.name == name && peer.mac == mac)
+    fn is_up_at(&self, role: Role, name: &str, mac: Mac) -> bool {
+        let index = self.peer_named(role, name);
+        index.map(|index| &self.peers[index]).is_some_and(|peer| peer.life.is_some() && peer.mac == mac)
     }
 
     /// Notes a device with which there can be no session.
@@ -146,23 +150,25 @@ impl Link {
         self.events.extend(event);
     }
 
-    fn push_hello(&mut self, destination: Mac) {
+    pub(crate) fn push_hello(&mut self, destination: Mac) {
         let mut body = [0; HELLO_MAX];
         if let Ok(length) = self.own_hello().emit(&mut body) {
-            self.push_discovery(destination, Kind::HELLO, SessionIndex(0), &body[..length]);
+            self.push_handshake(destination, Kind::HELLO, SessionIndex(0), &body[..length], &Trust::Segment);
         }
     }
 
     /// Queues a discovery or handshake frame, with the gate's tag in secured modes.
-    pub(crate) fn push_discovery(
+    pub(crate) fn push_handshake(
         &mut self,
         destination: Mac,
         kind: Kind,
         receiver: SessionIndex,
         body: &[u8],
+        trust: &Trust,
     ) {
         let Ok(length) = u16::try_from(body.len()) else { return };
-        let flags = if self.gate.is_some() { Flags::GATED } else { Flags::empty() };
+        let gate = trust.gate(self.gate.as_ref());
+        let flags = if gate.is_some() { Flags::GATED } else { Flags::empty() };
         let mut frame = vec![0; HEADERS_LEN];
         self.interface.write_headers(
             &mut frame,
@@ -170,7 +176,7 @@ impl Link {
             &LinkHeader::new(kind, flags, length, receiver, 0),
         );
         frame.extend_from_slice(body);
-        if let Some(gate) = &self.gate {
+        if let Some(gate) = gate {
             frame.resize(frame.len() + TAG_LEN, 0);
             gate.close(&mut frame, body.len());
         }

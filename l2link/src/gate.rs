@@ -18,7 +18,7 @@ use frames::header::{EthernetHeader, HEADERS_LEN, TAG_LEN};
 use zeroize::Zeroizing;
 
 /// The keys that are derived from the shared one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Gate {
     key: hmac::Key,
 }
@@ -52,6 +52,20 @@ impl Gate {
 /// The key for Noise.
 pub(crate) fn noise_psk(psk: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     derive(psk, b"l2link noise psk")
+}
+
+/// What the keys of pairs of relays are made from.
+pub(crate) struct PairBase(Zeroizing<[u8; 32]>);
+
+impl PairBase {
+    pub(crate) fn new(psk: &[u8; 32]) -> Self {
+        Self(derive(psk, b"l2link pair psk"))
+    }
+
+    /// The key of the pair that was told this salt.
+    pub(crate) fn key(&self, salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+        derive(&self.0, salt)
+    }
 }
 
 fn derive(psk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {

@@ -1,6 +1,7 @@
 //! The handshake: who speaks, what is bound, which keys come out.
 //!
-//! The control always begins, when it has heard a relay's hello. Two frames: `HANDSHAKE_INIT` and
+//! The control always begins, when it has heard a relay's hello; of two relays that were introduced ([`crate::partner`])
+//! the one whose name comes first. Two frames: `HANDSHAKE_INIT` and
 //! `HANDSHAKE_RESPONSE`, each with the sender's [`Hello`](frames::discovery::Hello) as payload.
 //!
 //! Mode `psk`: [`PATTERN`], with the noise psk of [`crate::gate`] and this prologue:
@@ -11,7 +12,7 @@
 //! ```
 //!
 //! The addresses are those of this handshake; they may change later. `Split()` gives two keys, the first for frames from
-//! control to relay, the second for the other way. Mode `none`: the payloads stand in clear and there are no keys.
+//! the initiator, the second for the other way. Mode `none`: the payloads stand in clear and there are no keys.
 //!
 //! All randomness is the link's: the resolver gives snow a generator seeded from it, and all else is snow's own.
 
@@ -39,10 +40,11 @@ const PAYLOAD_MAX: usize = 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prologue {
     pub(crate) ethertype: u16,
-    pub(crate) control: Mac,
-    pub(crate) relay: Mac,
+    /// Role and address of the initiator, then of the responder.
+    pub(crate) sides: [(Role, Mac); 2],
     pub(crate) association: u64,
-    pub(crate) initiator: SessionIndex,
+    /// The initiator's session index.
+    pub(crate) index: SessionIndex,
 }
 
 impl Prologue {
@@ -50,11 +52,10 @@ impl Prologue {
         let mut bytes = b"l2link".to_vec();
         bytes.push(VERSION);
         bytes.extend(self.ethertype.to_be_bytes());
-        bytes.extend([Role::Control as u8, Role::Relay as u8]);
-        bytes.extend(self.control.0);
-        bytes.extend(self.relay.0);
+        bytes.extend(self.sides.map(|(role, _)| role as u8));
+        bytes.extend(self.sides.iter().flat_map(|(_, mac)| mac.0));
         bytes.extend(self.association.to_be_bytes());
-        bytes.extend(self.initiator.0.to_be_bytes());
+        bytes.extend(self.index.0.to_be_bytes());
         bytes
     }
 }
@@ -68,13 +69,13 @@ pub(crate) type NoisePsk = Option<Zeroizing<[u8; 32]>>;
 impl Handshake {
     /// A handshake at its beginning. Both sides do the same work in it, in opposite order.
     pub(crate) fn new(
-        role: Role,
+        initiates: bool,
         psk: &NoisePsk,
         prologue: &Prologue,
         random: &mut Random,
     ) -> Result<Self, DropReason> {
         let Some(psk) = psk else { return Ok(Self(None)) };
-        build(role, psk, prologue, random).map(|state| Self(Some(Box::new(state)))).map_err(bad)
+        build(initiates, psk, prologue, random).map(|state| Self(Some(Box::new(state)))).map_err(bad)
     }
 
     /// Writes this side's message.
@@ -104,23 +105,28 @@ impl Handshake {
         if !state.is_handshake_finished() {
             return Err(DropReason::BadHandshake);
         }
-        let (to_relay, to_control) = state.dangerously_get_raw_split();
-        Ok(Some(SplitKeys { to_relay: Zeroizing::new(to_relay), to_control: Zeroizing::new(to_control) }))
+        let initiates = state.is_initiator();
+        let (to_responder, to_initiator) = state.dangerously_get_raw_split();
+        let (to_responder, to_initiator) = (Zeroizing::new(to_responder), Zeroizing::new(to_initiator));
+        Ok(Some(SplitKeys { initiates, to_responder, to_initiator }))
     }
 }
 
 /// What Noise's `Split()` gives.
 pub(crate) struct SplitKeys {
-    pub(crate) to_relay: Zeroizing<[u8; 32]>,
-    pub(crate) to_control: Zeroizing<[u8; 32]>,
+    /// Whether this device began the handshake.
+    pub(crate) initiates: bool,
+    pub(crate) to_responder: Zeroizing<[u8; 32]>,
+    pub(crate) to_initiator: Zeroizing<[u8; 32]>,
 }
 
 impl SplitKeys {
-    /// The seal of a device of this role.
-    pub(crate) fn seal(&self, role: Role) -> Result<Seal, DropReason> {
-        let (send, receive) = match role {
-            Role::Control => (&self.to_relay, &self.to_control),
-            Role::Relay => (&self.to_control, &self.to_relay),
+    /// The seal of this device.
+    pub(crate) fn seal(&self) -> Result<Seal, DropReason> {
+        let (send, receive) = if self.initiates {
+            (&self.to_responder, &self.to_initiator)
+        } else {
+            (&self.to_initiator, &self.to_responder)
         };
         Seal::new(send, receive).map_err(|_| DropReason::BadHandshake)
     }
@@ -133,7 +139,7 @@ impl fmt::Debug for Handshake {
 }
 
 fn build(
-    role: Role,
+    initiates: bool,
     psk: &[u8; 32],
     prologue: &Prologue,
     random: &mut Random,
@@ -142,10 +148,7 @@ fn build(
     let prologue = prologue.bytes();
     let resolver = Box::new(Resolver { random: Mutex::new(Some(random.child())) });
     let builder = Builder::with_resolver(params, resolver).psk(0, psk)?.prologue(&prologue)?;
-    match role {
-        Role::Control => builder.build_initiator(),
-        Role::Relay => builder.build_responder(),
-    }
+    if initiates { builder.build_initiator() } else { builder.build_responder() }
 }
 
 fn bad(_: snow::Error) -> DropReason {
@@ -183,18 +186,17 @@ mod tests {
 
     const PROLOGUE: Prologue = Prologue {
         ethertype: 0x88b5,
-        control: Mac([2, 0, 0, 0, 0, 1]),
-        relay: Mac([2, 0, 0, 0, 0, 2]),
+        sides: [(Role::Control, Mac([2, 0, 0, 0, 0, 1])), (Role::Relay, Mac([2, 0, 0, 0, 0, 2]))],
         association: 5,
-        initiator: SessionIndex(6),
+        index: SessionIndex(6),
     };
 
     fn sides(control: u8, relay: u8, relay_prologue: &Prologue) -> (Handshake, Handshake) {
         let mut random = Random::new(&[3; 32]);
-        let mut side = |role, psk, prologue| {
-            Handshake::new(role, &Some(Zeroizing::new([psk; 32])), prologue, &mut random).unwrap()
+        let mut side = |initiates, psk, prologue| {
+            Handshake::new(initiates, &Some(Zeroizing::new([psk; 32])), prologue, &mut random).unwrap()
         };
-        (side(Role::Control, control, &PROLOGUE), side(Role::Relay, relay, relay_prologue))
+        (side(true, control, &PROLOGUE), side(false, relay, relay_prologue))
     }
 
     #[test]
@@ -208,8 +210,8 @@ mod tests {
         assert!(control.read(&forged).is_err());
         assert!(control.finish().is_err(), "not finished yet");
         assert_eq!(control.read(&second).unwrap(), b"from relay", "a forgery does no harm");
-        let seal = |side: &mut Handshake, role| side.finish().unwrap().unwrap().seal(role).unwrap();
-        let (control, relay) = (seal(&mut control, Role::Control), seal(&mut relay, Role::Relay));
+        let seal = |side: &mut Handshake| side.finish().unwrap().unwrap().seal().unwrap();
+        let (control, relay) = (seal(&mut control), seal(&mut relay));
         let mut frame = [7; HEADERS_LEN + 3 + TAG_LEN];
         control.close(&mut frame, 3, 1, true).unwrap();
         assert!(relay.open(&mut frame, 3, 1, true));
@@ -224,8 +226,8 @@ mod tests {
         for prologue in [
             Prologue { ethertype: 0x88b6, ..PROLOGUE },
             Prologue { association: 6, ..PROLOGUE },
-            Prologue { initiator: SessionIndex(7), ..PROLOGUE },
-            Prologue { relay: PROLOGUE.control, ..PROLOGUE },
+            Prologue { index: SessionIndex(7), ..PROLOGUE },
+            Prologue { sides: [PROLOGUE.sides[0]; 2], ..PROLOGUE },
         ] {
             let (mut control, mut relay) = sides(1, 1, &prologue);
             assert_eq!(relay.read(&control.write(b"x").unwrap()), Err(DropReason::BadHandshake));
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn mode_none_has_payloads_in_clear_and_no_keys() {
-        let mut side = Handshake::new(Role::Control, &None, &PROLOGUE, &mut Random::new(&[0; 32])).unwrap();
+        let mut side = Handshake::new(true, &None, &PROLOGUE, &mut Random::new(&[0; 32])).unwrap();
         assert_eq!(side.write(b"x").unwrap(), b"x");
         assert_eq!(side.read(b"y").unwrap(), b"y");
         assert!(side.finish().unwrap().is_none());

@@ -19,6 +19,7 @@ mod handshake;
 pub mod histogram;
 mod interface;
 pub mod link;
+mod partner;
 mod peer;
 mod random;
 mod ready;

@@ -3,9 +3,10 @@
 use crate::attempt::Attempt;
 use crate::bucket::TokenBucket;
 use crate::discovery::HelloTimer;
-use crate::gate::{self, Gate};
+use crate::gate::{self, Gate, PairBase};
 use crate::handshake::NoisePsk;
 use crate::interface::Interface;
+use crate::partner::Partner;
 use crate::peer::{Life, PEERS_MAX, Peer};
 use crate::random::Random;
 use crate::ready::Ready;
@@ -39,12 +40,16 @@ pub struct Link {
     pub(crate) interface: Interface,
     pub(crate) gate: Option<Gate>,
     pub(crate) noise_psk: NoisePsk,
+    /// `None` in mode `none`.
+    pub(crate) pair_base: Option<PairBase>,
+    /// Relays that controls introduced to this one, by name.
+    pub(crate) partners: BTreeMap<String, Partner>,
     pub(crate) random: Random,
     pub(crate) sessions: SessionTable,
     /// By [`PeerId`].
     pub(crate) peers: Vec<Peer>,
-    /// Places of all peers.
-    pub(crate) names: BTreeMap<String, usize>,
+    /// Places of all peers, by role and name.
+    pub(crate) names: BTreeMap<Role, BTreeMap<String, usize>>,
     pub(crate) ready: Ready,
     /// Handshakes that this device began.
     pub(crate) attempts: Vec<Attempt>,
@@ -122,6 +127,8 @@ impl Link {
             },
             gate: psk.map(|psk| Gate::new(psk)),
             noise_psk: psk.map(|psk| gate::noise_psk(psk)),
+            pair_base: psk.map(|psk| PairBase::new(psk)),
+            partners: BTreeMap::new(),
             random: Random::new(&seed),
             sessions: SessionTable::default(),
             peers: Vec::new(),
@@ -252,11 +259,12 @@ impl Link {
 
     /// All peers that were ever heard and are not forgotten, by name, with the devices that are refused at present.
     pub fn peers(&self) -> Vec<PeerInfo> {
-        let known = self.peers.iter().zip(0..).filter(|(peer, _)| !peer.forgotten);
+        let is_known = |peer: &Peer| !peer.forgotten && self.meets_role(peer.role, &peer.name);
+        let known = self.peers.iter().zip(0..).filter(|(peer, _)| is_known(peer));
         let known = known.map(|(peer, id)| PeerInfo {
             peer: PeerId(id),
             name: peer.name.clone(),
-            role: self.role.opposite(),
+            role: peer.role,
             mac: peer.mac,
             state: if peer.life.is_some() { PeerState::Up } else { PeerState::Down },
             since: peer.since,
@@ -300,8 +308,8 @@ impl Link {
         self.peers.get(peer.0 as usize)?.life.as_ref()
     }
 
-    pub(crate) fn peer_named(&self, name: &str) -> Option<usize> {
-        self.names.get(name).copied()
+    pub(crate) fn peer_named(&self, role: Role, name: &str) -> Option<usize> {
+        self.names.get(&role)?.get(name).copied()
     }
 
     /// Queues a frame that belongs to no peer; when there are too many, the oldest goes.

@@ -5,6 +5,7 @@ use crate::reassembly::Reassembly;
 use crate::rtt::Rtt;
 use crate::stream::Streams;
 use core::time::Duration;
+use frames::discovery::Role;
 use frames::route::RoutesDigest;
 use frames::{BootId, Mac, SessionIndex};
 
@@ -13,9 +14,10 @@ pub(crate) const PEERS_MAX: usize = 256;
 /// Even with traffic, a keepalive is sent this often, for its round-trip time.
 pub(crate) const KEEPALIVE_AT_LEAST: Duration = Duration::from_secs(1);
 
-/// A device of the other role that had a session here.
+/// A device that had a session here.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    pub(crate) role: Role,
     pub(crate) name: String,
     pub(crate) boot: BootId,
     pub(crate) mac: Mac,

@@ -183,8 +183,8 @@ impl Link {
         if let Some(Owner::Candidate(candidate)) = self.sessions.get(session).map(|session| &session.owner)
             && close.reason == CloseReason::NAME_IN_USE
         {
-            let name = candidate.name.clone();
-            self.refuse(&name, self.role.opposite(), head.source, DropReason::NameInUse, now);
+            let (role, name) = (candidate.role, candidate.name.clone());
+            self.refuse(&name, role, head.source, DropReason::NameInUse, now);
         }
         self.discard(session);
         Ok(())

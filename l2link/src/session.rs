@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::replay::ReplayWindow;
 use crate::seal::Seal;
 use core::time::Duration;
-use frames::discovery::Protection;
+use frames::discovery::{Protection, Role};
 use frames::header::{Flags, HEADERS_LEN, Kind, LinkHeader, TAG_LEN};
 use frames::{BootId, Mac, SessionIndex};
 
@@ -57,6 +57,7 @@ pub(crate) enum Owner {
 /// The other side of a handshake, as its hello within the handshake names it.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
+    pub(crate) role: Role,
     pub(crate) name: String,
     pub(crate) boot: BootId,
     pub(crate) mac: Mac,
@@ -216,7 +217,13 @@ mod tests {
     use super::*;
 
     fn session(local: SessionIndex) -> Session {
-        let candidate = Candidate { name: "a".into(), boot: BootId(1), mac: Mac::default(), until: Time(0) };
+        let candidate = Candidate {
+            role: Role::Relay,
+            name: "a".into(),
+            boot: BootId(1),
+            mac: Mac::default(),
+            until: Time(0),
+        };
         Session::new(local, SessionIndex(7), 1, None, candidate)
     }
 

@@ -7,7 +7,6 @@ use crate::seal;
 use core::fmt;
 use core::str::FromStr;
 use frames::SessionIndex;
-use frames::discovery::Role;
 use frames::header::{Flags, Frame, HEADERS_LEN, LinkHeader};
 use zerocopy::FromBytes;
 use zeroize::Zeroizing;
@@ -17,12 +16,12 @@ use zeroize::Zeroizing;
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionKeys {
     association: u64,
-    /// The control's index of the session: *receiver* in frames to it.
-    control: SessionIndex,
-    /// The relay's.
-    relay: SessionIndex,
-    to_relay: Key,
-    to_control: Key,
+    /// The index of the session at the device that began it: *receiver* in frames to it.
+    initiator: SessionIndex,
+    /// At the other one.
+    responder: SessionIndex,
+    to_responder: Key,
+    to_initiator: Key,
 }
 
 /// AES-128.
@@ -32,31 +31,22 @@ type Key = Zeroizing<[u8; 16]>;
 const LABEL: &str = "L2LINK_AES_128_GCM";
 
 impl SessionKeys {
-    /// Those of a session of a device of this role, with its own index and the peer's.
-    pub(crate) fn new(
-        role: Role,
-        association: u64,
-        local: SessionIndex,
-        remote: SessionIndex,
-        keys: &SplitKeys,
-    ) -> Self {
-        let (control, relay) = match role {
-            Role::Control => (local, remote),
-            Role::Relay => (remote, local),
-        };
+    /// Those of a session with its own index and the peer's.
+    pub(crate) fn new(association: u64, local: SessionIndex, remote: SessionIndex, keys: &SplitKeys) -> Self {
+        let (initiator, responder) = if keys.initiates { (local, remote) } else { (remote, local) };
         let key = |long: &[u8; 32]| {
             let mut key = Key::default();
             key.copy_from_slice(&long[..16]);
             key
         };
-        let (to_relay, to_control) = (key(&keys.to_relay), key(&keys.to_control));
-        Self { association, control, relay, to_relay, to_control }
+        let (to_responder, to_initiator) = (key(&keys.to_responder), key(&keys.to_initiator));
+        Self { association, initiator, responder, to_responder, to_initiator }
     }
 
     /// The index by which frames name the session, at either end.
     #[must_use]
     pub fn receivers(&self) -> [SessionIndex; 2] {
-        [self.control, self.relay]
+        [self.initiator, self.responder]
     }
 
     /// Opens an encrypted frame of the session: the frame as it would be without encryption, its flag `ENCRYPTED` not set,
@@ -68,7 +58,7 @@ impl SessionKeys {
         if !header.flags().contains(Flags::SEALED | Flags::ENCRYPTED) {
             return None;
         }
-        let ends = [(self.relay, &self.to_relay), (self.control, &self.to_control)];
+        let ends = [(self.responder, &self.to_responder), (self.initiator, &self.to_initiator)];
         let keys = ends.iter().filter(|(index, _)| *index == header.receiver()).map(|(_, key)| *key);
         keys.into_iter().find_map(|key| {
             let mut opened = frame.to_vec();
@@ -88,14 +78,14 @@ const LINK_HEADER: usize = HEADERS_LEN - size_of::<LinkHeader>();
 
 impl fmt::Debug for SessionKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionKeys({:016x}, {}, {}, ..)", self.association, self.control, self.relay)
+        write!(f, "SessionKeys({:016x}, {}, {}, ..)", self.association, self.initiator, self.responder)
     }
 }
 
 impl fmt::Display for SessionKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{LABEL} {:016x} {:08x} {:08x}", self.association, self.control.0, self.relay.0)?;
-        for key in [&self.to_relay, &self.to_control] {
+        write!(f, "{LABEL} {:016x} {:08x} {:08x}", self.association, self.initiator.0, self.responder.0)?;
+        for key in [&self.to_responder, &self.to_initiator] {
             write!(f, " {:032x}", u128::from_be_bytes(**key))?;
         }
         Ok(())
@@ -108,7 +98,7 @@ pub struct NotKeys;
 
 impl fmt::Display for NotKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not \"{LABEL} ASSOCIATION CONTROL RELAY KEY KEY\"")
+        write!(f, "not \"{LABEL} ASSOCIATION INITIATOR RESPONDER KEY KEY\"")
     }
 }
 
@@ -130,15 +120,15 @@ impl FromStr for SessionKeys {
             u128::from_str_radix(word, 16).map_err(|_| NotKeys)
         };
         let association = number(16)?;
-        let (control, relay) = (number(8)?, number(8)?);
-        let (to_relay, to_control) = (number(32)?, number(32)?);
+        let (initiator, responder) = (number(8)?, number(8)?);
+        let (to_responder, to_initiator) = (number(32)?, number(32)?);
         let index = |number: u128| u32::try_from(number).map(SessionIndex).map_err(|_| NotKeys);
         let keys = Self {
             association: u64::try_from(association).map_err(|_| NotKeys)?,
-            control: index(control)?,
-            relay: index(relay)?,
-            to_relay: Zeroizing::new(to_relay.to_be_bytes()),
-            to_control: Zeroizing::new(to_control.to_be_bytes()),
+            initiator: index(initiator)?,
+            responder: index(responder)?,
+            to_responder: Zeroizing::new(to_responder.to_be_bytes()),
+            to_initiator: Zeroizing::new(to_initiator.to_be_bytes()),
         };
         if words.next().is_some() { Err(NotKeys) } else { Ok(keys) }
     }
@@ -156,15 +146,15 @@ mod tests {
     const LINE: &str = "L2LINK_AES_128_GCM 0000000000000005 00000007 00000008 \
                         01010101010101010101010101010101 02020202020202020202020202020202";
 
-    fn split() -> SplitKeys {
-        SplitKeys { to_relay: Zeroizing::new([1; 32]), to_control: Zeroizing::new([2; 32]) }
+    fn split(initiates: bool) -> SplitKeys {
+        SplitKeys { initiates, to_responder: Zeroizing::new([1; 32]), to_initiator: Zeroizing::new([2; 32]) }
     }
 
-    fn keys(role: Role, local: u32, remote: u32) -> SessionKeys {
-        SessionKeys::new(role, 5, SessionIndex(local), SessionIndex(remote), &split())
+    fn keys(initiates: bool, local: u32, remote: u32) -> SessionKeys {
+        SessionKeys::new(5, SessionIndex(local), SessionIndex(remote), &split(initiates))
     }
 
-    /// A frame of the relay's.
+    /// A frame of the responder's.
     fn frame(receiver: u32, encrypt: bool) -> (Vec<u8>, Vec<u8>) {
         let flags = if encrypt { Flags::SEALED | Flags::ENCRYPTED } else { Flags::SEALED };
         let header = |flags| LinkHeader::new(Kind::KEEPALIVE, flags, 3, SessionIndex(receiver), 9);
@@ -179,10 +169,10 @@ mod tests {
 
     #[test]
     fn both_sides_log_the_same_line() {
-        assert_eq!(keys(Role::Control, 7, 8).to_string(), LINE);
-        assert_eq!(keys(Role::Relay, 8, 7).to_string(), LINE);
-        assert_eq!(LINE.parse(), Ok(keys(Role::Control, 7, 8)));
-        assert!(!format!("{:?}", keys(Role::Control, 7, 8)).contains("0101"));
+        assert_eq!(keys(true, 7, 8).to_string(), LINE);
+        assert_eq!(keys(false, 8, 7).to_string(), LINE);
+        assert_eq!(LINE.parse(), Ok(keys(true, 7, 8)));
+        assert!(!format!("{:?}", keys(true, 7, 8)).contains("0101"));
     }
 
     #[test]
@@ -209,16 +199,16 @@ mod tests {
     #[test]
     fn an_encrypted_frame_is_opened_by_its_own_keys_only() {
         let (sealed, plain) = frame(7, true);
-        assert_eq!(keys(Role::Control, 7, 8).open(&sealed), Some(plain));
-        assert_eq!(keys(Role::Control, 8, 7).open(&sealed), None, "the other direction's key");
-        assert_eq!(keys(Role::Control, 6, 8).open(&sealed), None, "another session");
-        assert!(keys(Role::Control, 7, 7).open(&sealed).is_some(), "both ends chose the same index");
+        assert_eq!(keys(true, 7, 8).open(&sealed), Some(plain));
+        assert_eq!(keys(true, 8, 7).open(&sealed), None, "the other direction's key");
+        assert_eq!(keys(true, 6, 8).open(&sealed), None, "another session");
+        assert!(keys(true, 7, 7).open(&sealed).is_some(), "both ends chose the same index");
         let mut forged = sealed.clone();
         forged[HEADERS_LEN] ^= 1;
-        assert_eq!(keys(Role::Control, 7, 8).open(&forged), None);
+        assert_eq!(keys(true, 7, 8).open(&forged), None);
         for length in 0..sealed.len() {
-            assert_eq!(keys(Role::Control, 7, 8).open(&sealed[..length]), None);
+            assert_eq!(keys(true, 7, 8).open(&sealed[..length]), None);
         }
-        assert_eq!(keys(Role::Control, 7, 8).open(&frame(7, false).0), None, "nothing to open");
+        assert_eq!(keys(true, 7, 8).open(&frame(7, false).0), None, "nothing to open");
     }
 }

@@ -229,7 +229,7 @@ fn theirs(object: &Map<String, Value>) -> Fields {
 /// A value in one form: numbers decimal, or hexadecimal where they are no amounts; addresses of IPv4 as such.
 fn canonical(key: &str, text: &str) -> String {
     match key {
-        "name" | "text" | "drop" => return text.to_owned(),
+        "name" | "relay" | "text" | "drop" => return text.to_owned(),
         "noise" | "bytes" | "body" | "salt" => return text.replace(':', ""),
         "boot" | "association" | "sum" => return text.trim_start_matches("0x").to_owned(),
         _ => {}

@@ -253,9 +253,5 @@ fn live_flow(flow: &LiveFlow) -> Object {
 
 fn introduction(introduction: &RelayIntroduce<'_>) -> Object {
     let RelayIntroduce { symbol: id, mac, salt, relay, port } = introduction;
-    symbol(*id).text("mac", mac).text("salt", hex(salt)).text("relay", relay).text("name", port)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    symbol(*id).text("mac", mac).bytes("salt", salt).text("relay", relay).text("name", port)
 }
