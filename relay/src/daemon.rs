@@ -17,11 +17,12 @@ use crate::quiet::Quiet;
 use crate::remembered::Remembered;
 use crate::routes::Routes;
 use crate::source::Source;
+use crate::transits::Transits;
 use crate::wire::{Wire, register};
 use core::time::Duration;
-use frames::DropReason;
 use frames::discovery::Role;
-use l2link::{Link, Time};
+use frames::DropReason;
+use l2link::{Link, PeerId, Time};
 use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
@@ -44,6 +45,7 @@ pub(crate) struct Daemon {
     wire: Wire,
     ports: Ports,
     outlets: Outlets,
+    transits: Transits,
     interfaces: Interfaces,
     signals: Signals,
     pub(crate) api: ApiServer,
@@ -146,6 +148,7 @@ impl Daemon {
             wire,
             ports,
             outlets: Outlets::default(),
+            transits: Transits::open(&netns)?,
             interfaces,
             signals,
             api,
@@ -223,6 +226,11 @@ impl Daemon {
                     self.ready.insert(Source::Port(place));
                 }
             }
+            for place in 0..self.transits.len() {
+                if self.ready.remove(&Source::Transit(place)) && self.read_transit(place, now) {
+                    self.ready.insert(Source::Transit(place));
+                }
+            }
             if self.ready.remove(&Source::OwnErrors) && self.read_own_errors(now) {
                 self.ready.insert(Source::OwnErrors);
             }
@@ -262,11 +270,28 @@ impl Daemon {
                     let deleted = self.interfaces.delete(&address);
                     self.address_changed(&address, deleted, now);
                 }
+                Action::OpenTransit { peer, relay } => {
+                    if let Some(ifindex) = self.transits.add(peer, &relay, self.poll.registry(), now) {
+                        self.relay.handle_transit_opened(peer, ifindex.0);
+                    }
+                }
+                Action::CloseTransit { peer } => self.close_transit(peer, now),
                 Action::ForgetSource(source) => self.outlets.forget(source),
                 Action::Tell(told) if self.api.monitored() => self.api.broadcast(&event(&told, now)),
                 Action::Tell(_) => {}
             }
         }
+    }
+
+    /// The kernel tells at once of the routes that go with the interface: it is heard before anything else is done to them.
+    fn close_transit(&mut self, peer: PeerId, now: Time) {
+        self.transits.remove(peer);
+        for _ in 0..BUDGET {
+            if !self.routes.follow(&mut self.relay, now) {
+                return;
+            }
+        }
+        self.ready.insert(Source::Routes);
     }
 
     /// An address that came or went is told of by the kernel, like any other.
@@ -376,6 +401,9 @@ impl Daemon {
         if again {
             self.interfaces.look_again(now);
         }
+        for peer in self.transits.cut_off(&links) {
+            self.relay.handle_transit_lost(peer);
+        }
         // Sockets that were opened just now are read at once, whatever mio has told of them.
         self.ready.insert(Source::Link);
         self.ready.extend((0..self.ports.len()).map(Source::Port));
@@ -423,6 +451,21 @@ impl Daemon {
                                 log::trace!(target: "relay::link", "stopped: {obstacle:?}: {told:?}");
                             }
                         }
+                        LinkVerdict::Forward { peer, parcel } => {
+                            if !self.transits.write(peer, parcel) {
+                                self.relay.handle_drops(DropReason::PortTxError, 1);
+                            }
+                        }
+                        LinkVerdict::Own { peer, port, icmp, parcel } => {
+                            let mut parcel = parcel.to_vec();
+                            let arrival = self.relay.classify_port_parcel(port, &parcel);
+                            let verdict =
+                                take_parcel(&mut self.relay, &mut self.wire, &arrival, &parcel, now);
+                            let kernels = icmp || verdict == PortVerdict::Drop(DropReason::NotForPort);
+                            if kernels && !self.transits.write(peer, &mut parcel) {
+                                self.relay.handle_drops(DropReason::PortTxError, 1);
+                            }
+                        }
                         LinkVerdict::Consumed => {}
                         LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
                     }
@@ -454,14 +497,7 @@ impl Daemon {
             self.relay.fetch(&self.arrivals);
             for (index, arrival) in self.arrivals.iter().enumerate() {
                 let parcel = self.ports.parcel_mut(place, index);
-                let mut verdict = self.relay.handle_port_parcel(arrival, parcel, now, &mut self.wire.batch);
-                while verdict == PortVerdict::Full {
-                    self.wire.flush(&mut self.relay);
-                    verdict = self.relay.resume_port_parcel(parcel, now, &mut self.wire.batch);
-                }
-                if let PortVerdict::Drop(reason) = verdict {
-                    log::trace!(target: "relay::punt", "dropped at {id}: {reason}");
-                }
+                let _ = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
             }
             self.wire.flush(&mut self.relay);
             if more && count == 0 {
@@ -469,6 +505,23 @@ impl Daemon {
             }
         }
         more
+    }
+
+    /// Reads parcels that leave at another relay. Returns whether there may be more.
+    fn read_transit(&mut self, place: usize, now: Time) -> bool {
+        for _ in 0..TRANSIT {
+            self.wire.make_room(&mut self.relay);
+            let Some((peer, parcel)) = self.transits.read(place, now) else {
+                self.wire.flush(&mut self.relay);
+                return false;
+            };
+            let verdict = self.relay.handle_transit(peer, parcel, now, &mut self.wire.batch);
+            if let PortVerdict::Drop(reason) = verdict {
+                log::trace!(target: "relay::transit", "dropped on the way to a relay: {reason}");
+            }
+        }
+        self.wire.flush(&mut self.relay);
+        true
     }
 
     /// Reads what the kernel said to virtual addresses. Returns whether there may be more.
@@ -506,10 +559,31 @@ impl Daemon {
     }
 }
 
+/// Sends a parcel up that is addressed to a port.
+fn take_parcel(
+    relay: &mut Relay,
+    wire: &mut Wire,
+    arrival: &Arrival,
+    parcel: &[u8],
+    now: Time,
+) -> PortVerdict {
+    let mut verdict = relay.handle_port_parcel(arrival, parcel, now, &mut wire.batch);
+    while verdict == PortVerdict::Full {
+        wire.flush(relay);
+        verdict = relay.resume_port_parcel(parcel, now, &mut wire.batch);
+    }
+    if let PortVerdict::Drop(reason) = verdict {
+        log::trace!(target: "relay::punt", "dropped at a port: {reason}");
+    }
+    verdict
+}
+
 fn is_due(timeout: Option<Time>, now: Time) -> bool {
     timeout.is_some_and(|timeout| timeout <= now)
 }
 
+/// Parcels to another relay in one turn.
+const TRANSIT: usize = 256;
 /// Errors of the relay's own kernel in one turn.
 const ERRORS: usize = 64;
 /// Receive batches of one source in one turn.

@@ -16,6 +16,7 @@ mod quiet;
 mod remembered;
 mod routes;
 mod source;
+mod transits;
 mod wire;
 
 use clap::Parser;

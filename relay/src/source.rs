@@ -26,6 +26,8 @@ pub(crate) enum Source {
     Metrics,
     /// Packets arrived at the port of this place in the configuration.
     Port(usize),
+    /// The kernel forwarded packets into the interface to another relay.
+    Transit(usize),
 }
 
 impl Source {
@@ -33,6 +35,7 @@ impl Source {
     pub(crate) const API: core::ops::Range<usize> = 16..16 + 1 + ApiServer::CLIENTS;
     /// Tokens of the metrics server: the listeners and their clients.
     pub(crate) const METRICS: core::ops::Range<usize> = Self::API.end..Self::API.end + MetricsServer::TOKENS;
+    /// Ports have the even places from here on, interfaces to relays the odd ones.
     const FIRST_PORT: usize = Self::METRICS.end;
 
     /// The source's token; the first one of several.
@@ -46,7 +49,8 @@ impl Source {
             Self::OwnErrors => 5,
             Self::Api => Self::API.start,
             Self::Metrics => Self::METRICS.start,
-            Self::Port(place) => Self::FIRST_PORT + place,
+            Self::Port(place) => Self::FIRST_PORT + 2 * place,
+            Self::Transit(place) => Self::FIRST_PORT + 2 * place + 1,
         })
     }
 
@@ -61,7 +65,10 @@ impl Source {
             5 => Some(Self::OwnErrors),
             token if Self::API.contains(&token) => Some(Self::Api),
             token if Self::METRICS.contains(&token) => Some(Self::Metrics),
-            token => token.checked_sub(Self::FIRST_PORT).map(Self::Port),
+            token => token.checked_sub(Self::FIRST_PORT).map(|at| match at % 2 {
+                0 => Self::Port(at / 2),
+                _ => Self::Transit(at / 2),
+            }),
         }
     }
 }
@@ -78,6 +85,7 @@ impl fmt::Display for Source {
             Self::Api => f.write_str("api"),
             Self::Metrics => f.write_str("metrics"),
             Self::Port(place) => write!(f, "port {}", place + 1),
+            Self::Transit(place) => write!(f, "transit {}", place + 1),
         }
     }
 }
@@ -99,6 +107,8 @@ mod tests {
             Source::Metrics,
             Source::Port(0),
             Source::Port(1_000),
+            Source::Transit(0),
+            Source::Transit(1_000),
         ];
         for source in sources {
             assert_eq!(Source::of(source.token()), Some(source));

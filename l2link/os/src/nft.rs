@@ -26,6 +26,10 @@
 //! Only the first fragment of a packet has ports. Later ones are spared if the first one was, for the 30 s that the
 //! kernel waits for them; so packets of controls do not fill the relay's reassembly memory.
 //!
+//! A second chain has nothing to do with that. What came from another relay by the interface that leads to it, and would leave
+//! by such an interface, is a loop that nothing would end, as from relay to relay no hop is counted. It is marked by a hop
+//! limit of zero, which no packet has that is forwarded, for the daemon to drop and to count.
+//!
 //! Limits. At a port of [`Spared::Sockets`] the relay must not listen where a control does: both would answer. A UDP socket of the relay that is bound to one address without being connected looks like a connected one:
 //! its port gets its packets, as if it stood in `relay_services`. Connections of the relay itself over other protocols
 //! than TCP and UDP (SCTP, tunnels) need an entry there.
@@ -139,6 +143,7 @@ fn rules(ports: &[PortDiscard]) -> Result<String, SetupError> {
         });
         let _ = writeln!(text, "\t\tcounter drop comment {}\n\t}}", quoted(&port.interface)?);
     }
+    text.push_str(NO_LOOPS);
     text.push_str("}\n");
     Ok(text)
 }
@@ -256,6 +261,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const REMOVE: &str = "add table inet l2relay\ndelete table inet l2relay\n";
 
 const HOOK: &str = "type filter hook prerouting priority raw; policy accept;";
+
+const NO_LOOPS: &str = "\
+\tchain forward {
+\t\ttype filter hook forward priority filter; policy accept;
+\t\tiifname \"l2to*\" oifname \"l2to*\" meta nfproto ipv4 ip ttl set 0
+\t\tiifname \"l2to*\" oifname \"l2to*\" meta nfproto ipv6 ip6 hoplimit set 0
+\t}
+";
 
 const BEFORE_SERVICES: &str = "\
 \t\tmeta l4proto { icmp, icmpv6, igmp } accept

@@ -5,6 +5,7 @@ use crate::given::GivenAddress;
 use crate::show::{PeerRow, PortRow, RuleRow, SymbolRow};
 use frames::message::Group;
 use frames::{Mac, PortId};
+use l2link::PeerId;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -49,6 +50,19 @@ pub enum Action {
     DeleteAddress(GivenAddress),
     /// No control has this virtual address any more: nothing is sent from it for now.
     ForgetSource(IpAddr),
+    /// Make an interface that leads to another relay. The shell owes [`crate::Relay::handle_transit_opened`], unless it fails,
+    /// and [`crate::Relay::handle_transit`] for each parcel of it.
+    OpenTransit {
+        /// The other relay.
+        peer: PeerId,
+        /// Its name.
+        relay: String,
+    },
+    /// Remove it, and the kernel's routes by it.
+    CloseTransit {
+        /// The other relay.
+        peer: PeerId,
+    },
     /// What [`crate::Relay::verify`] found; nothing if everything is as it should be.
     Verified(Vec<VerifyRow>),
     /// Tell the monitors.

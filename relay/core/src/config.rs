@@ -150,6 +150,12 @@ impl PortConfig {
             .any(|all| all.permits(key))
     }
 
+    /// Whether the control may have any routes by way of the port.
+    #[must_use]
+    pub fn permits_routing(&self, control: &str) -> bool {
+        self.permissions(control).any(|permission| permission.routes.is_some())
+    }
+
     /// Whether the control may give the port addresses.
     #[must_use]
     pub fn permits_addressing(&self, control: &str) -> bool {

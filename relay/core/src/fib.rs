@@ -26,6 +26,7 @@
 mod by_hand;
 mod intents;
 mod kernel;
+mod partners;
 mod reconcile;
 mod rows;
 mod session;
@@ -34,6 +35,8 @@ mod tests;
 mod verify;
 
 pub(crate) use by_hand::Taken;
+pub(crate) use partners::{Meeting, Partners};
+
 pub use kernel::{RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
 pub use rows::{RouteNexthopRow, RouteRow};
 pub use verify::VerifyRow;
@@ -82,6 +85,8 @@ pub(crate) struct Fib {
     /// Routes that the kernel did not delete when it was asked to.
     undeleted: BTreeSet<RouteKey>,
     speakers: BTreeMap<PeerId, Speaker>,
+    /// Other relays, at which routes may leave.
+    pub(crate) partners: Partners,
     work: VecDeque<Work>,
     /// What the kernel has been asked for.
     flight: Vec<Flight>,
@@ -226,6 +231,7 @@ impl Fib {
             degraded: BTreeSet::new(),
             undeleted: BTreeSet::new(),
             speakers: BTreeMap::from([(OPERATOR, Speaker::operator())]),
+            partners: Partners::default(),
             work: VecDeque::new(),
             flight: Vec::new(),
             marks: BTreeMap::new(),
@@ -280,7 +286,7 @@ impl Fib {
     /// When [`Fib::handle_timeout`] wants to be called.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let gone = self.speakers.values().filter_map(|speaker| speaker.until).min();
-        [gone, self.orphans_until, self.retry_at].into_iter().flatten().min()
+        [gone, self.orphans_until, self.retry_at, self.partners.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Lets time pass.
@@ -297,7 +303,7 @@ impl Fib {
         if self.orphans_until.is_some_and(|until| until <= now) {
             self.sweep_orphans();
         }
-        if self.retry_at.is_some_and(|at| at <= now) {
+        if self.partners.expire(now) || self.retry_at.is_some_and(|at| at <= now) {
             self.retry(now);
         }
     }

@@ -29,6 +29,7 @@
 //! | [`translation`] | address symbols: translation instead of tunnels |
 //! | `routed` | packets that are routed without translation: file symbols |
 //! | `addresses` | given addresses between link, table and shell |
+//! | `transit` | packets from relay to relay |
 //! | `membership` | groups that programs joined |
 #![forbid(unsafe_code)]
 
@@ -60,6 +61,7 @@ mod select;
 mod session;
 mod symbol;
 mod transfer;
+mod transit;
 pub mod translation;
 
 pub use action::{Action, Capture, Event};

@@ -4,7 +4,7 @@ use crate::action::{Action, Capture, Event};
 use crate::by_hand::Decided;
 use crate::config::RelayConfig;
 use crate::dispatch::{Dispatch, Target, Targets};
-use crate::fib::Fib;
+use crate::fib::{Fib, Partners};
 use crate::fragment::Fragments;
 use crate::given::Given;
 use crate::membership::Memberships;
@@ -13,6 +13,7 @@ use crate::port::{PortState, Ports};
 use crate::routed;
 use crate::show::{RuleRow, port_state};
 use crate::symbol::Symbols;
+use crate::transit;
 use crate::translation::{self, Outlet, Translations};
 use frames::data::{OffloadHeader, Tunnel};
 use frames::message::{Group, Message, PortUpdate};
@@ -32,6 +33,8 @@ pub struct Relay {
     pub(crate) ports: Ports,
     /// Every control that was ever up.
     pub(crate) controls: BTreeMap<PeerId, Control>,
+    /// Relays that are up, by name.
+    pub(crate) partners: BTreeMap<PeerId, String>,
     pub(crate) symbols: Symbols,
     pub(crate) dispatch: Dispatch,
     pub(crate) memberships: Memberships,
@@ -87,6 +90,27 @@ pub enum LinkVerdict<'a> {
         /// Offload header and Ethernet frame; the addresses in the Ethernet header mean nothing.
         parcel: &'a mut [u8],
     },
+    /// The packet came from another relay, and leaves by the kernel's routes as if it had arrived at one of the ports: it goes
+    /// into the kernel by the interface that leads to that relay.
+    Forward {
+        /// The other relay.
+        peer: PeerId,
+        /// Offload header and Ethernet frame; the addresses in the Ethernet header mean nothing.
+        parcel: &'a mut [u8],
+    },
+    /// The packet came from another relay, and is addressed to this one as if it had arrived at this port: the shell owes
+    /// [`Relay::handle_port_parcel`]. The kernel gets it as well if it is ICMP, or if that says
+    /// [`DropReason::NotForPort`].
+    Own {
+        /// The other relay.
+        peer: PeerId,
+        /// The port with the address.
+        port: PortId,
+        /// Whether it is ICMP or ICMPv6.
+        icmp: bool,
+        /// Offload header and Ethernet frame.
+        parcel: &'a mut [u8],
+    },
     /// The link has dealt with it.
     Consumed,
     /// Dropped and counted.
@@ -120,6 +144,7 @@ impl Relay {
             config,
             link,
             controls: BTreeMap::new(),
+            partners: BTreeMap::new(),
             symbols: Symbols::default(),
             dispatch,
             memberships: Memberships::default(),
@@ -148,14 +173,16 @@ impl Relay {
         // What came before this frame is in force for it.
         self.handle_link_events(now);
         let received = self.link.handle_frame(frame, now);
-        judge(received, &mut self.symbols, &mut self.translations, &self.ports, &mut self.drops)
+        let tables = (&mut self.symbols, &mut self.translations, &self.fib.partners);
+        judge(received, tables, &self.ports, &mut self.drops)
     }
 
     /// The verdict on the next parcel of the frame that was given to [`Relay::handle_link_frame`] just now; `None` if it
     /// holds no more.
     pub fn next_parcel<'a>(&'a mut self, frame: &'a mut [u8]) -> Option<LinkVerdict<'a>> {
         let received = self.link.next_parcel(frame)?;
-        Some(judge(received, &mut self.symbols, &mut self.translations, &self.ports, &mut self.drops))
+        let tables = (&mut self.symbols, &mut self.translations, &self.fib.partners);
+        Some(judge(received, tables, &self.ports, &mut self.drops))
     }
 
     /// Takes over what a port's interface is like; `None` while there is none that can be used.
@@ -215,6 +242,7 @@ impl Relay {
         self.handle_link_events(now);
         self.fib.handle_timeout(now);
         self.answer_routes();
+        self.meet_relays(now);
         self.given.handle_timeout(&self.ports, now);
         self.order_addresses();
         self.dispatch.handle_timeout(now);
@@ -325,8 +353,7 @@ pub(crate) const OFFLOAD: usize = size_of::<OffloadHeader>();
 /// Where a parcel from the link goes.
 fn judge<'a>(
     received: Rx<'a>,
-    symbols: &mut Symbols,
-    translations: &mut Translations,
+    (symbols, translations, partners): (&mut Symbols, &mut Translations, &Partners),
     ports: &Ports,
     drops: &mut Counters,
 ) -> LinkVerdict<'a> {
@@ -335,6 +362,9 @@ fn judge<'a>(
         Rx::Consumed => return LinkVerdict::Consumed,
         Rx::Drop(reason) => return LinkVerdict::Drop(reason),
     };
+    if tunnel == Tunnel::NONE && partners.is_linked(peer) {
+        return transit::judge(peer, parcel, ports, drops);
+    }
     if tunnel == Tunnel::NONE {
         return translation::judge(peer, parcel, translations, ports, drops);
     }

@@ -15,7 +15,9 @@ use crate::police::Police;
 use crate::relay::{Control, Relay};
 use crate::show::PeerRow;
 use frames::discovery::Role;
-use frames::message::{Group, Membership, Message, Notice, RoutesDigestReply, RoutesSlice, Status};
+use frames::message::{
+    Group, Membership, Message, Notice, RelayIntroduce, RoutesDigestReply, RoutesSlice, Status,
+};
 use frames::{DropReason, PortId};
 use l2link::{DownReason, Event as LinkEvent, PeerId, ReceivedMessage, Time};
 
@@ -30,9 +32,10 @@ impl Relay {
                     log::info!(target: "relay::peer", "control {name} is up (boot {boot})");
                     self.peer_up(peer, name, now);
                 }
-                LinkEvent::PeerUp { role: Role::Relay, .. } | LinkEvent::RoutesDigest { .. } => {}
+                LinkEvent::PeerUp { peer, role: Role::Relay, name, .. } => self.partner_up(peer, name, now),
+                LinkEvent::RoutesDigest { .. } => {}
                 LinkEvent::PeerDown { peer, reason } => self.peer_down(peer, reason, now),
-                LinkEvent::Message { peer, message } => self.message(peer, &message),
+                LinkEvent::Message { peer, message } => self.message(peer, &message, now),
                 LinkEvent::Refused { name, mac, reason } => {
                     let explanation = reason.explanation().trim();
                     log::warn!(target: "relay::peer", "{name} at {mac} refused: {reason}: {explanation}");
@@ -51,6 +54,7 @@ impl Relay {
         }
         if heard {
             self.answer_routes();
+            self.meet_relays(now);
             self.ask_for_flows();
         }
     }
@@ -77,6 +81,9 @@ impl Relay {
     }
 
     fn peer_down(&mut self, peer: PeerId, reason: DownReason, now: Time) {
+        if self.partner_down(peer, reason, now) {
+            return;
+        }
         log::info!(target: "relay::peer", "control {} is down: {reason}", self.control_name(peer));
         self.fib.peer_down(peer, now);
         self.given.peer_down(peer, now);
@@ -99,7 +106,11 @@ impl Relay {
         }
     }
 
-    fn message(&mut self, peer: PeerId, received: &ReceivedMessage) {
+    fn message(&mut self, peer: PeerId, received: &ReceivedMessage, now: Time) {
+        if self.partners.contains_key(&peer) {
+            // Relays have nothing to say to each other in this version.
+            return;
+        }
         let message = match Message::parse(&received.raw()) {
             Ok(message) => message,
             Err(error) => {
@@ -148,11 +159,11 @@ impl Relay {
             | Message::RouteReply(_)
             | Message::RoutesDone(_)
             | Message::RoutesDigestReply(_)
-            | Message::RelayIntroduce(_)
-            | Message::RelayDismiss(_)
             | Message::TranslationReply(_) => self.drop(DropReason::BadMessage),
             Message::PortAddresses(addresses) => self.port_addresses(peer, &addresses),
             Message::RouteAdd(add) => self.fib.add(peer, &add, &self.ports),
+            Message::RelayIntroduce(introduction) => self.introduced(peer, &introduction, now),
+            Message::RelayDismiss(dismissal) => self.fib.dismiss(peer, dismissal.symbol),
             Message::RouteDelete(delete) => self.fib.delete(peer, delete.key, delete.request.0),
             Message::RoutesBegin(RoutesSlice { request, slice }) => self.fib.begin(peer, slice, request.0),
             Message::RoutesEnd(RoutesSlice { request, slice }) => self.fib.end(peer, slice, request.0),
@@ -215,6 +226,14 @@ impl Relay {
         self.refresh_captures();
     }
 
+    fn introduced(&mut self, peer: PeerId, introduction: &RelayIntroduce<'_>, now: Time) {
+        let Err((status, why)) = self.fib.introduce(peer, introduction, &self.ports, now) else { return };
+        let control = self.control_name(peer);
+        let text = format!("relay {}, introduced by {control}, is no partner: {why}", introduction.relay);
+        log::warn!(target: "relay::peer", "{text}");
+        self.link.send_message(peer, &Message::Notice(Notice { status, text: &text }));
+    }
+
     fn notice(&mut self, peer: PeerId, notice: &Notice<'_>) {
         let control = self.control_name(peer).to_owned();
         log::warn!(target: "relay::peer", "{control}: {}: {}", notice.status, notice.text);
@@ -225,7 +244,7 @@ impl Relay {
         self.refusals.retain(|(known, _), _| *known != peer);
     }
 
-    fn peer_row(&self, peer: PeerId, now: Time) -> Option<PeerRow> {
+    pub(crate) fn peer_row(&self, peer: PeerId, now: Time) -> Option<PeerRow> {
         let peers = self.link.peers();
         peers.iter().find(|known| known.peer == peer).map(|known| self.row_of_peer(known, now))
     }

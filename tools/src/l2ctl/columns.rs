@@ -178,14 +178,16 @@ fn owners(items: &[Value]) -> String {
     programs.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-/// A nexthop as `ip route` writes it, its weight if it is not the usual one.
+/// A nexthop as `ip route` writes it, the relay if it is at another one, its weight if it is not the usual one.
 fn nexthop(fields: &Map<String, Value>) -> Option<String> {
     let interface = fields.get("port").or_else(|| fields.get("symbol"))?.as_str()?;
     let gateway = fields.get("gateway").and_then(Value::as_str);
     let via = gateway.map_or(String::new(), |gateway| format!("via {gateway} "));
+    let relay = fields.get("relay").and_then(Value::as_str);
+    let relay = relay.map_or(String::new(), |relay| format!(" at {relay}"));
     let weight = fields.get("weight").and_then(Value::as_u64).filter(|weight| *weight > 1);
     Some(format!(
-        "{via}dev {interface}{}",
+        "{via}dev {interface}{relay}{}",
         weight.map_or(String::new(), |weight| format!(" weight {weight}"))
     ))
 }

@@ -235,12 +235,14 @@ fn work_relay(relay: &mut Relay, remembered: &mut BTreeSet<String>, now: Time) {
                 relay.handle_look_ends(RoutesSeen { ipv4: true, ipv6: true }, now);
             }
             relay_core::Action::ChangeRoutes(operations) => panic!("nobody has routes: {operations:?}"),
+            relay_core::Action::OpenTransit { relay, .. } => panic!("nobody introduces {relay}"),
             relay_core::Action::SetCapture { .. }
             | relay_core::Action::Join { .. }
             | relay_core::Action::Leave { .. }
             | relay_core::Action::AddAddress(_)
             | relay_core::Action::DeleteAddress(_)
             | relay_core::Action::ForgetSource(_)
+            | relay_core::Action::CloseTransit { .. }
             | relay_core::Action::Verified(_)
             | relay_core::Action::Tell(_) => {}
         }

@@ -111,6 +111,7 @@ impl Fib {
         self.mark(peer);
         if slice == Slice::ALL {
             self.claimed(&name);
+            self.partners.sweep(peer, true);
         }
     }
 
@@ -119,6 +120,7 @@ impl Fib {
         for key in self.keys_of(peer, |_, _| true) {
             self.withdraw(peer, key);
         }
+        self.partners.sweep(peer, false);
         if let Some(speaker) = self.speakers.get_mut(&peer) {
             log::info!(target: "relay::route", "the routes of control {} are given up", speaker.name);
             speaker.until = None;
@@ -257,20 +259,22 @@ impl Fib {
     }
 }
 
-/// Whether a control may have a route. Every port by which it leads must permit it; one that leads nowhere needs one port.
+/// Whether a control may have a route. Every port by which it leads must permit it; one that leads nowhere, or to other relays,
+/// which look for themselves, needs one port.
 fn permit(control: &str, key: &RouteKey, content: &RouteContent<'_>, ports: &Ports) -> Result<(), Refusal> {
     let refuse = |status, text| Err(Refusal { status, text });
     if key.metric == 0 && key.prefix.address().is_ipv6() {
         // The kernel would take it for its default, 1024: another route.
         return refuse(Status::BAD_REQUEST, "a route of IPv6 has a metric".to_owned());
     }
-    if content.nexthops.is_empty() {
+    let own = || content.nexthops.iter().filter(|nexthop| nexthop.symbol().is_none());
+    if own().next().is_none() {
         if ports.iter().any(|port| port.config.permits_route(control, key)) {
             return Ok(());
         }
         return refuse(Status::NOT_PERMITTED, "no port's permission list allows it".to_owned());
     }
-    for port in content.nexthops.iter().map(RouteNexthop::port) {
+    for port in own().map(RouteNexthop::port) {
         match ports.get(port) {
             None => return refuse(Status::NO_SUCH_PORT, format!("there is no {port}")),
             Some(port) if !port.config.permits_route(control, key) => {

@@ -95,7 +95,7 @@ impl Fib {
 
     /// The kernel has this route now, with the project's mark.
     pub(crate) fn told(&mut self, seen: &RouteSeen, ports: &Ports) {
-        let said = said(seen, ports);
+        let said = self.said(seen, ports);
         let look = self.look;
         // A look may have missed some of IPv6, so that later ones find orphans, too.
         let orphan = || super::Entry { adopted: self.keeps_orphans, ..super::Entry::new() };
@@ -206,7 +206,7 @@ impl Fib {
         }
     }
 
-    fn lose(&mut self, key: RouteKey) {
+    pub(super) fn lose(&mut self, key: RouteKey) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if entry.installed == Installed::No {
             return;
@@ -216,6 +216,18 @@ impl Fib {
         entry.seen = self.look;
         self.installed_changed(before, false);
         self.queue(key);
+    }
+
+    /// The route as a control would have said it; `None` if it leads by an interface that is no port and leads to no relay.
+    fn said(&self, seen: &RouteSeen, ports: &Ports) -> Option<(RouteKind, u32, Vec<message::RouteNexthop>)> {
+        let nexthop = |nexthop: &RouteNexthop| {
+            let port = ports.iter().find(|port| port.is_present() && port.state.ifindex == nexthop.ifindex);
+            let by_port = port.map(|port| {
+                message::RouteNexthop::new(port.id, nexthop.gateway, nexthop.weight, nexthop.onlink)
+            });
+            by_port.or_else(|| self.partners.said(nexthop))
+        };
+        Some((seen.kind, seen.mtu, seen.nexthops.iter().map(nexthop).collect::<Option<_>>()?))
     }
 
     /// Keeps the books when an entry's `installed` was replaced.
@@ -230,15 +242,6 @@ impl Fib {
             self.contents.release(content);
         }
     }
-}
-
-/// The route as a control would have said it; `None` if it leads by an interface that is no port.
-fn said(seen: &RouteSeen, ports: &Ports) -> Option<(RouteKind, u32, Vec<message::RouteNexthop>)> {
-    let nexthop = |nexthop: &RouteNexthop| {
-        let port = ports.iter().find(|port| port.is_present() && port.state.ifindex == nexthop.ifindex)?;
-        Some(message::RouteNexthop::new(port.id, nexthop.gateway, nexthop.weight, nexthop.onlink))
-    };
-    Some((seen.kind, seen.mtu, seen.nexthops.iter().map(nexthop).collect::<Option<_>>()?))
 }
 
 /// Whether two contents are the same to the kernel: it keeps nexthops of IPv6 in an order of its own, has no weight for a
@@ -256,7 +259,7 @@ pub(super) fn same(one: &RouteContent<'_>, other: &RouteContent<'_>) -> bool {
             .iter()
             .map(|nexthop| {
                 let weight = if content.nexthops.len() == 1 { 1 } else { nexthop.weight().min(256) };
-                (nexthop.port(), nexthop.gateway(), nexthop.onlink(), weight)
+                (nexthop.symbol(), nexthop.port(), nexthop.gateway(), nexthop.onlink(), weight)
             })
             .collect();
         parts.sort_unstable();

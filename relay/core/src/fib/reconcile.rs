@@ -1,12 +1,13 @@
 //! The queue: what is wanted is compared with what is installed.
 
 use super::kernel::same;
+use super::partners::Usable;
 use super::{Answer, Entry, Fib, Flight, Installed, RETRY, RETRY_CHANGED, RETRY_MAX, Refusal, Work};
 use super::{RouteFailure, RouteNexthop, RouteOperation};
 use crate::port::Ports;
 use core::ops::Bound;
 use core::time::Duration;
-use frames::message::{self, Status};
+use frames::message::Status;
 use frames::route::{RouteContent, RouteKey};
 use l2link::routes::ContentId;
 use l2link::{PeerId, Time};
@@ -95,21 +96,26 @@ impl Fib {
             return if stays { Decision::Nothing } else { Decision::Delete };
         };
         let content = self.contents.get(intent.content);
-        let (usable, nexthops) = usable(&content, ports);
-        if nexthops.is_empty() && !content.nexthops.is_empty() {
-            let ports = content.nexthops.iter().filter_map(|nexthop| ports.get(nexthop.port()));
-            let text: Vec<String> =
-                ports.map(|port| format!("port {} is {}", port.name(), port.state.flags)).collect();
-            return Decision::Refuse(Refusal { status: Status::SYSTEM, text: text.join(", ") });
+        let Usable { said, nexthops, whole } = self.partners.usable(key, &content, intent.peer, ports);
+        if nexthops.is_empty() && self.partners.may_come(&content, intent.peer) && installed == Installed::No
+        {
+            self.degraded.insert(*key);
+            return Decision::Nothing;
         }
-        let effective = if usable.len() == content.nexthops.len() {
+        if nexthops.is_empty() && !content.nexthops.is_empty() {
+            return Decision::Refuse(self.unusable(&content, intent.peer, ports));
+        }
+        if whole {
             self.degraded.remove(key);
+        } else {
+            self.degraded.insert(*key);
+        }
+        let effective = if said == content.nexthops {
             self.contents.retain(intent.content);
             intent.content
         } else {
-            self.degraded.insert(*key);
             let (kind, mtu) = (content.kind, content.mtu);
-            self.contents.intern(&RouteContent { kind, mtu, nexthops: &usable })
+            self.contents.intern(&RouteContent { kind, mtu, nexthops: &said })
         };
         if let Installed::Content(there) = installed
             && (there == effective || same(&self.contents.get(there), &self.contents.get(effective)))
@@ -271,14 +277,4 @@ impl Entry {
         let was_lost = core::mem::take(&mut self.lost);
         Fitted { owner: self.intent.map(|intent| intent.peer), was_lost }
     }
-}
-
-/// The nexthops by ports that can be used now, as they were said and as the kernel takes them.
-fn usable(content: &RouteContent<'_>, ports: &Ports) -> (Vec<message::RouteNexthop>, Vec<RouteNexthop>) {
-    let nexthops = content.nexthops.iter().filter_map(|said| {
-        let port = ports.get(said.port()).filter(|port| port.is_up())?;
-        let (gateway, weight, onlink) = (said.gateway(), said.weight(), said.onlink());
-        Some((*said, RouteNexthop { ifindex: port.state.ifindex, gateway, weight, onlink }))
-    });
-    nexthops.unzip()
 }

@@ -1,9 +1,11 @@
 //! `show routes`, some rows at a time.
 
+use super::by_hand::OPERATOR;
 use super::{Entry, Fib, Installed, Intent};
 use crate::port::Ports;
 use core::ops::Bound;
 use frames::route::{Prefix, RouteContent, RouteKey};
+use l2link::PeerId;
 use serde::Serialize;
 
 /// A row of `show routes`.
@@ -37,6 +39,8 @@ pub struct RouteRow {
 pub struct RouteNexthopRow {
     /// The port's name.
     pub port: String,
+    /// The relay whose port it is; null for this one.
+    pub relay: Option<String>,
     /// The neighbour; null if the destination itself is one.
     pub gateway: Option<String>,
     /// Share of flows.
@@ -66,21 +70,20 @@ impl Fib {
     }
 
     fn rows_of(&self, key: &RouteKey, entry: &Entry, relay: &str, ports: &Ports, rows: &mut Vec<RouteRow>) {
-        let row = |content: Option<RouteContent<'_>>, control, state, reason| RouteRow {
-            r#static: entry.intent.as_ref().is_some_and(Intent::is_by_hand),
+        let row = |content: Option<RouteContent<'_>>, peer: Option<PeerId>, state, reason| RouteRow {
+            r#static: peer == Some(OPERATOR),
             relay: relay.to_owned(),
             prefix: key.prefix.to_string(),
             table: key.table,
             metric: key.metric,
             kind: content.map_or("unicast".to_owned(), |content| content.kind.to_string()),
-            nexthops: content.map_or(Vec::new(), |content| nexthops(&content, ports)),
-            control,
+            nexthops: content.map_or(Vec::new(), |content| self.nexthops(&content, peer, ports)),
+            control: peer
+                .filter(|peer| *peer != OPERATOR)
+                .and_then(|peer| self.speakers.get(&peer))
+                .map(|speaker| speaker.name.clone()),
             state,
             reason,
-        };
-        let name = |intent: &Intent| {
-            let speaker = self.speakers.get(&intent.peer).filter(|_| !intent.is_by_hand());
-            speaker.map(|speaker| speaker.name.clone())
         };
         match (&entry.intent, entry.installed) {
             (Some(intent), installed) => {
@@ -93,7 +96,7 @@ impl Fib {
                     Installed::Content(_) if entry.queued => "pending",
                     Installed::Content(_) => "installed",
                 };
-                rows.push(row(Some(self.contents.get(intent.content)), name(intent), state, reason));
+                rows.push(row(Some(self.contents.get(intent.content)), Some(intent.peer), state, reason));
             }
             (None, Installed::Content(content)) => {
                 rows.push(row(Some(self.contents.get(content)), None, "orphan", None));
@@ -104,9 +107,32 @@ impl Fib {
         for intent in self.contenders.get(key).into_iter().flatten() {
             let owner = entry.intent.as_ref().map_or("another control has it", Intent::conflict);
             let reason = Some(format!("conflict: {owner}"));
-            let row = row(Some(self.contents.get(intent.content)), name(intent), "refused", reason);
-            rows.push(RouteRow { r#static: intent.is_by_hand(), ..row });
+            rows.push(row(Some(self.contents.get(intent.content)), Some(intent.peer), "refused", reason));
         }
+    }
+
+    fn nexthops(
+        &self,
+        content: &RouteContent<'_>,
+        control: Option<PeerId>,
+        ports: &Ports,
+    ) -> Vec<RouteNexthopRow> {
+        let place = |nexthop: &frames::message::RouteNexthop| match nexthop.symbol() {
+            None => {
+                let port = ports.get(nexthop.port());
+                (port.map_or_else(|| nexthop.port().to_string(), |port| port.name().to_owned()), None)
+            }
+            Some(symbol) => match control.and_then(|control| self.partners.names(control, symbol)) {
+                Some((relay, port)) => (port.to_owned(), Some(relay.to_owned())),
+                None => (symbol.to_string(), Some("?".to_owned())),
+            },
+        };
+        let row = |nexthop: &frames::message::RouteNexthop| {
+            let (port, relay) = place(nexthop);
+            let gateway = nexthop.gateway().map(|gateway| gateway.to_string());
+            RouteNexthopRow { port, relay, gateway, weight: nexthop.weight() }
+        };
+        content.nexthops.iter().map(row).collect()
     }
 
     /// Routes that are not installed although a control wants them.
@@ -130,17 +156,6 @@ impl Fib {
         };
         self.entries.values().filter(stale).count() as u64
     }
-}
-
-fn nexthops(content: &RouteContent<'_>, ports: &Ports) -> Vec<RouteNexthopRow> {
-    let row = |nexthop: &frames::message::RouteNexthop| RouteNexthopRow {
-        port: ports
-            .get(nexthop.port())
-            .map_or_else(|| nexthop.port().to_string(), |port| port.name().to_owned()),
-        gateway: nexthop.gateway().map(|gateway| gateway.to_string()),
-        weight: nexthop.weight(),
-    };
-    content.nexthops.iter().map(row).collect()
 }
 
 /// Reads the name of a place.

@@ -17,6 +17,7 @@ impl Fib {
         speaker.unsaid.clear();
         speaker.told = None;
         speaker.until = None;
+        self.partners.mark_stale(peer);
         self.marks.remove(&peer);
         self.work.retain(|work| !matches!(work, Work::Mark(marked, _) if *marked == peer));
     }
@@ -24,9 +25,10 @@ impl Fib {
     /// A control is gone: its routes stay for the hold time.
     pub(crate) fn peer_down(&mut self, peer: PeerId, now: Time) {
         let hold = self.config.hold;
+        let holds = self.partners.has(peer);
         let Some(speaker) = self.speakers.get_mut(&peer) else { return };
         speaker.up = false;
-        speaker.until = hold.filter(|_| speaker.digest.count > 0).map(|hold| now + hold);
+        speaker.until = hold.filter(|_| speaker.digest.count > 0 || holds).map(|hold| now + hold);
         if let (Some(hold), true) = (hold, speaker.digest.count > 0) {
             log::info!(
                 target: "relay::route",

@@ -1,9 +1,12 @@
 //! The table with a model of the kernel behind it.
 
 mod by_hand;
+mod partners;
 
 use super::kernel::same;
-use super::{Answer, Fib, FibConfig, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
+use super::{
+    Answer, Fib, FibConfig, Meeting, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen,
+};
 use crate::config::{ControlName, Permission, PortConfig, RoutePermission, Unmatched};
 use crate::port::{PortState, Ports};
 use core::time::Duration;

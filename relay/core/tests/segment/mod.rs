@@ -33,6 +33,9 @@ pub(crate) struct Segment {
     pub(crate) transmitted: Vec<(PortId, Vec<u8>)>,
     /// IP packets that left by the kernel's routes.
     pub(crate) routed: Vec<(Outlet, Vec<u8>)>,
+    /// IP packets from another relay that leave by the kernel's routes, and parcels from there to this relay.
+    pub(crate) forwarded: Vec<Vec<u8>>,
+    pub(crate) own: Vec<(PortId, bool, Vec<u8>)>,
     pub(crate) actions: Vec<Action>,
 }
 
@@ -57,7 +60,7 @@ impl Segment {
         let permission = |name: &str, services| Permission {
             control: ControlName::Named(name.into()),
             services,
-            routes: None,
+            routes: (name == "control1").then(relay_core::RoutePermission::default),
             addressing: false,
             priority: 0,
         };
@@ -85,6 +88,8 @@ impl Segment {
             controls: Vec::new(),
             transmitted: Vec::new(),
             routed: Vec::new(),
+            forwarded: Vec::new(),
+            own: Vec::new(),
             actions: Vec::new(),
         }
     }
@@ -225,6 +230,22 @@ impl Segment {
         panic!("did not come about within ten seconds");
     }
 
+    /// Adds another relay, to which this one has been introduced under a salt.
+    pub(crate) fn add_relay(&mut self, name: &str, salt: [u8; 32]) -> usize {
+        let place = self.controls.len();
+        let mac = Mac([2, 0, 0, 0, 2, u8::try_from(place).unwrap()]);
+        let mut other = FakeControl::new(name, mac, 200, self.now);
+        other.link = link(name, Role::Relay, mac, 200, self.now);
+        other.link.introduce("relay1", RELAY_MAC, &[salt], self.now);
+        self.controls.push(other);
+        place
+    }
+
+    /// The address of a device of this place.
+    pub(crate) fn mac(&self, place: usize) -> Mac {
+        self.controls[place].mac
+    }
+
     /// The control of this place ends in order.
     pub(crate) fn close(&mut self, place: usize) {
         self.controls[place].link.close(frames::session::CloseReason::SHUTDOWN, self.now);
@@ -244,6 +265,8 @@ impl Segment {
             | Action::Verified(_)
             | Action::LookAtRoutes
             | Action::ForgetSource(_)
+            | Action::OpenTransit { .. }
+            | Action::CloseTransit { .. }
             | Action::RememberControls(_) => None,
         });
         let told = told.collect();
@@ -283,6 +306,8 @@ impl Segment {
         match self.relay.handle_link_frame(&mut frame, self.now) {
             LinkVerdict::Transmit { port, parcel } => self.transmitted.push((port, parcel[10..].to_vec())),
             LinkVerdict::Route { outlet, parcel } => self.routed.push((outlet, parcel[24..].to_vec())),
+            LinkVerdict::Forward { parcel, .. } => self.forwarded.push(parcel[24..].to_vec()),
+            LinkVerdict::Own { port, icmp, parcel, .. } => self.own.push((port, icmp, parcel.to_vec())),
             LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
         }
         self.relay.handle_link_events(self.now);
