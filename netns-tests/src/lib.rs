@@ -12,6 +12,7 @@
 //! - [`Mounts`] is a mount namespace, for what daemons mount.
 //! - [`Process`] is a running program with its log; [`Daemon`] is one of ours with what `l2ctl` says about it.
 //! - [`Lab::router`] is a lab whose pair routes between two ports; [`Ping`] counts what gets lost meanwhile.
+//! - [`Joint`] is a lab with two relays that are one router.
 //! - [`Farm`] is a lab with several controls, on which servers of one service run.
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
 //! - [`Terminal`] is a program in a pseudo-terminal, with keyboard and screen.
@@ -28,6 +29,7 @@ mod download;
 mod farm;
 mod farm_clients;
 mod farm_relays;
+pub mod joint;
 mod lab;
 mod mounts;
 mod netns;
@@ -44,6 +46,7 @@ pub use download::Download;
 pub use farm::{Farm, Plan, name_of};
 pub use farm_clients::{Downloads, Wanted, expect_shares};
 pub use farm_relays::{client_end, relay_name, symbol_name};
+pub use joint::Joint;
 pub use lab::{Lab, Layout, PSK};
 pub use mounts::Mounts;
 pub use netns::Netns;

@@ -235,14 +235,23 @@ fn every_command_shown_is_run() {
 #[test]
 fn configuration_files_shown_are_the_examples() {
     let shown = blocks(&readme(), "toml");
-    let examples = ["", "router/", "balance/"].iter().flat_map(|folder| {
-        ["relay.toml", "control.toml"].map(|file| root().join("examples").join(folder).join(file))
-    });
+    let examples = [
+        ("", "relay"),
+        ("", "control"),
+        ("router", "relay"),
+        ("router", "control"),
+        ("joint", "control"),
+        ("balance", "relay"),
+        ("balance", "control"),
+    ];
+    let examples =
+        examples.map(|(folder, daemon)| root().join("examples").join(folder).join(format!("{daemon}.toml")));
     let frr = blocks(&readme(), "frr");
     assert_eq!(frr, [fs::read_to_string(root().join("examples/balance/frr.conf")).unwrap()]);
     let more = ["address/control.toml", "files/relay.toml", "files/control.toml"];
     let more = more.map(|file| root().join("examples").join(file));
-    let examples: Vec<String> = examples.chain(more).map(|path| fs::read_to_string(path).unwrap()).collect();
+    let examples: Vec<String> =
+        examples.into_iter().chain(more).map(|path| fs::read_to_string(path).unwrap()).collect();
     assert_eq!(shown, examples);
     let answerer = fs::read_to_string(root().join("examples/files/answer.py")).unwrap();
     assert_eq!(blocks(&readme(), "python"), [answerer]);
@@ -262,7 +271,9 @@ fn links_and_files_named_exist() {
 #[test]
 fn journeys_name_files() {
     let readme = readme();
-    for heading in ["## Application to wire", "## Wire to application", "## Socket to rule"] {
+    for heading in
+        ["## Application to wire", "## Wire to application", "## Relay to relay", "## Socket to rule"]
+    {
         let section = readme.split_once(heading).expect(heading).1.split("\n## ").next().unwrap();
         let hops =
             section.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).count();

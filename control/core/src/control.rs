@@ -56,6 +56,8 @@ pub struct Control {
     pub(crate) sweep_at: Option<Time>,
     /// When rules are asked for again whose refusal may have passed.
     pub(crate) ask_again_at: Option<Time>,
+    /// Until when other relays of one router are waited for before a table counts as whole.
+    pub(crate) together_by: Option<Time>,
     /// How long a symbol keeps its carrier without contact.
     pub(crate) carrier_hold: Duration,
     /// A rule waits in the link that a parcel must not overtake.
@@ -79,6 +81,8 @@ enum Timer {
     AskAgain,
     /// The end of openings of files that the relay did not answer.
     Openings,
+    /// Other relays of one router are not waited for any longer.
+    Together,
 }
 
 impl Control {
@@ -107,12 +111,14 @@ impl Control {
             actions: VecDeque::new(),
             sweep_at: None,
             ask_again_at: None,
+            together_by: None,
             carrier_hold: config.carrier_hold,
             rules_first: false,
         };
         for symbol in config.symbols {
             let _ = control.place_symbol(symbol);
         }
+        control.together_by = control.has_several_relays().then(|| now + TOGETHER);
         control
     }
 
@@ -160,6 +166,8 @@ impl Control {
                 Timer::Sweep => self.sweep_flows(now),
                 Timer::AskAgain => self.ask_again(),
                 Timer::Openings => self.expire_openings(now),
+                // The routes are pumped after anything that happens.
+                Timer::Together => self.together_by = None,
             }
         }
         self.look(now);
@@ -178,7 +186,9 @@ impl Control {
         let sweep = self.sweep_at.map(|time| (time, Timer::Sweep));
         let ask_again = self.ask_again_at.map(|time| (time, Timer::AskAgain));
         let openings = self.files.timeout().map(|time| (time, Timer::Openings));
-        looks.chain(retries).chain(holds).chain(link).chain(sweep).chain(ask_again).chain(openings)
+        let together = self.together_by.map(|time| (time, Timer::Together));
+        let others = [link, sweep, ask_again, openings, together].into_iter().flatten();
+        looks.chain(retries).chain(holds).chain(others)
     }
 
     /// The namespaces of the configuration, in order of their [`NamespaceId`]: their name, or none for the daemon's
@@ -422,3 +432,7 @@ impl Control {
         id
     }
 }
+
+/// How long a control that has just started waits for all relays of one router, before it tells one of them that what it has said
+/// is all: routes by the others are still to come.
+const TOGETHER: Duration = Duration::from_secs(3);

@@ -4,6 +4,7 @@
 //! metric, as everywhere. Of the same key the first stays. A route by hand is refused while the kernel has one; one that
 //! comes to the kernel later is not told, and shown as refused, until the route by hand is gone.
 
+use super::introductions::Way;
 use super::pump::Projection;
 use super::table::State;
 use super::{Routes, Space};
@@ -11,7 +12,6 @@ use crate::by_hand::{HandError, Standing};
 use crate::symbol::Symbol;
 use crate::{Control, NamespaceId};
 use frames::SymbolId;
-use frames::message::RouteNexthop;
 use frames::route::{RouteKey, RouteKind};
 use l2link::route_text::{NexthopText, RouteText};
 use log::info;
@@ -36,17 +36,16 @@ impl Routes {
     ) -> Option<Projection> {
         let fixed = space.fixed.get(key)?;
         let (kind, mtu, by_hand) = (fixed.text.kind, fixed.text.mtu, true);
-        let at_relay = || self.seats.iter().filter(|seat| seat.relay == relay);
         if kind != RouteKind::Unicast {
-            let here = at_relay().any(|seat| seat.namespace == namespace);
+            let here = self.seats.iter().any(|seat| seat.relay == relay && seat.namespace == namespace);
             return here.then(|| Projection { namespace, kind, mtu, nexthops: Vec::new(), by_hand });
         }
-        let nexthop = |(hop, symbol): (&NexthopText, &SymbolId)| {
-            let seat = at_relay().find(|seat| seat.symbol == *symbol)?;
-            Some(RouteNexthop::new(seat.port, hop.gateway, hop.weight, hop.onlink))
+        let way = |(hop, symbol): (&NexthopText, &SymbolId)| {
+            let seat = self.seats.iter().find(|seat| seat.symbol == *symbol)?;
+            Some(Way { seat, gateway: hop.gateway, weight: hop.weight, onlink: hop.onlink })
         };
-        let nexthops: Vec<RouteNexthop> =
-            fixed.text.nexthops.iter().zip(&fixed.symbols).filter_map(nexthop).collect();
+        let ways = fixed.text.nexthops.iter().zip(&fixed.symbols).filter_map(way);
+        let (nexthops, mtu) = self.ways_of(relay, ways, mtu);
         (!nexthops.is_empty()).then_some(Projection { namespace, kind, mtu, nexthops, by_hand })
     }
 }

@@ -16,8 +16,13 @@
 //! A route is told to every relay by whose symbols it leads, with the nexthops that lead there; one that drops packets
 //! is told to every relay with a symbol in its namespace. Routes by hand (`by_hand`) stand beside the mirrored ones. If two
 //! namespaces have a route of the same key for one relay, the first of them in the configuration has it.
+//!
+//! Relays with symbols in one namespace are one router (`introductions.rs`): a route is told to all of them, with its
+//! nexthops at the others after those at the relay itself, which it uses as long as it can. The subnets of a relay's ports are
+//! told to the others as well.
 
 mod by_hand;
+mod introductions;
 mod mirror;
 mod pump;
 mod repair;
@@ -28,11 +33,13 @@ mod table;
 
 pub use rows::{RouteNexthopRow, RouteRow, VerifyRow};
 
-use crate::seen::{IfIndex, Route, RouteChange, RouteFamilies};
+use crate::seen::{Route, RouteChange, RouteFamilies};
 use crate::{Action, Control, NamespaceId};
+use core::net::IpAddr;
+use frames::PortId;
 use frames::message::RouteNexthop;
-use frames::route::{RouteContent, RouteKey};
-use frames::{PortId, SymbolId};
+use frames::route::{RouteContent, RouteKey, RouteKind};
+use introductions::Salts;
 use l2link::Time;
 use log::warn;
 use mirror::{Family, Mirror, Teller};
@@ -73,6 +80,8 @@ pub(crate) struct Routes {
     outlets: Vec<Outlet>,
     /// Where nexthops can lead, as of the last pump.
     seats: Vec<Seat>,
+    /// For the keys of pairs of relays.
+    salts: Salts,
     /// What a verification has found so far, and its namespaces that are still being dumped.
     verification: Option<Verification>,
 }
@@ -101,7 +110,14 @@ const LISTED: usize = 1_000;
 
 impl Routes {
     pub(crate) fn new(config: Option<RoutesConfig>) -> Self {
-        Self { config, spaces: Vec::new(), outlets: Vec::new(), seats: Vec::new(), verification: None }
+        Self {
+            config,
+            spaces: Vec::new(),
+            outlets: Vec::new(),
+            seats: Vec::new(),
+            salts: Salts::default(),
+            verification: None,
+        }
     }
 
     /// Makes room for a namespace.
@@ -130,10 +146,15 @@ impl Routes {
         self.outlets.iter_mut().for_each(|outlet| outlet.mark(key));
     }
 
-    fn takes(&self, route: &Route) -> bool {
+    /// `subnets` says whether those of ports count.
+    fn takes(&self, route: &Route, subnets: bool) -> bool {
         let tables = self.config.as_ref().map(|config| &config.tables);
-        !matches!(route.protocol, RTPROT_REDIRECT | RTPROT_KERNEL | RTPROT_RA | RTPROT_OWN)
-            && tables.is_some_and(|tables| tables.contains(&route.key.table))
+        let counts = match route.protocol {
+            RTPROT_KERNEL => subnets && is_subnet(route),
+            RTPROT_REDIRECT | RTPROT_RA | RTPROT_OWN => false,
+            _ => true,
+        };
+        counts && tables.is_some_and(|tables| tables.contains(&route.key.table))
     }
 
     fn find(&mut self, what: impl FnOnce() -> VerifyRow) {
@@ -229,7 +250,7 @@ impl Control {
     }
 
     fn take_route(&mut self, namespace: NamespaceId, route: &Route, teller: Teller) {
-        let taken = self.routes.takes(route);
+        let taken = self.routes.takes(route, self.has_several_relays());
         let Some(space) = self.routes.space(namespace) else { return };
         let key = route.key;
         if let Some(reason) = route.unsupported.filter(|_| taken) {
@@ -315,14 +336,16 @@ impl Control {
             }
         }
     }
+}
 
-    /// The port that a nexthop by this interface stands for, at this relay.
-    fn seat_at(&self, namespace: NamespaceId, interface: u32, relay: usize) -> Option<(SymbolId, PortId)> {
-        let place = (namespace, IfIndex(interface), relay);
-        let seat =
-            self.routes.seats.iter().find(|seat| (seat.namespace, seat.interface, seat.relay) == place)?;
-        Some((seat.symbol, seat.port))
-    }
+/// Whether a route of the kernel's is that to a subnet, which means something beyond its interface.
+fn is_subnet(route: &Route) -> bool {
+    let narrow = match route.key.prefix.address() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let direct = route.nexthops.iter().all(|hop| hop.gateway.is_none());
+    route.kind == RouteKind::Unicast && direct && !narrow && !route.key.prefix.address().is_multicast()
 }
 
 fn each(families: RouteFamilies) -> impl Iterator<Item = Family> {

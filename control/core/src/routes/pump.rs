@@ -1,22 +1,23 @@
 //! The pump: what relays were told is compared with what they should be told, a few keys at a time.
 
-use super::Repair;
+use super::introductions::Way;
 use super::stopwatch::Stopwatch;
 use super::table::{State, Told};
+use super::{RTPROT_KERNEL, Repair};
 use crate::relay::RelayId;
 use crate::seen::IfIndex;
-use crate::symbol::{Interface, Stage};
+use crate::symbol::{Interface, Stage, Symbol};
 use crate::{Control, NamespaceId};
 use core::ops::Bound;
 use frames::message::{
     Message, RouteAdd, RouteDelete, RouteNexthop, RouteReply, RoutesDone, RoutesSlice, Status,
 };
-use frames::route::{RouteContent, RouteKey, RouteKind, Slice};
+use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, Slice};
 use frames::session::Stream;
-use frames::{PortId, SymbolId};
+use frames::{Mac, PortId, SymbolId};
 use l2link::{PeerId, Time};
 use log::{debug, info, warn};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys of one turn for one relay: some hundred microseconds.
 const KEYS: usize = 1_024;
@@ -33,6 +34,8 @@ pub(super) struct Outlet {
     marked: BTreeSet<RouteKey>,
     /// All keys are to be compared, from the one behind this on.
     cursor: Cursor,
+    /// Symbols of other relays' ports that it was told of, and where those relays are.
+    pub(super) introduced: BTreeMap<SymbolId, Mac>,
     /// The relay has been told that it has the whole table.
     ended: bool,
     pub(super) repair: Option<Repair>,
@@ -57,6 +60,8 @@ pub(super) struct Seat {
     pub(super) relay: usize,
     pub(super) symbol: SymbolId,
     pub(super) port: PortId,
+    /// Of the port, in bytes.
+    pub(super) mtu: u32,
 }
 
 impl Outlet {
@@ -78,6 +83,11 @@ impl Outlet {
 
     fn is_through(&self) -> bool {
         self.cursor == Cursor::Through && self.marked.is_empty()
+    }
+
+    /// Whether no key has been compared since all are to be.
+    fn is_new(&self) -> bool {
+        self.cursor == Cursor::Behind(None)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -112,16 +122,15 @@ impl Control {
                 }
                 let interface = symbol.ifindex()?;
                 let (namespace, RelayId(relay)) = (symbol.namespace, symbol.relay);
-                Some(Seat { namespace, interface, relay, symbol: symbol.id, port })
+                let mtu = symbol.attributes.as_ref().map_or(0, |attributes| attributes.mtu);
+                Some(Seat { namespace, interface, relay, symbol: symbol.id, port, mtu })
             })
             .collect();
         if seats == self.routes.seats {
             return;
         }
         for relay in 0..self.relays.len() {
-            let of_relay =
-                |seats: &[Seat]| seats.iter().filter(|seat| seat.relay == relay).copied().collect::<Vec<_>>();
-            if of_relay(&seats) != of_relay(&self.routes.seats) {
+            if view(&seats, relay) != view(&self.routes.seats, relay) {
                 self.routes.outlet(relay).restart();
             }
         }
@@ -130,6 +139,10 @@ impl Control {
 
     fn pump_relay(&mut self, relay: usize, peer: PeerId, now: Time) -> bool {
         self.routes.outlet(relay).stopwatch.start(now);
+        if self.routes.outlet(relay).is_new() {
+            self.introduce(relay, peer);
+        }
+        self.dismiss(relay, peer);
         if self.routes.outlet(relay).repair.as_ref().is_some_and(|repair| repair.holds(now)) {
             return false;
         }
@@ -189,25 +202,35 @@ impl Control {
             if let Some(fixed) = self.routes.project_fixed(namespace, space, relay, key) {
                 return Some(fixed);
             }
-            let (_, content) = space.mirror.get(key)?;
-            let (kind, mtu) = (content.kind, content.mtu);
+            let (known, content) = space.mirror.get(key)?;
+            let (kind, mtu, by_hand) = (content.kind, content.mtu, false);
             if kind != RouteKind::Unicast {
                 let here = |seat: &Seat| seat.relay == relay && seat.namespace == namespace;
                 let here = self.routes.seats.iter().any(here);
-                return here.then(|| Projection {
-                    namespace,
-                    kind,
-                    mtu,
-                    nexthops: Vec::new(),
-                    by_hand: false,
-                });
+                return here.then(|| Projection { namespace, kind, mtu, nexthops: Vec::new(), by_hand });
             }
-            let nexthop = |hop: &RouteNexthop| {
-                let (_, port) = self.seat_at(namespace, hop.port().0, relay)?;
-                Some(RouteNexthop::new(port, hop.gateway(), hop.weight(), hop.onlink()))
+            let way = |hop: &RouteNexthop| {
+                let leads = |seat: &&Seat| (seat.namespace, seat.interface.0) == (namespace, hop.port().0);
+                let seat = self.routes.seats.iter().find(leads)?;
+                Some(Way { seat, gateway: hop.gateway(), weight: hop.weight(), onlink: hop.onlink() })
             };
-            let nexthops: Vec<RouteNexthop> = content.nexthops.iter().filter_map(nexthop).collect();
-            (!nexthops.is_empty()).then_some(Projection { namespace, kind, mtu, nexthops, by_hand: false })
+            let (nexthops, mtu) = self.routes.ways_of(relay, content.nexthops.iter().filter_map(way), mtu);
+            let leaves_here = || nexthops.iter().any(|hop| hop.symbol().is_none());
+            if known.protocol == RTPROT_KERNEL && (leaves_here() || self.has_subnet(relay, key)) {
+                // Its kernel has the route by itself.
+                return None;
+            }
+            (!nexthops.is_empty()).then_some(Projection { namespace, kind, mtu, nexthops, by_hand })
+        })
+    }
+
+    /// Whether a port of the relay is in this subnet.
+    fn has_subnet(&self, relay: usize, key: &RouteKey) -> bool {
+        let symbols = self.symbols.iter().filter(|symbol| symbol.relay == RelayId(relay));
+        let mut addresses = symbols.filter_map(|symbol| symbol.attributes.as_ref());
+        addresses.any(|attributes| {
+            let mut subnets = attributes.all_addresses();
+            subnets.any(|(address, length)| Prefix::new(*address, *length) == Some(key.prefix))
         })
     }
 
@@ -225,7 +248,12 @@ impl Control {
 
     /// Whether every route that may have to be told to a relay is known.
     fn routes_known(&self, relay: usize) -> bool {
-        self.symbols.iter().filter(|symbol| symbol.relay == RelayId(relay)).all(|symbol| {
+        let own = |symbol: &Symbol| symbol.relay == RelayId(relay);
+        let beside = |symbol: &Symbol| {
+            self.symbols.iter().any(|other| own(other) && other.namespace == symbol.namespace)
+        };
+        let matters = |symbol: &&Symbol| own(symbol) || (self.together_by.is_some() && beside(symbol));
+        self.symbols.iter().filter(matters).all(|symbol| {
             let space = self.routes.spaces.get(symbol.namespace.0 as usize);
             let known = space.is_none_or(|space| !space.mirrored || space.mirror.is_complete());
             match (&symbol.stage, &symbol.interface) {
@@ -276,6 +304,12 @@ impl Control {
             self.latencies.routes.record(took);
         }
     }
+}
+
+/// The seats that matter for a relay: its own, and those in the namespaces in which it has some.
+fn view(seats: &[Seat], relay: usize) -> Vec<Seat> {
+    let own = |seat: &Seat| seats.iter().any(|own| own.relay == relay && own.namespace == seat.namespace);
+    seats.iter().filter(|seat| own(seat)).copied().collect()
 }
 
 /// A route as a relay should know it.

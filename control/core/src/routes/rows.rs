@@ -1,5 +1,6 @@
 //! `show routes`, some rows at a time, and what a verification found.
 
+use super::RTPROT_KERNEL;
 use super::table::State;
 use crate::{Control, NamespaceId};
 use frames::message::RouteNexthop;
@@ -102,7 +103,9 @@ impl Control {
         let space = &self.routes.spaces[namespace.0 as usize];
         let Some((known, content)) = space.mirror.get(key) else { return };
         let symbols = || self.symbols.iter().filter(|symbol| symbol.namespace == namespace);
+        let subnet = known.protocol == RTPROT_KERNEL;
         let mut relays: Vec<usize> = symbols()
+            .filter(|_| !subnet)
             .filter(|symbol| {
                 let leads = |hop: &RouteNexthop| {
                     symbol.ifindex().is_some_and(|interface| interface.0 == hop.port().0)
@@ -110,6 +113,7 @@ impl Control {
                 content.kind != RouteKind::Unicast || content.nexthops.iter().any(leads)
             })
             .map(|symbol| symbol.relay.0)
+            .chain((0..self.relays.len()).filter(|relay| self.project(*relay, key).is_some()))
             .collect();
         relays.sort_unstable();
         relays.dedup();
@@ -120,7 +124,7 @@ impl Control {
                 content.kind.to_string().clone_into(&mut row.kind);
             }
         };
-        if relays.is_empty() {
+        if relays.is_empty() && !subnet {
             push(None, "refused", Some(self.leads_nowhere(namespace, &content)));
         }
         for relay in relays {
