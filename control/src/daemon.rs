@@ -22,6 +22,7 @@ use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
 use l2link_os::api::{ApiServer, ClientId};
 use l2link_os::metrics::MetricsServer;
+use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::Trigger;
 use l2link_os::{KeyLog, SetupError, clock, seed};
@@ -50,6 +51,7 @@ pub(crate) struct Daemon {
     metrics: Option<MetricsServer>,
     /// Where the keys of sessions are written, if anywhere.
     pub(crate) keylog: Option<KeyLog>,
+    service_manager: ServiceManager,
     /// Link frames on their way out.
     pub(crate) batch: Batch,
     pub(crate) looks: RateLimit,
@@ -168,6 +170,7 @@ impl Daemon {
             signals,
             api,
             metrics,
+            service_manager: ServiceManager::from_environment(),
         };
         daemon.adopt_symbols(now);
         Ok(daemon)
@@ -178,6 +181,7 @@ impl Daemon {
         info!(target: "control::daemon", "l2control {}: ready on {}", self.name, self.link_name);
         let mut events = Events::with_capacity(EVENTS);
         let mut now = clock::now();
+        self.service_manager.ready(now);
         loop {
             // 1. Send what waits, so that nothing waits while the daemon does.
             self.transmit(now);
@@ -229,6 +233,10 @@ impl Daemon {
             {
                 metrics.handle_timeout(now);
             }
+            let control = &self.control;
+            let status =
+                || service_manager::status("symbols", control.symbols_up(), "relays", control.link());
+            self.service_manager.handle_timeout(status, now);
             self.follow_namespaces(now);
             if self.follow_link_at.is_some_and(|time| time <= now) {
                 self.follow_link(now);
@@ -366,12 +374,14 @@ impl Daemon {
             .chain(self.follow_link_at)
             .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
             .chain(self.waiting.iter().map(|waiting| waiting.until))
-            .chain(self.symbols.keeper.timeout());
+            .chain(self.symbols.keeper.timeout())
+            .chain(self.service_manager.poll_timeout());
         all.min().map(|time| time - now)
     }
 
     /// Gives the ports back, removes the interfaces and takes leave.
     fn stop(mut self, now: Time) {
+        self.service_manager.stopping();
         info!(target: "control::daemon", "l2control {}: stopping", self.name);
         self.control.handle_shutdown();
         self.act(now);
@@ -386,6 +396,7 @@ impl Daemon {
 
     /// Leaves the ports and the interfaces to a successor. To the relay it is as if the daemon had been killed.
     fn leave(mut self) {
+        self.service_manager.stopping();
         info!(target: "control::daemon", "l2control {}: leaving all to a successor", self.name);
         // Nobody could go on with them.
         self.files.unmount();

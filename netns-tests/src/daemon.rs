@@ -78,8 +78,17 @@ impl Daemon {
     /// # Panics
     /// When it runs already or cannot be started.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it with these environment variables.
+    ///
+    /// # Panics
+    /// When it runs already or cannot be started.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         assert!(self.process.is_none(), "{} runs already", self.program);
         let mut command = self.command();
+        command.envs(environment.iter().copied());
         self.process = Some(Process::start(self.program, &mut command, &self.folder));
     }
 

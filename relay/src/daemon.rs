@@ -27,6 +27,7 @@ use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
 use l2link_os::routes::Families;
+use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::{KeyLog, NetNs, clock, seed};
 use mio::{Events, Poll};
@@ -52,6 +53,7 @@ pub(crate) struct Daemon {
     name: String,
     /// Figures for monitoring; `None` if nobody may have them.
     metrics: Option<MetricsServer>,
+    service_manager: ServiceManager,
     /// Requests of this turn, answered at its end.
     requests: Vec<Request>,
     /// Keeps the relay's kernel quiet; `None` without any port.
@@ -154,6 +156,7 @@ impl Daemon {
             api,
             name,
             metrics,
+            service_manager: ServiceManager::from_environment(),
             requests: Vec::new(),
             quiet,
             verifying: Vec::new(),
@@ -174,6 +177,7 @@ impl Daemon {
     pub(crate) fn run(mut self) -> Result<(), Failure> {
         let mut events = Events::with_capacity(EVENTS);
         let mut now = clock::now();
+        self.service_manager.ready(now);
         loop {
             // 1. Say and do what the last turn led to.
             self.act(now);
@@ -220,6 +224,9 @@ impl Daemon {
             {
                 metrics.handle_timeout(now);
             }
+            let relay = &self.relay;
+            let status = || service_manager::status("ports", relay.ports_up(), "controls", relay.link());
+            self.service_manager.handle_timeout(status, now);
             // 9. Packets at the ports: by the tables as the messages left them.
             for place in 0..self.ports.len() {
                 if self.ready.remove(&Source::Port(place)) && self.read_port(place, now) {
@@ -351,7 +358,9 @@ impl Daemon {
         let own_routes = self.own_routes.poll_timeout(now);
         let metrics = self.metrics.as_ref().and_then(MetricsServer::poll_timeout);
         let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
-        let next = [self.relay.poll_timeout(), self.interfaces.poll_timeout(), own_routes, metrics, waiting];
+        let service_manager = self.service_manager.poll_timeout();
+        let (relay, interfaces) = (self.relay.poll_timeout(), self.interfaces.poll_timeout());
+        let next = [relay, interfaces, own_routes, metrics, waiting, service_manager];
         next.into_iter().flatten().min().map(|next| next - now)
     }
 
@@ -537,6 +546,7 @@ impl Daemon {
 
     /// Says goodbye, and leaves the machine as it was; or as it is, for a successor, who is told nothing.
     fn stop(mut self, signal: Signal, now: Time) -> Result<(), Failure> {
+        self.service_manager.stopping();
         if signal == Signal::Leave {
             if let Some(quiet) = self.quiet.take() {
                 quiet.leave();

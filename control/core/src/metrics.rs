@@ -78,6 +78,13 @@ pub struct SymbolMetrics<'a> {
 }
 
 impl Control {
+    /// Number of symbols that are up, and of all that are configured.
+    #[must_use]
+    pub fn symbols_up(&self) -> (usize, usize) {
+        let up = self.symbols.iter().filter(|symbol| symbol.state().0 == State::Up).count();
+        (up, self.symbols.len() + self.refused.len())
+    }
+
     /// Figures for monitoring. Takes time in proportion to the number of rules.
     #[must_use]
     pub fn metrics(&self) -> Metrics<'_> {

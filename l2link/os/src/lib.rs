@@ -4,8 +4,8 @@
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
 //! passes an interface). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
-//! [`psk`], [`keylog`], [`api`], [`metrics`], [`keeper`], [`signals`], [`clock`], [`seed`], [`privileges`]. Whatever cannot be
-//! set up is a [`SetupError`].
+//! [`psk`], [`keylog`], [`api`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
+//! [`privileges`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod api;
 pub mod capture_filter;
@@ -35,6 +35,7 @@ pub mod routes;
 mod rtnetlink;
 pub mod saved_sysctls;
 pub mod seed;
+pub mod service_manager;
 pub mod signals;
 pub mod sniffer;
 mod socket_file;
@@ -58,6 +59,7 @@ pub use port_socket::PortSocket;
 pub use raw_socket::LinkSocket;
 pub use return_tables::{LastResort, ReturnPath, ReturnRoute, ReturnTables};
 pub use saved_sysctls::SavedSysctls;
+pub use service_manager::ServiceManager;
 pub use sniffer::{Sniffed, Sniffer};
 pub use state_file::StateFile;
 pub use sysctl::Sysctls;

@@ -68,6 +68,13 @@ impl Relay {
         &self.link
     }
 
+    /// Number of ports that are up, and of all that are configured.
+    #[must_use]
+    pub fn ports_up(&self) -> (usize, usize) {
+        let up = self.ports.iter().filter(|port| port_state(port.state.flags) == "up").count();
+        (up, self.ports.iter().count())
+    }
+
     /// Figures for monitoring. Takes time in proportion to the number of rules, and to that of routes while the control of
     /// some is gone.
     #[must_use]
