@@ -30,13 +30,17 @@ use core::error::Error;
 use l2link_os::config_file::ConfigError;
 use l2link_os::privileges::{self, Capability};
 use l2link_os::signals::Signals;
+use l2link_pages::{Page, Section};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The control daemon: gives programs on this machine the network ports of relays.
+///
+/// Each port that its configuration names appears as a symbol, a network interface or an address. What programs listen for there,
+/// and their routes if the configuration says so, is told to the relay for as long as the sockets and routes live.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "l2control", version)]
 struct Arguments {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE", default_value = "/etc/l2link/control.toml")]
@@ -49,6 +53,52 @@ struct Arguments {
 /// What is logged unless `RUST_LOG` says otherwise. The library of files warns of each request that it leaves out.
 const LOG_FILTER: &str = "info,fuser=error";
 
+/// What the man page tells besides the command line.
+const PAGE: Page = Page {
+    sections: &[
+        Section {
+            title: "SIGNALS",
+            entries: &[
+                ("SIGTERM, SIGINT", "Remove every symbol, give the ports back, and end."),
+                (
+                    "SIGUSR2",
+                    "End, and leave everything to a successor: symbols stay, with carrier, addresses and routes, for \
+                     keep_symbols_ms. This is how the service is restarted and upgraded.",
+                ),
+            ],
+        },
+        Section {
+            title: "EXIT STATUS",
+            entries: &[
+                ("0", "Stopped by a signal, or, with --check, the configuration can be used."),
+                ("1", "Something of the system could not be set up, or the event loop broke."),
+                ("2", "The command line or the configuration is wrong."),
+            ],
+        },
+        Section {
+            title: "ENVIRONMENT",
+            entries: &[(
+                "RUST_LOG",
+                "What is logged to standard error: info by default; debug adds every control message, trace every packet. \
+                 Parts can be named, as in control::detection=debug.",
+            )],
+        },
+        Section {
+            title: "FILES",
+            entries: &[
+                ("/etc/l2link/control.toml", "The configuration, l2control.toml(5)."),
+                ("/run/l2link/control.sock", "The command socket, for l2ctl(8)."),
+                (
+                    "/run/l2link/control.sock.keeper",
+                    "The socket of the keeper, which holds the symbols in between.",
+                ),
+                ("/etc/default/l2control", "Environment of the service, such as RUST_LOG."),
+            ],
+        },
+    ],
+    see_also: &["l2control.toml(5)", "l2ctl(8)", "l2top(8)", "l2relay(8)"],
+};
+
 /// Exit code for a configuration that cannot be used.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -58,7 +108,7 @@ fn main() -> ExitCode {
     if words.next().is_some_and(|word| word == l2link_os::keeper::WORD) {
         return exit_code(l2link_os::keeper::run(words).map_err(Into::into));
     }
-    let arguments = Arguments::parse();
+    let arguments = l2link_pages::parse::<Arguments>(&PAGE);
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
     exit_code(run(&arguments))
 }

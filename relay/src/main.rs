@@ -23,23 +23,76 @@ use clap::Parser;
 use config::Settings;
 use daemon::Daemon;
 use failure::Failure;
+use l2link_pages::{Page, Section};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Offers network ports of this machine to controls on the same Ethernet segment.
+/// The relay daemon: offers network ports of this machine to controls on the same Ethernet segment.
+///
+/// Its configuration says which control may have which port. It sends up what the programs of controls listen for, and puts the
+/// routes of their routing daemons into this machine's kernel, which forwards by them.
 #[derive(Debug, Parser)]
-#[command(name = "l2relay", version, about)]
+#[command(name = "l2relay", version)]
 struct Arguments {
-    /// Configuration file
-    #[arg(long, value_name = "FILE")]
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE", default_value = "/etc/l2link/relay.toml")]
     config: PathBuf,
-    /// Check the configuration file and exit
+    /// Read the configuration, say whether it is right, and exit
     #[arg(long)]
     check: bool,
 }
 
+/// What the man page tells besides the command line.
+const PAGE: Page = Page {
+    sections: &[
+        Section {
+            title: "SIGNALS",
+            entries: &[
+                (
+                    "SIGTERM, SIGINT",
+                    "Take leave of the controls, remove routes, addresses and discards from the kernel, and end.",
+                ),
+                (
+                    "SIGUSR2",
+                    "End, and leave everything to a successor: the kernel goes on forwarding by the routes, and answers for \
+                     no control. This is how the service is restarted and upgraded.",
+                ),
+            ],
+        },
+        Section {
+            title: "EXIT STATUS",
+            entries: &[
+                ("0", "Stopped by a signal, or, with --check, the configuration can be used."),
+                ("1", "Something of the system could not be set up, or the event loop broke."),
+                ("2", "The command line or the configuration is wrong."),
+            ],
+        },
+        Section {
+            title: "ENVIRONMENT",
+            entries: &[(
+                "RUST_LOG",
+                "What is logged to standard error: info by default; debug adds every control message, trace every packet. \
+                 Parts can be named, as in relay::dispatch=trace.",
+            )],
+        },
+        Section {
+            title: "FILES",
+            entries: &[
+                ("/etc/l2link/relay.toml", "The configuration, l2relay.toml(5)."),
+                ("/run/l2link/relay.sock", "The command socket, for l2ctl(8)."),
+                ("/etc/default/l2relay", "Environment of the service, such as RUST_LOG."),
+                (
+                    "/etc/iproute2/rt_protos.d/l2link.conf",
+                    "The name by which ip route shows the routes of l2relay.",
+                ),
+            ],
+        },
+    ],
+    see_also: &["l2relay.toml(5)", "l2ctl(8)", "l2top(8)", "l2control(8)"],
+};
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = l2link_pages::parse::<Arguments>(&PAGE);
     let filter = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(filter).format_timestamp_millis().init();
     match run(&arguments) {

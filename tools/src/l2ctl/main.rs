@@ -18,6 +18,7 @@ use by_hand::{PeerCommand, RouteCommand, RuleCommand, SymbolCommand};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use columns::Object;
+use l2link_pages::{Page, Section};
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 /// Look into a running l2relay or l2control, and change it by hand.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "l2ctl", version)]
 struct Arguments {
     /// API socket of the daemon [default: the one of /run/l2link/{relay,control}.sock that exists]
     #[arg(long, global = true, value_name = "PATH")]
@@ -88,6 +89,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print a script by which a shell completes the words of l2ctl
+    Completions {
+        /// The shell
+        shell: l2link_pages::Shell,
+    },
 }
 
 /// Why `l2ctl` ends without having done what it was asked to do.
@@ -105,8 +111,37 @@ enum Failure {
     Output(io::Error),
 }
 
+/// What the man page tells besides the command line.
+const PAGE: Page = Page {
+    sections: &[
+        Section {
+            title: "EXIT STATUS",
+            entries: &[
+                ("0", "Done; with verify and doctor: nothing is wrong."),
+                (
+                    "1",
+                    "The daemon cannot be reached or refused; verify found differences; doctor found something wrong; the \
+                     output cannot be written.",
+                ),
+                ("2", "The command line is wrong, or it is not clear which daemon is meant."),
+            ],
+        },
+        Section {
+            title: "FILES",
+            entries: &[
+                ("/run/l2link/relay.sock, /run/l2link/control.sock", "The command sockets of the daemons."),
+                (
+                    "/etc/l2link/relay.toml, /etc/l2link/control.toml",
+                    "The configurations at which doctor looks.",
+                ),
+            ],
+        },
+    ],
+    see_also: &["l2relay(8)", "l2control(8)", "l2top(8)"],
+};
+
 fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| refuse(&error));
+    let arguments = l2link_pages::try_parse::<Arguments>(&PAGE).unwrap_or_else(|error| refuse(&error));
     let Err(failure) = run(&arguments, &mut io::stdout().lock()) else { return ExitCode::SUCCESS };
     if matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
@@ -183,6 +218,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Command::Doctor { config, json } => {
             doctor::run(out, config.as_deref(), arguments.socket.as_deref(), *json)?;
         }
+        &Command::Completions { shell } => l2link_pages::complete::<Arguments>(shell, out)?,
         &Command::Monitor { json } => {
             let socket = find()?;
             for event in daemon::monitor(&socket)? {

@@ -34,6 +34,7 @@ use frames::header::{DEFAULT_ETHERTYPE, Kind};
 use frames::message::MessageType;
 use key_ring::KeyRing;
 use l2link_os::SetupError;
+use l2link_pages::{Page, Section};
 use printer::Printer;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -96,6 +97,35 @@ fn ethertype(text: &str) -> Result<EtherType, String> {
     number.map(EtherType).ok_or_else(|| "write it as 0x88b5, or as a decimal number up to 65535".to_owned())
 }
 
+/// What the man page tells besides the command line.
+const PAGE: Page = Page {
+    sections: &[
+        Section {
+            title: "EXIT STATUS",
+            entries: &[
+                ("0", "Done."),
+                ("1", "Something could not be read or written."),
+                ("2", "The command line is wrong."),
+            ],
+        },
+        Section {
+            title: "NOTES",
+            entries: &[
+                (
+                    "The wire",
+                    "Kinds, messages and fields have the names of PROTOCOL.md, which lies beside the README.",
+                ),
+                (
+                    "Wireshark",
+                    "Shows the same by l2link.lua. It reads a capture of encrypted frames that --keylog and --write made \
+                     readable.",
+                ),
+            ],
+        },
+    ],
+    see_also: &["l2relay.toml(5)", "l2control.toml(5)", "l2ctl(8)", "tshark(1)"],
+};
+
 /// Why `l2dump` ends early. Exit code 1.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -116,7 +146,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = l2link_pages::parse::<Arguments>(&PAGE);
     let Err(failure) = run(&arguments) else { return ExitCode::SUCCESS };
     if matches!(&failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;

@@ -20,6 +20,7 @@ use clap::Parser;
 use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use feed::{Feed, News};
 use l2link_os::signals::Signals;
+use l2link_pages::{Page, Section};
 use model::{Model, View};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant};
 
 /// Watch running l2relay and l2control: peers, rules, rates, drops and the topology.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "l2top", version)]
 struct Arguments {
     /// API socket of a daemon; may be given several times [default: those of /run/l2link/{relay,control}.sock that exist]
     #[arg(long, value_name = "PATH")]
@@ -61,8 +62,30 @@ const TICK: Duration = Duration::from_millis(100);
 const WIDTH: u16 = 80;
 const HEIGHT: u16 = 24;
 
+/// What the man page tells besides the command line.
+const PAGE: Page = Page {
+    sections: &[
+        Section {
+            title: "EXIT STATUS",
+            entries: &[
+                ("0", "Done."),
+                ("1", "No daemon can be reached, or the terminal failed."),
+                ("2", "The command line is wrong."),
+            ],
+        },
+        Section {
+            title: "FILES",
+            entries: &[(
+                "/run/l2link/relay.sock, /run/l2link/control.sock",
+                "The command sockets of the daemons that are shown unless others are named.",
+            )],
+        },
+    ],
+    see_also: &["l2ctl(8)", "l2relay(8)", "l2control(8)"],
+};
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = l2link_pages::parse::<Arguments>(&PAGE);
     let run = sockets(&arguments.socket).and_then(|sockets| {
         if arguments.once { print(&arguments, &sockets) } else { watch(&arguments, &sockets) }
     });
