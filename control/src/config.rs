@@ -576,3 +576,6 @@ fn service_set(services: &[Spanned<String>], source: &ConfigSource) -> Result<Se
     let items: Vec<&str> = services.iter().map(|service| service.get_ref().as_str()).collect();
     ServiceSet::parse(&items).map_err(|error| source.error(error.to_string()))
 }
+
+#[cfg(test)]
+mod manual;

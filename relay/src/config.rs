@@ -341,3 +341,6 @@ fn services(items: &[Spanned<String>], source: &ConfigSource) -> Result<ServiceS
     let names: Vec<_> = items.iter().map(Spanned::get_ref).collect();
     ServiceSet::parse(&names).map_err(|error| source.error(error.to_string()))
 }
+
+#[cfg(test)]
+mod manual;
