@@ -15,6 +15,7 @@
 //! - [`Joint`] is a lab with two relays that are one router.
 //! - [`Farm`] is a lab with several controls, on which servers of one service run.
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
+//! - [`PrivateRoot`] is a file system in which packages are installed, and [`Service`] a daemon run by its unit file there.
 //! - [`Terminal`] is a program in a pseudo-terminal, with keyboard and screen.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
 //!
@@ -34,9 +35,11 @@ mod lab;
 mod mounts;
 mod netns;
 mod notifications;
+mod private_root;
 mod process;
 pub mod program;
 mod router;
+mod service;
 pub mod sweep;
 mod terminal;
 mod wait;
@@ -52,7 +55,9 @@ pub use lab::{Lab, Layout, PSK};
 pub use mounts::Mounts;
 pub use netns::Netns;
 pub use notifications::Notifications;
+pub use private_root::PrivateRoot;
 pub use process::{Finished, Process};
 pub use router::{Ping, words};
+pub use service::{Service, Unit};
 pub use terminal::Terminal;
 pub use wait::{SOON, eventually, never};

@@ -15,7 +15,20 @@ impl Lab {
     #[must_use]
     #[track_caller]
     pub fn router(adapt: impl FnOnce(&mut Relay, &mut Control)) -> Option<Self> {
-        let mut lab = Self::build(Layout { router: true, second_port: true, ..Layout::default() })?;
+        let mut lab = Self::stopped_router(adapt)?;
+        lab.start();
+        lab.await_symbols();
+        Some(lab)
+    }
+
+    /// The same, with neither daemon started.
+    ///
+    /// # Panics
+    /// When something cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn stopped_router(adapt: impl FnOnce(&mut Relay, &mut Control)) -> Option<Self> {
+        let lab = Self::build(Layout { router: true, second_port: true, ..Layout::default() })?;
         let (mut relay, mut control) = (Relay::router(), Control::router(lab.programs().name()));
         adapt(&mut relay, &mut control);
         lab.relay.configure(&relay.to_string());
@@ -26,8 +39,6 @@ impl Lab {
             &format!("route add default via {PORT2_V4}"),
             &format!("route add default via {PORT2_V6}"),
         ]);
-        lab.start();
-        lab.await_symbols();
         Some(lab)
     }
 

@@ -83,6 +83,18 @@ impl Machines {
                 let tool = line.strip_prefix("sudo ").unwrap();
                 let _ = self.sh(&format!("{}/{tool} --help", root().display())).expect_success();
             }
+            // The package has tests of its own, in `package.rs`, which do what these lines and systemd do.
+            "sudo tools/package" => {
+                let _ = self.sh(&format!("{}/tools/package --help", root().display())).expect_success();
+            }
+            "sudo apt install ./target/debian/l2link_*.deb"
+            | "sudo systemctl start l2relay"
+            | "sudo systemctl start l2control"
+            | "systemctl status l2relay" => {}
+            "l2ctl completions bash" => {
+                let script = Finished::new(Command::new(binary("l2ctl")).args(["completions", "bash"]));
+                assert!(script.expect_success().contains("complete -F _l2ctl"));
+            }
             // Has been done, in this or the other profile.
             "cargo build --release" => {}
             "sudo install target/release/l2relay target/release/l2control target/release/l2ctl target/release/l2top /usr/local/bin" => {
