@@ -97,6 +97,12 @@ impl Files {
         }
         let (questions, thread) = tree::start(library, waker).map_err(system)?;
         info!(target: "control::files", "files are at {}", mount.path().display());
+        if mount.is_hidden() {
+            warn!(
+                target: "control::files",
+                "this process has mounts of its own, so that other programs may not see the files: l2control.toml(5), [files], tells what a service needs"
+            );
+        }
         self.mounted = Some(Mounted { _mount: mount, device, questions, _thread: thread });
         Ok(())
     }

@@ -28,7 +28,7 @@ pub struct FuseMount {
 pub enum MountError {
     /// The kernel has no FUSE, or not here.
     #[error(
-        "/dev/fuse cannot be used ({source}): load the kernel module with `modprobe fuse`, or pass the device to the container"
+        "/dev/fuse cannot be used ({source}): load the kernel module with `modprobe fuse`, or pass the device to the container, or allow it to the service (l2control.toml(5), [files])"
     )]
     NoFuse {
         /// Why.
@@ -107,6 +107,13 @@ impl FuseMount {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this process has mounts of its own (mount_namespaces(7)), so that the machine's programs may not see the tree.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        let [own, machines] = ["self", "1"].map(|process| fs::read_link(format!("/proc/{process}/ns/mnt")));
+        own.is_ok_and(|own| machines.is_ok_and(|machines| own != machines))
     }
 }
 
