@@ -28,6 +28,7 @@ use clap::Parser;
 use config::Settings;
 use core::error::Error;
 use l2link_os::config_file::ConfigError;
+use l2link_os::confine::Confinement;
 use l2link_os::privileges::{self, Capability};
 use l2link_os::signals::Signals;
 use l2link_pages::{Page, Section};
@@ -49,6 +50,9 @@ struct Arguments {
     #[arg(long)]
     check: bool,
 }
+
+/// What it cannot do without: interfaces and addresses; packet sockets; network namespaces, tracefs and FUSE.
+const CAPABILITIES: &[Capability] = &[Capability::NetAdmin, Capability::NetRaw, Capability::SysAdmin];
 
 /// What is logged unless `RUST_LOG` says otherwise. The library of files warns of each request that it leaves out.
 const LOG_FILTER: &str = "info,fuser=error";
@@ -77,11 +81,30 @@ const PAGE: Page = Page {
         },
         Section {
             title: "ENVIRONMENT",
-            entries: &[(
-                "RUST_LOG",
-                "What is logged to standard error: info by default; debug adds every control message, trace every packet. \
-                 Parts can be named, as in control::detection=debug.",
-            )],
+            entries: &[
+                (
+                    "RUST_LOG",
+                    "What is logged to standard error: info by default; debug adds every control message, trace every \
+                     packet. Parts can be named, as in control::detection=debug.",
+                ),
+                (
+                    "L2LINK_SECCOMP",
+                    "kill: a system call that is not foreseen ends the daemon, in place of failing, for tests; off: none is \
+                     refused, for measurements.",
+                ),
+            ],
+        },
+        Section {
+            title: "PRIVILEGES",
+            entries: &[
+                ("Needed", "CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN."),
+                (
+                    "Given up",
+                    "Once it has started: all other capabilities (but CAP_DAC_OVERRIDE, if its configuration is \
+                     somebody else's), system calls that it has no use for, core dumps, and more than that by any \
+                     program that it starts.",
+                ),
+            ],
         },
         Section {
             title: "FILES",
@@ -133,10 +156,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         writeln!(std::io::stdout(), "{}: ok", arguments.config.display())?;
         return Ok(());
     }
-    privileges::require(&[Capability::NetAdmin, Capability::NetRaw, Capability::SysAdmin])?;
+    privileges::require(CAPABILITIES)?;
     // Before any thread is started, so that all inherit the mask.
     let signals = Signals::open()?;
-    daemon::Daemon::new(settings, arguments.config.clone(), signals)?.run()?;
+    let daemon = daemon::Daemon::new(settings, arguments.config.clone(), signals)?;
+    Confinement::new(CAPABILITIES).using(&arguments.config).with_namespaces().begin()?;
+    daemon.run()?;
     Ok(())
 }
 

@@ -460,8 +460,6 @@ fn a_killed_daemon_ends_its_readers_and_the_next_sweeps() {
     tree.lab.await_symbol();
     assert!(tree.sh("ls").expect_success().contains("attributes"));
     tree.lab.control.await_log("what an earlier l2control left is unmounted");
-    // The laboratory has mounts of its own, as a service may.
-    tree.lab.control.await_log("other programs may not see the files");
     let mounts = tree.mounts.sh("grep -c fuse.l2control /proc/self/mounts").stdout();
     assert_eq!(mounts.trim(), "1");
     // Nothing of the reader's rule is left.

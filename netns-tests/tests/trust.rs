@@ -259,3 +259,24 @@ fn garbage_on_the_segment_is_counted_and_harms_nobody() {
     let lines = lab.relay.log().lines().count() - lines_before;
     assert!(lines < 50, "{lines} lines logged for garbage:\n{}", lab.relay.log());
 }
+
+/// CAP_NET_ADMIN and CAP_NET_RAW; of the control CAP_SYS_ADMIN as well.
+#[test]
+fn a_running_daemon_has_given_up_what_it_does_not_need() {
+    let Some(mut lab) = Lab::up() else { return };
+    for (daemon, capabilities) in [(&mut lab.relay, 0x3000), (&mut lab.control, 0x20_3000)] {
+        let status = format!("/proc/{}/status", daemon.process().pid());
+        let status = std::fs::read_to_string(status).expect("read a process's status");
+        let field = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap_or_else(|| panic!("{status}"))
+                .trim()
+        };
+        assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1", "2"));
+        for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
+            assert_eq!(u64::from_str_radix(field(set), 16), Ok(capabilities), "{set} {status}");
+        }
+    }
+}

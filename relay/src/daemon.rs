@@ -24,6 +24,7 @@ use frames::DropReason;
 use frames::discovery::Role;
 use l2link::{Link, PeerId, Time};
 use l2link_os::api::{ApiServer, ClientId, Request, success};
+use l2link_os::confine::{Confinement, folder_of};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
 use l2link_os::routes::Families;
@@ -85,7 +86,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Sets everything up.
     pub(crate) fn start(settings: Settings, config_file: PathBuf) -> Result<Self, Failure> {
-        require(&[Capability::NetAdmin, Capability::NetRaw])?;
+        require(CAPABILITIES)?;
         let now = clock::now();
         let poll = Poll::new()?;
         let registry = poll.registry();
@@ -143,6 +144,10 @@ impl Daemon {
         if ports.follow(&links, &addresses, own_routes.known(), &mut relay, registry, now) {
             interfaces.look_again(now);
         }
+        let written = [Some(&settings.api_socket), Some(&config_file), settings.link.keylog.as_ref()];
+        let written =
+            written.into_iter().flatten().map(|file| folder_of(file)).chain(WRITTEN.map(PathBuf::from));
+        Confinement::new(CAPABILITIES).using(&config_file).writing_below(written).begin()?;
         log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
         Ok(Self {
             relay,
@@ -600,5 +605,10 @@ const ERRORS: usize = 64;
 const BUDGET: usize = 8;
 /// Events of one turn; more are told in the next.
 const EVENTS: usize = 64;
+/// What it cannot do without: interfaces, routes, nftables; packet sockets.
+const CAPABILITIES: &[Capability] = &[Capability::NetAdmin, Capability::NetRaw];
+/// Where it writes besides the folders of its own files: settings of the kernel, interfaces to other relays, and what nft(8) is not
+/// to say.
+const WRITTEN: [&str; 3] = ["/proc/sys/net", "/dev/net/tun", "/dev/null"];
 /// Permission bits of the command socket: the owner and the group.
 const API_MODE: u32 = 0o660;

@@ -69,11 +69,30 @@ const PAGE: Page = Page {
         },
         Section {
             title: "ENVIRONMENT",
-            entries: &[(
-                "RUST_LOG",
-                "What is logged to standard error: info by default; debug adds every control message, trace every packet. \
-                 Parts can be named, as in relay::dispatch=trace.",
-            )],
+            entries: &[
+                (
+                    "RUST_LOG",
+                    "What is logged to standard error: info by default; debug adds every control message, trace every \
+                     packet. Parts can be named, as in relay::dispatch=trace.",
+                ),
+                (
+                    "L2LINK_SECCOMP",
+                    "kill: a system call that is not foreseen ends the daemon, in place of failing, for tests; off: none is \
+                     refused, for measurements.",
+                ),
+            ],
+        },
+        Section {
+            title: "PRIVILEGES",
+            entries: &[
+                ("Needed", "CAP_NET_ADMIN and CAP_NET_RAW."),
+                (
+                    "Given up",
+                    "Once it has started: all other capabilities (but CAP_DAC_OVERRIDE, if its configuration is \
+                     somebody else's), system calls that it has no use for, core dumps, and more than that by any \
+                     program that it starts. It writes below /proc/sys/net and the folders of its configuration, its command socket and its key log only.",
+                ),
+            ],
         },
         Section {
             title: "FILES",

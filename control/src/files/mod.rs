@@ -17,7 +17,7 @@ use core::time::Duration;
 use frames::SymbolId;
 use l2link::{Batch, Time};
 use l2link_os::clock;
-use l2link_os::fuse::{FuseDevice, FuseMount, Next, Operation, Request};
+use l2link_os::fuse::{FuseDevice, FuseMount, Next, Operation, Request, has_own_mounts};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Waker};
@@ -36,6 +36,8 @@ use tree::{About, Answer, Question};
 pub(crate) struct Files {
     path: PathBuf,
     symbols: BTreeSet<SymbolId>,
+    /// Whether other programs may not see what is mounted.
+    hidden: bool,
     /// Made once: a poll has one at most.
     waker: Option<Arc<Waker>>,
     mounted: Option<Mounted>,
@@ -54,7 +56,7 @@ struct Mounted {
 impl Files {
     /// For these symbols, at a mount point. Nothing is mounted yet.
     pub(crate) fn new(path: PathBuf, symbols: BTreeSet<SymbolId>) -> Self {
-        Self { path, symbols, waker: None, mounted: None }
+        Self { path, symbols, hidden: has_own_mounts(), waker: None, mounted: None }
     }
 
     /// A symbol of files is made.
@@ -97,7 +99,7 @@ impl Files {
         }
         let (questions, thread) = tree::start(library, waker).map_err(system)?;
         info!(target: "control::files", "files are at {}", mount.path().display());
-        if mount.is_hidden() {
+        if self.hidden {
             warn!(
                 target: "control::files",
                 "this process has mounts of its own, so that other programs may not see the files: l2control.toml(5), [files], tells what a service needs"

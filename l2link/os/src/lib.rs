@@ -5,12 +5,13 @@
 //! passes an interface). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
 //! [`psk`], [`keylog`], [`api`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
-//! [`privileges`]. Whatever cannot be set up is a [`SetupError`].
+//! [`privileges`], [`confine`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod api;
 pub mod capture_filter;
 pub mod clock;
 pub mod config_file;
+pub mod confine;
 pub mod discard_watch;
 pub mod error;
 mod ethtool;

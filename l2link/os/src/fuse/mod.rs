@@ -18,7 +18,7 @@
 mod abi;
 mod mount;
 
-pub use mount::{FuseMount, MountError};
+pub use mount::{FuseMount, MountError, has_own_mounts};
 
 use abi::{InHeader, Number, OpenIn, OpenOut, OutHeader, PollIn, ReleaseIn, TransferIn, WordOut, opcode};
 use socket2::{Domain, Socket, Type};

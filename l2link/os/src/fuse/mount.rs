@@ -108,13 +108,6 @@ impl FuseMount {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Whether this process has mounts of its own (mount_namespaces(7)), so that the machine's programs may not see the tree.
-    #[must_use]
-    pub fn is_hidden(&self) -> bool {
-        let [own, machines] = ["self", "1"].map(|process| fs::read_link(format!("/proc/{process}/ns/mnt")));
-        own.is_ok_and(|own| machines.is_ok_and(|machines| own != machines))
-    }
 }
 
 impl Drop for FuseMount {
@@ -130,6 +123,22 @@ impl Drop for FuseMount {
             let _ = fs::remove_dir(&self.path);
         }
     }
+}
+
+/// Whether this process has mounts of its own (mount_namespaces(7)), so that the machine's programs may not see what it mounts.
+#[must_use]
+pub fn has_own_mounts() -> bool {
+    match ["self", "1"].map(|process| fs::read_link(format!("/proc/{process}/ns/mnt"))) {
+        [Ok(own), Ok(machines)] => own != machines,
+        // A service may not look at process 1.
+        _ => fs::read_to_string("/proc/self/mountinfo").is_ok_and(|text| text.lines().any(is_slave_root)),
+    }
+}
+
+/// Whether this is the line of a root that gets mounts from elsewhere and gives none, as services have.
+fn is_slave_root(line: &str) -> bool {
+    let mut words = line.split(' ').skip(4);
+    words.next() == Some("/") && words.take_while(|word| *word != "-").any(|word| word.starts_with("master:"))
 }
 
 /// Takes away what daemons that were killed have left.
@@ -210,6 +219,14 @@ const KIND: &str = "fuse.l2control";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_root_of_a_service() {
+        let root = |fields: &str| format!("401 300 254:1 / / rw,relatime {fields}- ext4 /dev/root rw");
+        assert!(is_slave_root(&root("master:1 ")) && is_slave_root(&root("shared:7 master:1 ")));
+        assert!(!is_slave_root(&root("shared:1 ")) && !is_slave_root(&root("")));
+        assert!(!is_slave_root(&root("master:1 ").replace(" / / ", " / /tmp ")));
+    }
 
     #[test]
     fn names_of_mount_points() {
