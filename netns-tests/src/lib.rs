@@ -16,6 +16,7 @@
 //! - [`Farm`] is a lab with several controls, on which servers of one service run.
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
 //! - [`PrivateRoot`] is a file system in which packages are installed, and [`Service`] a daemon run by its unit file there.
+//! - [`book`] is the documentation, whose commands and lists are tested.
 //! - [`Terminal`] is a program in a pseudo-terminal, with keyboard and screen.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
 //!
@@ -24,6 +25,7 @@
 
 pub mod address;
 mod binary;
+pub mod book;
 pub mod config;
 mod daemon;
 mod download;

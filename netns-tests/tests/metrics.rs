@@ -259,9 +259,9 @@ fn prometheus_scrapes_both_daemons_and_answers_the_dashboards_queries() {
     drop(nginx);
 }
 
-/// Contents of the code blocks of a language of `docs/metrics.md`.
+/// Contents of the code blocks of a language of `docs/book/src/reference/metrics.md`.
 fn documented(language: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/book/src/reference/metrics.md");
     let text = fs::read_to_string(path).unwrap();
     let fence = format!("```{language}\n");
     text.split(&fence).skip(1).map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()

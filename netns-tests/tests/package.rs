@@ -2,6 +2,7 @@
 //! under traffic, and removed.
 
 use netns_tests::address::*;
+use netns_tests::book::{CHAPTERS, chapters};
 use netns_tests::config::{Control, Relay};
 use netns_tests::{Finished, Lab, Netns, Ping, PrivateRoot, Service, binary, words};
 use std::fs;
@@ -199,6 +200,21 @@ fn manual_pages_are_there_and_right() {
             assert!(shown.contains("EXIT STATUS"), "{page}: {shown}");
         }
     }
+}
+
+#[test]
+fn the_book_is_there_as_a_whole() {
+    let Some([package, _]) = packages() else { return };
+    let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    let root = PrivateRoot::new(&lab.folder().join("machine"));
+    install(&root, package);
+    for page in chapters() {
+        let chapter = page.name.strip_prefix(CHAPTERS).expect("a chapter");
+        let installed = root.ok(&format!("cat /usr/share/doc/l2link/book{chapter}"));
+        assert_eq!(installed, page.whole(), "{chapter}");
+        assert!(!installed.contains("{{#include"), "{chapter}");
+    }
+    root.ok("test -s /usr/share/doc/l2link/book/pictures/server.svg");
 }
 
 #[test]

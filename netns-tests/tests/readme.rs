@@ -1,36 +1,61 @@
-//! The README keeps its word: every command that it shows is run, its configuration files are the examples, its links lead
-//! somewhere.
+//! README and book keep their word: every command that they show is run, chapter by chapter in the order of the book, on
+//! machines that have the configuration of the chapter's examples.
 
 use netns_tests::address::*;
-use netns_tests::program::Frr;
+use netns_tests::book::{Page, chapters, readme, root};
+use netns_tests::program::{Frr, Nginx};
 use netns_tests::{Daemon, Finished, Lab, Layout, Mounts, Process, SOON, binary, eventually};
+use rstest::rstest;
 use serde_json::json;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 use std::process::Command;
 use std::rc::Rc;
+use std::thread;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder").to_owned()
+/// The machines on which a chapter's commands are run: their folder in `examples/`.
+fn examples_of(page: &Page) -> &'static str {
+    match page.name.rsplit('/').next().expect("a file name") {
+        "router.md" | "joint.md" => "router",
+        "balancer.md" => "balance",
+        "address.md" => "address",
+        "files.md" => "files",
+        _ => "",
+    }
 }
 
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).unwrap()
+/// Commands that are run elsewhere: by `demo.rs`, by `package.rs` as systemd and dpkg do it, by `metrics.rs`; a test's own; or
+/// they have been done before.
+fn is_run_elsewhere(page: &Page, command: &str) -> bool {
+    const ELSEWHERE: [&str; 6] = [
+        "sudo apt install ./target/debian/l2link_*.deb",
+        "sudo systemctl start l2relay",
+        "sudo systemctl start l2control",
+        "sudo systemctl restart l2relay",
+        "systemctl status l2relay",
+        "cargo build --release",
+    ];
+    let chapter = ["reference/metrics.md", "inside/scaling.md"].iter().any(|name| page.name.ends_with(name));
+    chapter || ELSEWHERE.contains(&command)
 }
 
-/// Contents of the code blocks of a language, in order.
-fn blocks(text: &str, language: &str) -> Vec<String> {
-    let fence = format!("```{language}\n");
-    text.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect()
+/// Tells where it was if the test fails.
+struct Place(String);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // Past the test harness's capture, so that it stands beside the failure.
+            let _ = writeln!(io::stderr(), "\nFAILED at {}", self.0);
+        }
+    }
 }
 
-/// Two machines with the example configurations; what differs from the README's is only what keeps tests apart.
+/// Two machines with the example configurations; what differs from these is only what keeps tests apart.
 struct Machines {
     lab: Lab,
     nginx: Option<Process>,
     frr: Option<Frr>,
-    /// Two more machines, with files.
-    files: Option<FilesMachines>,
 }
 
 /// What is at [`FILES`] is somewhere else in a test.
@@ -43,9 +68,15 @@ struct FilesMachines {
 }
 
 impl Machines {
-    fn new(lab: Lab) -> Self {
+    /// None, loudly, without root.
+    fn new(examples: &str) -> Option<Self> {
+        let router = examples != "address";
+        let lab = Lab::build(Layout { router, second_port: true, ..Layout::default() })?;
         let here = |daemon: &Daemon, file: &str| {
-            let text = fs::read_to_string(root().join("examples").join(file)).unwrap();
+            let folder = root().join("examples");
+            let own = folder.join(examples).join(file);
+            let path = if own.exists() { own } else { folder.join(file) };
+            let text = fs::read_to_string(path).unwrap();
             let router = format!("netns = \"{}\"", lab.programs().name());
             daemon.configure(&format!(
                 "{}\n[api]\nsocket = \"sock\"\n",
@@ -54,7 +85,14 @@ impl Machines {
         };
         here(&lab.relay, "relay.toml");
         here(&lab.control, "control.toml");
-        Self { lab, nginx: None, frr: None, files: None }
+        Some(Self { lab, nginx: None, frr: None })
+    }
+
+    /// Starts what earlier chapters have started.
+    fn start(&mut self) {
+        self.lab.relay.start();
+        self.lab.control.start();
+        self.lab.control.await_row("peers", &json!({"name": "relay1", "state": "up"}));
     }
 
     fn sh(&self, line: &str) -> Finished {
@@ -70,33 +108,23 @@ impl Machines {
         Finished::new(command.args(["-ec", &line]).current_dir(self.lab.relay.folder()))
     }
 
-    /// Does what a line of the README says.
+    /// Does what a line says.
     fn run(&mut self, line: &str) {
-        if line.contains(FILES) {
-            self.files.get_or_insert_with(FilesMachines::new).run(line);
-            return;
-        }
         let lab = &mut self.lab;
         match line {
-            // They have tests of their own, in `demo.rs`; and the last is what runs this one.
-            "sudo tools/demo" | "sudo tools/demo router" | "sudo tools/demo balance" | "sudo tools/test" => {
-                let tool = line.strip_prefix("sudo ").unwrap();
+            // They have tests of their own, in `demo.rs` and `package.rs`; and the last is what runs this one.
+            "sudo tools/demo"
+            | "sudo tools/demo router"
+            | "sudo tools/demo balance"
+            | "sudo tools/package"
+            | "sudo tools/test" => {
+                let tool = line.strip_prefix("sudo ").expect("root's");
                 let _ = self.sh(&format!("{}/{tool} --help", root().display())).expect_success();
             }
-            // The package has tests of its own, in `package.rs`, which do what these lines and systemd do.
-            "sudo tools/package" => {
-                let _ = self.sh(&format!("{}/tools/package --help", root().display())).expect_success();
-            }
-            "sudo apt install ./target/debian/l2link_*.deb"
-            | "sudo systemctl start l2relay"
-            | "sudo systemctl start l2control"
-            | "systemctl status l2relay" => {}
             "l2ctl completions bash" => {
                 let script = Finished::new(Command::new(binary("l2ctl")).args(["completions", "bash"]));
                 assert!(script.expect_success().contains("complete -F _l2ctl"));
             }
-            // Has been done, in this or the other profile.
-            "cargo build --release" => {}
             "sudo install target/release/l2relay target/release/l2control target/release/l2ctl target/release/l2top /usr/local/bin" => {
                 for program in ["l2relay", "l2control", "l2ctl", "l2top"] {
                     assert!(binary(program).is_file());
@@ -122,9 +150,20 @@ impl Machines {
                 lab.await_symbol();
             }
             "sudo ip netns add router" => assert!(lab.programs().name().ends_with("router")),
-            "sudo ip netns exec router nginx" => {
-                self.nginx =
-                    Some(netns_tests::program::Nginx::start(lab.programs(), lab.folder(), &["80"]).master)
+            "sudo ip netns exec router nginx" | "sudo nginx" => {
+                self.nginx = Some(Nginx::start(lab.programs(), lab.folder(), &["80"]).master);
+            }
+            "sudo ip netns exec router ip route add 198.51.100.0/24 via 203.0.113.2" => {
+                lab.await_symbols();
+                lab.programs().ip(&["route add 198.51.100.0/24 via 203.0.113.2"]);
+                let _ = lab.await_route_state("198.51.100.0/24", "installed");
+            }
+            "ip route show proto 108" => {
+                assert!(lab.relay_ns.ok(line).contains("198.51.100.0/24"), "{}", lab.relay_ns.ok(line));
+            }
+            "sudo ip addr add 192.0.2.10/24 dev eth1" => {
+                lab.relay_ns.ip(&["addr add 192.0.2.10/24 dev eth1"]);
+                lab.control.await_row("symbols", &json!({"name": "web", "state": "up"}));
             }
             "sudo ip netns exec router ping -c 1 192.0.2.2" => {
                 lab.programs().ok("ping -c 1 192.0.2.2");
@@ -138,7 +177,7 @@ impl Machines {
             }
             "sudo ip addr add 198.18.0.80/32 dev eth1" => {
                 lab.relay_ns.ip(&["addr add 198.18.0.80/32 dev eth1"]);
-                // What the README says of FRR beside it; their story is told by `balance_bgp.rs`.
+                // What the chapter says of FRR beside it; their story is told by `balance_bgp.rs`.
                 let example = fs::read_to_string(root().join("examples/balance/frr.conf")).unwrap();
                 self.frr = Some(Frr::start(&lab.relay_ns, lab.folder(), &["bfdd", "bgpd"], &example));
             }
@@ -163,11 +202,12 @@ impl Machines {
                 // What a daemon would have written.
                 fs::write(lab.relay.folder().join("keys"), "# no sessions\n").unwrap();
                 let shown = self.look(line).expect_success();
-                assert_eq!(shown.is_empty(), line.contains("--write"), "{line}: {shown}");
+                let nothing = line.contains("--write") || line.ends_with("-Y l2link.drop");
+                assert_eq!(shown.is_empty(), nothing, "{shown}");
             }
             _ => {
                 let Some(arguments) = line.strip_prefix("sudo l2ctl ") else {
-                    panic!("the README shows `{line}`, which this test does not know how to run");
+                    panic!("this test does not know how to run it");
                 };
                 // A relay's matter, a control's, and a question to either.
                 let daemons = match arguments.split(' ').next() {
@@ -184,8 +224,8 @@ impl Machines {
 }
 
 impl FilesMachines {
-    fn new() -> Self {
-        let mut lab = Lab::build(Layout::default()).expect("root, as for the first lab");
+    fn new() -> Option<Self> {
+        let mut lab = Lab::build(Layout::default())?;
         let mounts = Rc::new(Mounts::new(lab.folder()));
         let read = |file: &str| fs::read_to_string(root().join("examples").join(file)).unwrap();
         lab.relay.configure(&format!("{}\n[api]\nsocket = \"sock\"\n", read("files/relay.toml")));
@@ -194,7 +234,7 @@ impl FilesMachines {
         lab.control.configure(&format!("{text}\n[api]\nsocket = \"sock\"\n"));
         lab.control.mount_in(&mounts);
         lab.start();
-        Self { lab, mounts, running: Vec::new() }
+        Some(Self { lab, mounts, running: Vec::new() })
     }
 
     fn run(&mut self, line: &str) {
@@ -210,7 +250,7 @@ impl FilesMachines {
         }
     }
 
-    /// What runs does what the README says of it.
+    /// What runs does what the chapter says of it.
     fn check(&self) {
         self.lab.relay.await_row("rules", &json!({"port_number": 7000, "state": "active"}));
         let asked = self.lab.client.run_python(
@@ -223,72 +263,50 @@ impl FilesMachines {
     }
 }
 
-#[test]
-fn every_command_shown_is_run() {
-    let Some(lab) = Lab::build(Layout { router: true, ..Layout::default() }) else { return };
-    let mut machines = Machines::new(lab);
-    let readme = readme();
-    let lines: Vec<String> = blocks(&readme, "sh")
-        .iter()
-        .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    assert!(lines.len() > 10, "{lines:?}");
-    for line in lines {
-        machines.run(&line);
+/// Runs each command of the chapters that have these examples; returns how many there were.
+fn run_all(examples: &str, mut run: impl FnMut(&str)) -> usize {
+    let mut count = 0;
+    for page in std::iter::once(readme()).chain(chapters()).filter(|page| examples_of(page) == examples) {
+        for (number, command) in page.commands() {
+            count += 1;
+            if !is_run_elsewhere(&page, &command) {
+                let _place = Place(format!("{}:{number}: {command}", page.name));
+                run(&command);
+            }
+        }
     }
-    machines.files.as_ref().expect("files are shown").check();
+    count
+}
+
+#[rstest]
+#[case::server("", 60)]
+#[case::router("router", 4)]
+#[case::balance("balance", 3)]
+#[case::address("address", 3)]
+fn every_command_shown_is_run(#[case] examples: &str, #[case] at_least: usize) {
+    let Some(mut machines) = Machines::new(examples) else { return };
+    if !examples.is_empty() {
+        machines.start();
+    }
+    let count = run_all(examples, |line| machines.run(line));
+    assert!(count >= at_least, "only {count} commands are shown");
     let lab = &machines.lab;
+    let server = match examples {
+        "" => PORT_V4,
+        "address" => "192.0.2.10",
+        // These show no server.
+        _ => return,
+    };
     lab.relay.await_row("rules", &json!({"port_number": 80, "state": "active"}));
     eventually(SOON, "the server is reached", || {
-        lab.client.run(&format!("curl -sSf --max-time 2 http://{PORT_V4}/")).into_result()
+        lab.client.run(&format!("curl -sSf --max-time 2 http://{server}/")).into_result()
     });
 }
 
 #[test]
-fn configuration_files_shown_are_the_examples() {
-    let shown = blocks(&readme(), "toml");
-    let examples = [
-        ("", "relay"),
-        ("", "control"),
-        ("router", "relay"),
-        ("router", "control"),
-        ("joint", "control"),
-        ("balance", "relay"),
-        ("balance", "control"),
-    ];
-    let examples =
-        examples.map(|(folder, daemon)| root().join("examples").join(folder).join(format!("{daemon}.toml")));
-    let frr = blocks(&readme(), "frr");
-    assert_eq!(frr, [fs::read_to_string(root().join("examples/balance/frr.conf")).unwrap()]);
-    let more = ["address/control.toml", "files/relay.toml", "files/control.toml"];
-    let more = more.map(|file| root().join("examples").join(file));
-    let examples: Vec<String> =
-        examples.into_iter().chain(more).map(|path| fs::read_to_string(path).unwrap()).collect();
-    assert_eq!(shown, examples);
-    let answerer = fs::read_to_string(root().join("examples/files/answer.py")).unwrap();
-    assert_eq!(blocks(&readme(), "python"), [answerer]);
-}
-
-#[test]
-fn links_and_files_named_exist() {
-    let readme = readme();
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let quoted = readme.split('`').skip(1).step_by(2);
-    let named = quoted.filter(|text| text.ends_with(".rs") || text.ends_with('/') && !text.starts_with('/'));
-    for path in links.filter(|link| !link.contains("://")).chain(named) {
-        assert!(root().join(path).exists(), "the README names {path}, which is not there");
-    }
-}
-
-#[test]
-fn journeys_name_files() {
-    let readme = readme();
-    for heading in
-        ["## Application to wire", "## Wire to application", "## Relay to relay", "## Socket to rule"]
-    {
-        let section = readme.split_once(heading).expect(heading).1.split("\n## ").next().unwrap();
-        let hops =
-            section.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).count();
-        assert!(hops >= 5 && section.matches(".rs`").count() >= hops, "{heading}: {hops} hops");
-    }
+fn every_command_on_files_is_run() {
+    let Some(mut machines) = FilesMachines::new() else { return };
+    let count = run_all("files", |line| machines.run(line));
+    assert!(count >= 4, "only {count} commands are shown");
+    machines.check();
 }

@@ -25,7 +25,7 @@ fn row(metric: Metric) -> String {
 
 #[test]
 fn the_table_is_the_list() {
-    let text = read("docs/metrics.md");
+    let text = read("docs/book/src/reference/metrics.md");
     let shown: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("| `l2link_") || line.starts_with("| `process_"))

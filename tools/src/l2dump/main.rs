@@ -113,7 +113,8 @@ const PAGE: Page = Page {
             entries: &[
                 (
                     "The wire",
-                    "Kinds, messages and fields have the names of PROTOCOL.md, which lies beside the README.",
+                    "Kinds, messages and fields have the names of the link protocol's description, \
+                     /usr/share/doc/l2link/book/reference/protocol.md.",
                 ),
                 (
                     "Wireshark",

@@ -1,4 +1,4 @@
-//! [`Metric`]: every metric that the daemons have. The enum is closed: each variant is a row of `docs/metrics.md`.
+//! [`Metric`]: every metric that the daemons have. The enum is closed: each variant is a row of `docs/book/src/reference/metrics.md`.
 
 /// What a metric is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

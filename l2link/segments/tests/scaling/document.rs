@@ -1,4 +1,4 @@
-//! The table of `docs/scaling.md`.
+//! The table of `docs/book/src/inside/scaling.md`.
 
 use crate::measure::Figure;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(crate) fn compare(sizes: &[Vec<Figure>]) {
         let cells: Vec<u64> = sizes.iter().map(|figures| figures[row].value).collect();
         (figure, cells)
     });
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scaling.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/book/src/inside/scaling.md");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut wrong = Vec::new();
     for (figure, cells) in rows {
@@ -26,7 +26,10 @@ pub(crate) fn compare(sizes: &[Vec<Figure>]) {
             wrong.push(figure.what);
         }
     }
-    assert!(wrong.is_empty(), "docs/scaling.md should have what is printed above for: {wrong:?}");
+    assert!(
+        wrong.is_empty(),
+        "docs/book/src/inside/scaling.md should have what is printed above for: {wrong:?}"
+    );
 }
 
 /// The numbers of a row.

@@ -3,7 +3,7 @@
 //!
 //! What is checked: after loss, reordering, restarts and deaths every relay holds exactly the rules of the controls that
 //! live, and all sessions are up. What is counted: messages and frames for each event, and the memory of a session and of a
-//! rule. `docs/scaling.md` holds the figures, and is compared with them.
+//! rule. `docs/book/src/inside/scaling.md` holds the figures, and is compared with them.
 //!
 //! Time is virtual, and processors are infinitely fast: the figures tell what has to be done, not how long a machine takes
 //! for it.
