@@ -63,7 +63,7 @@ impl Mode {
     pub const NONE: Self = Self(0);
     /// One key shared by the devices of the segment.
     pub const PSK: Self = Self(1);
-    /// Reserved: a key pair per device.
+    /// A key pair per device.
     pub const KEYS: Self = Self(2);
 }
 

@@ -51,6 +51,12 @@ drop_reasons! {
     ModeMismatch = "mode-mismatch",
     /// A peer's name is in use by another live peer.
     NameInUse = "name-in-use",
+    /// A device is not among the configured peers.
+    UnknownPeer = "unknown-peer",
+    /// A device is not under the key that is configured for its name: another key, another psk, or a forger.
+    WrongKey = "wrong-key",
+    /// A peer does not have this device, by its name and key, among its own peers.
+    NotItsPeer = "not-its-peer",
     /// More handshakes than this device answers per second.
     HandshakeLimit = "handshake-limit",
     /// A handshake message failed its authentication or came out of turn.

@@ -368,13 +368,16 @@ impl CloseReason {
     pub const BAD_STREAM: Self = Self(3);
     /// Of two relays: no control introduces them to each other any more.
     pub const DISMISSED: Self = Self(4);
+    /// In mode `keys`: the peer is not among the sender's, or under another key.
+    pub const NOT_A_PEER: Self = Self(5);
 
     /// Every reason that this build knows, with its name in `PROTOCOL.md`.
-    pub const ALL: [(Self, &'static str); 4] = [
+    pub const ALL: [(Self, &'static str); 5] = [
         (Self::SHUTDOWN, "SHUTDOWN"),
         (Self::NAME_IN_USE, "NAME_IN_USE"),
         (Self::BAD_STREAM, "BAD_STREAM"),
         (Self::DISMISSED, "DISMISSED"),
+        (Self::NOT_A_PEER, "NOT_A_PEER"),
     ];
 }
 
@@ -385,6 +388,7 @@ impl fmt::Display for CloseReason {
             Self::NAME_IN_USE => f.write_str("the name is in use by another live device"),
             Self::BAD_STREAM => f.write_str("a message stream cannot be followed"),
             Self::DISMISSED => f.write_str("no control introduces it any more"),
+            Self::NOT_A_PEER => f.write_str("it does not have this device and its key among its peers"),
             Self(other) => write!(f, "reason {other}"),
         }
     }

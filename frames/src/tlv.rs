@@ -18,14 +18,17 @@ pub const ROUTES_DIGEST: u16 = 0x0004;
 pub const PORT_ROUTES: u16 = 0x0008;
 /// Name of another relay, UTF-8.
 pub const RELAY: u16 = 0x0010;
+/// A device's public key, 32 bytes.
+pub const PUBLIC_KEY: u16 = 0x0011;
 /// Every type that this build knows, with its name in `PROTOCOL.md`.
-pub const ALL: [(u16, &str); 6] = [
+pub const ALL: [(u16, &str); 7] = [
     (NAME, "NAME"),
     (ADDRESSES, "ADDRESSES"),
     (TEXT, "TEXT"),
     (ROUTES_DIGEST, "ROUTES_DIGEST"),
     (PORT_ROUTES, "PORT_ROUTES"),
     (RELAY, "RELAY"),
+    (PUBLIC_KEY, "PUBLIC_KEY"),
 ];
 /// First type that must be understood.
 pub const MANDATORY: u16 = 0x8000;

@@ -17,9 +17,9 @@
 
 use crate::peer::{Life, PEERS_MAX, Peer};
 use crate::rtt::Rtt;
-use crate::session::{Candidate, Owner, PREVIOUS_KEPT};
+use crate::session::{Candidate, Owner, PREVIOUS_KEPT, REKEY_PATIENCE};
 use crate::{DownReason, Event, Link, PeerId, Time};
-use frames::discovery::Role;
+use frames::discovery::{Mode, Role};
 use frames::header::Kind;
 use frames::session::{Close, CloseReason};
 use frames::{DropReason, Mac, SessionIndex};
@@ -80,7 +80,7 @@ impl Link {
             Ok(meeting) => meeting,
             Err(reason) => {
                 if reason == DropReason::NameInUse {
-                    self.push_refusal(session);
+                    self.push_refusal(session, CloseReason::NAME_IN_USE);
                     self.refuse(&candidate.name, candidate.role, source, reason, now);
                 }
                 self.discard(session);
@@ -149,9 +149,9 @@ impl Link {
         self.take_down(index, DownReason::Closed(reason), now);
     }
 
-    /// A peer was not heard for too long.
-    pub(crate) fn lose(&mut self, index: usize, now: Time) {
-        self.take_down(index, DownReason::Timeout, now);
+    /// A peer was not heard for too long, or its keys are too old.
+    pub(crate) fn lose(&mut self, index: usize, reason: DownReason, now: Time) {
+        self.take_down(index, reason, now);
         let peer = &self.peers[index];
         if self.begins(peer.role, &peer.name) {
             let (role, name, boot, mac) = (peer.role, peer.name.clone(), peer.boot, peer.mac);
@@ -190,13 +190,13 @@ impl Link {
     }
 
     fn change_keys(&mut self, index: usize, session: SessionIndex, now: Time) {
-        let rekey_at = self.rekey_at(self.peers[index].role, &self.peers[index].name, now);
+        let (rekey_at, keys_until) = self.key_times(self.peers[index].role, &self.peers[index].name, now);
         let Some(life) = &mut self.peers[index].life else { return };
         let before = core::mem::replace(&mut life.current, session);
         if let Some((older, _)) = life.previous.replace((before, now + PREVIOUS_KEPT)) {
             self.sessions.remove(older);
         }
-        life.rekey_at = rekey_at;
+        (life.rekey_at, life.keys_until) = (rekey_at, keys_until);
         life.keepalive_due = true;
     }
 
@@ -209,8 +209,9 @@ impl Link {
         source: Mac,
         now: Time,
     ) -> usize {
-        let Candidate { role, name, boot, .. } = candidate;
-        let life = Life::new(session, self.keepalive, self.rekey_at(role, &name, now), now);
+        let Candidate { role, name, boot, key, .. } = candidate;
+        let mut life = Life::new(session, self.keepalive, now);
+        (life.rekey_at, life.keys_until) = self.key_times(role, &name, now);
         log::debug!(target: "link::peer", "{name} is up at {source}, boot {boot}");
         self.refusals.forget(&name, source);
         let peer = Peer {
@@ -218,6 +219,7 @@ impl Link {
             name: name.clone(),
             boot,
             mac: source,
+            key,
             since: now,
             association,
             rtt: Rtt::default(),
@@ -236,8 +238,13 @@ impl Link {
         index
     }
 
-    fn rekey_at(&self, role: Role, name: &str, now: Time) -> Option<Time> {
-        (self.begins(role, name) && self.gate.is_some()).then(|| now + self.rekey_after)
+    /// When new keys are to be replaced, by who begins, and when they end the session.
+    fn key_times(&self, role: Role, name: &str, now: Time) -> (Option<Time>, Option<Time>) {
+        if self.mode() == Mode::NONE {
+            return (None, None);
+        }
+        let rekey_at = now + self.rekey_after;
+        (self.begins(role, name).then_some(rekey_at), Some(rekey_at + REKEY_PATIENCE))
     }
 }
 

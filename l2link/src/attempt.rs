@@ -17,14 +17,15 @@
 //!
 //! Bounds: [`HALF_OPEN_MAX`] attempts here, as many candidates there (the oldest gives way), and a token bucket on both.
 
+use crate::gate::Gate;
 use crate::handshake::{Handshake, Prologue, SplitKeys};
 use crate::interface::Head;
-use crate::partner::Trust;
 use crate::peer::PEERS_MAX;
 use crate::seal::Seal;
 use crate::session::{Candidate, Owner, REKEY_RETRY, Session};
 use crate::session_keys::SessionKeys;
-use crate::{Link, Time};
+use crate::trust::Trust;
+use crate::{Link, PublicKey, Time};
 use core::time::Duration;
 use frames::discovery::{Handshake as HandshakeBody, Hello, Role};
 use frames::header::{HEADERS_LEN, Kind, TAG_LEN};
@@ -43,7 +44,7 @@ pub(crate) struct Attempt {
     association: u64,
     /// Whether only the keys are to change.
     pub(crate) rekey: bool,
-    trust: Trust,
+    gate: Option<Gate>,
     stage: Stage,
     tries: u32,
     pub(crate) next: Time,
@@ -78,7 +79,7 @@ impl Link {
             return Ok(());
         }
         let association = self.random.u64();
-        let other = Candidate { role, name: name.to_owned(), boot, mac, until: now };
+        let other = Candidate { role, name: name.to_owned(), boot, mac, key: None, until: now };
         self.begin(other, association, false, now)
     }
 
@@ -89,7 +90,8 @@ impl Link {
             life.rekey_at = Some(now + REKEY_RETRY);
         }
         let (role, association) = (peer.role, peer.association);
-        let other = Candidate { role, name: peer.name.clone(), boot: peer.boot, mac: peer.mac, until: now };
+        let (name, boot, mac, key) = (peer.name.clone(), peer.boot, peer.mac, peer.key);
+        let other = Candidate { role, name, boot, mac, key, until: now };
         let same = |attempt: &Attempt| attempt.rekey && attempt.role == role && attempt.name == other.name;
         if self.attempts.iter().any(same) {
             return;
@@ -109,12 +111,12 @@ impl Link {
         if self.attempts.len() >= HALF_OPEN_MAX || !self.handshakes.take(now) {
             return Err(DropReason::HandshakeLimit);
         }
-        let trust = self.trust_for(other.role, &other.name).ok_or(DropReason::SameRole)?;
+        let trust = self.trust_for(other.role, &other.name)?;
+        let gate = trust.gate_to(None);
         let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
         let Candidate { role, name, boot, mac, .. } = other;
         let prologue = self.prologue(true, (role, mac), association, local);
-        let psk = trust.noise_psk(&self.noise_psk);
-        let written = Handshake::new(true, &psk, &prologue, &mut self.random)
+        let written = Handshake::new(true, &trust.noise, &prologue, &mut self.random)
             .and_then(|mut handshake| Ok((self.write_body(&mut handshake, local, association)?, handshake)));
         let (body, handshake) = match written {
             Ok(written) => written,
@@ -132,7 +134,7 @@ impl Link {
             mac,
             association,
             rekey,
-            trust,
+            gate,
             stage,
             tries: 0,
             next: now,
@@ -160,8 +162,8 @@ impl Link {
             let (mac, local) = (attempt.mac, attempt.local);
             match &attempt.stage {
                 Stage::Init { body, .. } => {
-                    let (body, trust) = (body.clone(), attempt.trust.clone());
-                    self.push_handshake(mac, Kind::HANDSHAKE_INIT, SessionIndex(0), &body, &trust);
+                    let (body, gate) = (body.clone(), attempt.gate.clone());
+                    self.push_handshake(mac, Kind::HANDSHAKE_INIT, SessionIndex(0), &body, gate.as_ref());
                 }
                 Stage::Confirm => self.push_confirmation(local, now),
             }
@@ -183,15 +185,21 @@ impl Link {
         if !self.handshakes.take(now) {
             return Err(DropReason::HandshakeLimit);
         }
-        let role = match trust {
-            Trust::Segment => Role::Control,
-            Trust::Pair { .. } => Role::Relay,
-        };
+        let role = if trust.partner.is_some() { Role::Relay } else { Role::Control };
         let prologue = self.prologue(false, (role, head.source), init.association, init.sender);
-        let psk = trust.noise_psk(&self.noise_psk);
-        let mut handshake = Handshake::new(false, &psk, &prologue, &mut self.random)?;
+        let mut handshake = Handshake::new(false, &trust.noise, &prologue, &mut self.random)?;
         let payload = handshake.read(init.noise)?;
-        let candidate = self.candidate(&payload, head.source, trust, now)?;
+        let key = handshake.remote_key();
+        let gate = trust.gate_to(key.as_ref());
+        let candidate = match self.candidate(&payload, head.source, trust, key, now) {
+            Ok(candidate) => candidate,
+            Err(reason) => {
+                if let (DropReason::UnknownPeer | DropReason::WrongKey, Some(gate)) = (reason, gate) {
+                    self.turn_away(handshake, &init, &payload, head.source, &gate)?;
+                }
+                return Err(reason);
+            }
+        };
         while self.half_open.len() >= HALF_OPEN_MAX {
             self.half_open.pop_front().into_iter().for_each(|oldest| self.sessions.remove(oldest));
         }
@@ -201,7 +209,33 @@ impl Link {
         let keys = handshake.finish()?;
         let seal = self.seal(keys, init.association, local, init.sender)?;
         self.sessions.put(Session::new(local, init.sender, init.association, seal, candidate));
-        self.push_handshake(head.source, Kind::HANDSHAKE_RESPONSE, init.sender, &response, trust);
+        self.push_handshake(head.source, Kind::HANDSHAKE_RESPONSE, init.sender, &response, gate.as_ref());
+        Ok(())
+    }
+
+    /// Tells a device that it is none of those with which there can be a session. Nothing of it is kept.
+    fn turn_away(
+        &mut self,
+        mut handshake: Handshake,
+        init: &HandshakeBody<'_>,
+        payload: &[u8],
+        source: Mac,
+        gate: &Gate,
+    ) -> Result<(), DropReason> {
+        let hello = Hello::parse(payload).map_err(|_| DropReason::BadHandshake)?;
+        let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
+        let name = hello.name.to_owned();
+        let stranger =
+            Candidate { role: hello.role, name, boot: hello.boot, mac: source, key: None, until: Time(0) };
+        let response = self.write_body(&mut handshake, local, init.association);
+        let keys = handshake.finish();
+        let seal = keys.and_then(|keys| self.seal(keys, init.association, local, init.sender));
+        if let (Ok(response), Ok(seal)) = (response, seal) {
+            self.sessions.put(Session::new(local, init.sender, init.association, seal, stranger));
+            self.push_handshake(source, Kind::HANDSHAKE_RESPONSE, init.sender, &response, Some(gate));
+            self.push_refusal(local, CloseReason::NOT_A_PEER);
+        }
+        self.sessions.remove(local);
         Ok(())
     }
 
@@ -223,9 +257,10 @@ impl Link {
             return Err(DropReason::BadHandshake);
         }
         let payload = handshake.read(response.noise)?;
+        let key = handshake.remote_key();
         let keys = handshake.finish();
         let (association, rekey) = (attempt.association, attempt.rekey);
-        let accepted = self.accept_response(&payload, head.source, trust, association, rekey, now);
+        let accepted = self.accept_response(&payload, head.source, (trust, key), association, rekey, now);
         let seal = keys.and_then(|keys| self.seal(keys, association, receiver, response.sender));
         let (candidate, seal) = match (accepted, seal) {
             (Ok(candidate), Ok(seal)) => (candidate, seal),
@@ -264,12 +299,12 @@ impl Link {
         &mut self,
         payload: &[u8],
         source: Mac,
-        trust: &Trust,
+        (trust, key): (&Trust, Option<PublicKey>),
         association: u64,
         rekey: bool,
         now: Time,
     ) -> Result<Candidate, DropReason> {
-        let candidate = self.candidate(payload, source, trust, now)?;
+        let candidate = self.candidate(payload, source, trust, key, now)?;
         let meets = self.meets(&candidate, association, now);
         if rekey != matches!(meets, Ok(crate::association::Meeting::Rekey(_))) {
             return Err(meets.err().unwrap_or(DropReason::BadHandshake));
@@ -290,22 +325,20 @@ impl Link {
         payload: &[u8],
         source: Mac,
         trust: &Trust,
+        key: Option<PublicKey>,
         now: Time,
     ) -> Result<Candidate, DropReason> {
         let hello = Hello::parse(payload).map_err(|_| DropReason::BadHandshake)?;
-        self.check_hello(&hello, source, true, now)?;
-        let fits = match trust {
-            Trust::Segment => self.gate.is_none() || hello.role != self.role,
-            Trust::Pair { partner, .. } => hello.role == self.role && hello.name == partner,
-        };
-        if !fits {
-            return Err(DropReason::BadHandshake);
-        }
+        let identity = self.check_identity(&hello, trust, key);
+        let shown = if identity == Err(DropReason::BadHandshake) { Ok(()) } else { identity };
+        self.check_hello(&hello, source, shown, now)?;
+        identity?;
         Ok(Candidate {
             role: hello.role,
             name: hello.name.to_owned(),
             boot: hello.boot,
             mac: source,
+            key,
             until: now + HALF_OPEN_FOR,
         })
     }
@@ -345,8 +378,8 @@ impl Link {
     }
 
     /// Tells the other side of a candidate that it is refused.
-    pub(crate) fn push_refusal(&mut self, index: SessionIndex) {
-        let close = Close { reason: CloseReason::NAME_IN_USE };
+    pub(crate) fn push_refusal(&mut self, index: SessionIndex, reason: CloseReason) {
+        let close = Close { reason };
         self.push_candidate_frame(index, Kind::CLOSE, |body| close.emit(body).ok());
     }
 

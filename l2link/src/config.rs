@@ -1,5 +1,6 @@
 //! What a link is told at its start.
 
+use crate::{PrivateKey, PublicKey};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
@@ -48,6 +49,19 @@ pub enum Security {
     None,
     /// One key shared by the devices of the segment.
     Psk(Zeroizing<[u8; 32]>),
+    /// Each device has a key pair.
+    Keys(Box<Keys>),
+}
+
+/// What a device knows in mode `keys`.
+#[derive(Clone)]
+pub struct Keys {
+    /// This device's own.
+    pub private: PrivateKey,
+    /// Shared by the devices of the segment besides, if they have one.
+    pub psk: Option<Zeroizing<[u8; 32]>>,
+    /// Names and keys of the devices of the other role that may be peers: no name and no key twice.
+    pub peers: Vec<(String, PublicKey)>,
 }
 
 impl core::fmt::Debug for Security {
@@ -55,6 +69,16 @@ impl core::fmt::Debug for Security {
         f.write_str(match self {
             Self::None => "None",
             Self::Psk(_) => "Psk(..)",
+            Self::Keys(_) => "Keys(..)",
         })
+    }
+}
+
+impl core::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Keys")
+            .field("psk", &self.psk.is_some())
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
     }
 }

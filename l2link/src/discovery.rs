@@ -8,8 +8,8 @@
 //! A hello is only a hint: it is never believed. Sessions come and go by handshakes and by liveness alone, so a repeated
 //! or forged hello costs a handshake attempt at most.
 
+use crate::gate::Gate;
 use crate::interface::Head;
-use crate::partner::Trust;
 use crate::peer::Peer;
 use crate::{Link, Time};
 use core::time::Duration;
@@ -73,27 +73,23 @@ impl Link {
         head: &Head,
         now: Time,
     ) -> Result<(), DropReason> {
-        let trust = self.trust_of(frame, head.body_len, head.header.flags().contains(Flags::GATED));
-        let body = head.body(frame);
-        match (head.header.kind, trust) {
-            (Kind::HELLO, trust) => {
-                self.receive_hello(body, head.source, matches!(trust, Some(Trust::Segment)), now)
-            }
-            (Kind::HANDSHAKE_INIT, Some(trust)) => self.receive_init(body, head, &trust, now),
-            (Kind::HANDSHAKE_RESPONSE, Some(trust)) => self.receive_response(body, head, &trust, now),
-            (Kind::HANDSHAKE_INIT | Kind::HANDSHAKE_RESPONSE, None) => Err(DropReason::BadGate),
-            _ => Err(DropReason::UnknownKind),
+        let gated = head.header.flags().contains(Flags::GATED);
+        if head.header.kind == Kind::HELLO {
+            return self.receive_hello(frame, head, gated, now);
+        }
+        if ![Kind::HANDSHAKE_INIT, Kind::HANDSHAKE_RESPONSE].contains(&head.header.kind) {
+            return Err(DropReason::UnknownKind);
+        }
+        let trust = self.trust_of(frame, head.body_len, gated).ok_or(DropReason::BadGate)?;
+        match head.header.kind {
+            Kind::HANDSHAKE_INIT => self.receive_init(head.body(frame), head, &trust, now),
+            _ => self.receive_response(head.body(frame), head, &trust, now),
         }
     }
 
-    fn receive_hello(
-        &mut self,
-        body: &[u8],
-        source: Mac,
-        admitted: bool,
-        now: Time,
-    ) -> Result<(), DropReason> {
-        let hello = Hello::parse(body).map_err(|_| DropReason::Malformed)?;
+    fn receive_hello(&mut self, frame: &[u8], head: &Head, gated: bool, now: Time) -> Result<(), DropReason> {
+        let hello = Hello::parse(head.body(frame)).map_err(|_| DropReason::Malformed)?;
+        let (source, admitted) = (head.source, self.admits_hello(&hello, frame, head.body_len, gated));
         self.check_hello(&hello, source, admitted, now)?;
         let met = self.peer_named(hello.role, hello.name).map(|index| &self.peers[index]);
         if met.is_some_and(|peer| peer.life.is_some() && peer.boot == hello.boot) {
@@ -114,19 +110,19 @@ impl Link {
         &mut self,
         hello: &Hello<'_>,
         source: Mac,
-        admitted: bool,
+        admitted: Result<(), DropReason>,
         now: Time,
     ) -> Result<(), DropReason> {
         let own = self.own_hello();
         let same_role = hello.role == own.role;
-        let reason = if same_role && admitted && hello.name == own.name && hello.boot != own.boot {
+        let reason = if same_role && admitted.is_ok() && hello.name == own.name && hello.boot != own.boot {
             DropReason::NameInUse
         } else if !self.meets_role(hello.role, hello.name) {
             return Err(DropReason::SameRole);
         } else if hello.mode != own.mode {
             DropReason::ModeMismatch
-        } else if !admitted {
-            DropReason::BadGate
+        } else if let Err(reason) = admitted {
+            reason
         } else if (hello.control, hello.data) != (own.control, own.data) {
             DropReason::ModeMismatch
         } else {
@@ -153,7 +149,8 @@ impl Link {
     pub(crate) fn push_hello(&mut self, destination: Mac) {
         let mut body = [0; HELLO_MAX];
         if let Ok(length) = self.own_hello().emit(&mut body) {
-            self.push_handshake(destination, Kind::HELLO, SessionIndex(0), &body[..length], &Trust::Segment);
+            let gate = self.secrets.gate().cloned();
+            self.push_handshake(destination, Kind::HELLO, SessionIndex(0), &body[..length], gate.as_ref());
         }
     }
 
@@ -164,10 +161,9 @@ impl Link {
         kind: Kind,
         receiver: SessionIndex,
         body: &[u8],
-        trust: &Trust,
+        gate: Option<&Gate>,
     ) {
         let Ok(length) = u16::try_from(body.len()) else { return };
-        let gate = trust.gate(self.gate.as_ref());
         let flags = if gate.is_some() { Flags::GATED } else { Flags::empty() };
         let mut frame = vec![0; HEADERS_LEN];
         self.interface.write_headers(

@@ -1,6 +1,6 @@
 //! What a [`crate::Link`] tells its owner.
 
-use crate::Time;
+use crate::{PublicKey, Time};
 use core::fmt;
 use core::time::Duration;
 use frames::discovery::Role;
@@ -86,6 +86,8 @@ pub enum DownReason {
     Closed(CloseReason),
     /// The peer began a new session: it had restarted or lost contact first.
     Replaced,
+    /// Its keys could not be replaced in time.
+    KeysExpired,
 }
 
 impl fmt::Display for DownReason {
@@ -94,6 +96,7 @@ impl fmt::Display for DownReason {
             Self::Timeout => f.write_str("silent"),
             Self::Closed(reason) => reason.fmt(f),
             Self::Replaced => f.write_str("began a new session"),
+            Self::KeysExpired => f.write_str("keys expired"),
         }
     }
 }
@@ -130,6 +133,8 @@ pub struct PeerInfo {
     pub role: Role,
     /// Where it was heard last.
     pub mac: Mac,
+    /// The key that it proved, in mode `keys`.
+    pub key: Option<PublicKey>,
     /// State.
     pub state: PeerState,
     /// When the state was entered.

@@ -1,18 +1,24 @@
 //! The gate: a keyed hash on every discovery and handshake frame, checked before any public-key work.
 //!
-//! In mode `psk` the tag behind the body is the first [`TAG_LEN`] bytes of
+//! The tag behind the body is the first [`TAG_LEN`] bytes of
 //!
 //! ```text
 //! HMAC-SHA256(gate key, bytes of the frame from the Ethernet source address up to the end of the body)
-//! gate key  = HMAC-SHA256(psk, "l2link gate")
+//! gate key  = HMAC-SHA256(psk, "l2link gate")                        in mode psk
+//! gate key  = HMAC-SHA256(HMAC-SHA256(psk, "l2link gate"), key)      in mode keys; the psk is zero if there is none
 //! noise psk = HMAC-SHA256(psk, "l2link noise psk")
 //! ```
+//!
+//! In mode `keys` *key* is a public one: the sender's of a hello, which is for all, the receiver's of a handshake frame. Public
+//! keys are never on the wire in clear, so a stranger does not know them; whoever is a peer does, and can forge hellos unless
+//! there is a psk as well, which he knows, too. A hello is believed by nobody.
 //!
 //! so it covers source, EtherType, link header and body, and not the destination: a hello is one frame for all. It keeps
 //! strangers out cheaply; it does not keep replayed frames out. A replayed hello makes a control try a handshake, which
 //! the true peer's keys decide; a replayed first handshake frame takes one of the few half-open places until it expires.
 //! In mode `none` there is no tag.
 
+use crate::PublicKey;
 use aws_lc_rs::{constant_time, hmac};
 use frames::header::{EthernetHeader, HEADERS_LEN, TAG_LEN};
 use zeroize::Zeroizing;
@@ -26,6 +32,12 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(psk: &[u8; 32]) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*derive(psk, b"l2link gate")) }
+    }
+
+    /// That of one device in mode `keys`. `secret` is the psk, or what takes its place between two relays.
+    pub(crate) fn of_device(secret: &[u8; 32], key: &PublicKey) -> Self {
+        let base = derive(secret, b"l2link gate");
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*derive(&base, &key.0)) }
     }
 
     /// Writes the tag behind the body of `body_len` bytes.
@@ -54,18 +66,9 @@ pub(crate) fn noise_psk(psk: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     derive(psk, b"l2link noise psk")
 }
 
-/// What the keys of pairs of relays are made from.
-pub(crate) struct PairBase(Zeroizing<[u8; 32]>);
-
-impl PairBase {
-    pub(crate) fn new(psk: &[u8; 32]) -> Self {
-        Self(derive(psk, b"l2link pair psk"))
-    }
-
-    /// The key of the pair that was told this salt.
-    pub(crate) fn key(&self, salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
-        derive(&self.0, salt)
-    }
+/// The key of the pair of relays that was told this salt.
+pub(crate) fn pair_key(psk: &[u8; 32], salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    derive(&derive(psk, b"l2link pair psk"), salt)
 }
 
 fn derive(psk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
@@ -94,6 +97,16 @@ mod tests {
             assert_eq!(gate.admits(&frame, 9), byte < SOURCE, "byte {byte}");
             frame[byte] ^= 0x10;
         }
+    }
+
+    #[test]
+    fn in_mode_keys_it_is_of_one_device_and_of_the_psk() {
+        let gate = |secret, key| Gate::of_device(&[secret; 32], &PublicKey([key; 32]));
+        let mut frame = [0x5a; HEADERS_LEN + 9 + TAG_LEN];
+        gate(5, 1).close(&mut frame, 9);
+        assert!(gate(5, 1).admits(&frame, 9));
+        assert!(!gate(5, 2).admits(&frame, 9) && !gate(6, 1).admits(&frame, 9));
+        assert!(!Gate::new(&[5; 32]).admits(&frame, 9));
     }
 
     #[test]

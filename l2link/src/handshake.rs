@@ -4,7 +4,8 @@
 //! the one whose name comes first. Two frames: `HANDSHAKE_INIT` and
 //! `HANDSHAKE_RESPONSE`, each with the sender's [`Hello`](frames::discovery::Hello) as payload.
 //!
-//! Mode `psk`: [`PATTERN`], with the noise psk of [`crate::gate`] and this prologue:
+//! Mode `psk`: [`PATTERN_PSK`]; mode `keys`: [`PATTERN_KEYS`], in which the initiator knows the responder's key beforehand and
+//! tells its own, encrypted. Both with the noise psk of [`crate::gate`] and this prologue:
 //!
 //! ```text
 //! "l2link" | version (8) | EtherType (16) | initiator's role (8) | responder's role (8) | initiator's address (48) |
@@ -16,8 +17,12 @@
 //!
 //! All randomness is the link's: the resolver gives snow a generator seeded from it, and all else is snow's own.
 
+use crate::PublicKey;
+use crate::dh::X25519;
+use crate::gate;
 use crate::random::Random;
 use crate::seal::Seal;
+use crate::trust::Noise;
 use core::fmt;
 use frames::discovery::Role;
 use frames::header::VERSION;
@@ -29,10 +34,15 @@ use snow::{Builder, HandshakeState};
 use std::sync::Mutex;
 use zeroize::Zeroizing;
 
-pub(crate) const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+/// Of mode `psk`.
+pub(crate) const PATTERN_PSK: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+/// Of mode `keys`, WireGuard's.
+pub(crate) const PATTERN_KEYS: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+/// Places of the psk in them.
+const PSK_PLACES: [usize; 2] = [0, 2];
 
-/// Longest Noise message here: a public key, a payload, a tag.
-const MESSAGE_MAX: usize = 32 + PAYLOAD_MAX + 16;
+/// Longest Noise message here: a public key, another one with its tag, a payload, a tag.
+const MESSAGE_MAX: usize = 32 + (32 + 16) + PAYLOAD_MAX + 16;
 /// Longest payload that is taken: a hello of today is at most 79 bytes, the rest is for TLVs to come.
 const PAYLOAD_MAX: usize = 1024;
 
@@ -63,19 +73,35 @@ impl Prologue {
 /// One side of a handshake between its two frames.
 pub(crate) struct Handshake(Option<Box<HandshakeState>>);
 
-/// The key for Noise; `None` in mode `none`.
-pub(crate) type NoisePsk = Option<Zeroizing<[u8; 32]>>;
-
 impl Handshake {
     /// A handshake at its beginning. Both sides do the same work in it, in opposite order.
     pub(crate) fn new(
         initiates: bool,
-        psk: &NoisePsk,
+        noise: &Noise,
         prologue: &Prologue,
         random: &mut Random,
     ) -> Result<Self, DropReason> {
-        let Some(psk) = psk else { return Ok(Self(None)) };
-        build(initiates, psk, prologue, random).map(|state| Self(Some(Box::new(state)))).map_err(bad)
+        let built = match noise {
+            Noise::Clear => return Ok(Self(None)),
+            Noise::Psk(psk) => {
+                build(PATTERN_PSK, prologue, random, |builder| finish(builder.psk(0, psk)?, initiates))
+            }
+            Noise::Keys { own, remote, secret } => build(PATTERN_KEYS, prologue, random, |builder| {
+                let psk = gate::noise_psk(secret);
+                let builder = builder.psk(2, &psk)?.local_private_key(own.bytes())?;
+                match remote {
+                    Some(remote) => finish(builder.remote_public_key(&remote.0)?, initiates),
+                    None => finish(builder, initiates),
+                }
+            }),
+        };
+        built.map(|state| Self(Some(Box::new(state)))).map_err(bad)
+    }
+
+    /// The other side's key in mode `keys`: known beforehand by the initiator, and by the responder after the first message.
+    pub(crate) fn remote_key(&self) -> Option<PublicKey> {
+        let key = self.0.as_ref()?.get_remote_static()?;
+        key.first_chunk().copied().map(PublicKey)
     }
 
     /// Writes this side's message.
@@ -138,16 +164,29 @@ impl fmt::Debug for Handshake {
     }
 }
 
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        // snow keeps its copy until it is dropped, and does not wipe it.
+        if let Some(state) = &mut self.0 {
+            for place in PSK_PLACES {
+                let _ = state.set_psk(place, &[0; 32]);
+            }
+        }
+    }
+}
+
 fn build(
-    initiates: bool,
-    psk: &[u8; 32],
+    pattern: &str,
     prologue: &Prologue,
     random: &mut Random,
+    with_keys: impl FnOnce(Builder<'_>) -> Result<HandshakeState, snow::Error>,
 ) -> Result<HandshakeState, snow::Error> {
-    let params: NoiseParams = PATTERN.parse()?;
-    let prologue = prologue.bytes();
+    let params: NoiseParams = pattern.parse()?;
     let resolver = Box::new(Resolver { random: Mutex::new(Some(random.child())) });
-    let builder = Builder::with_resolver(params, resolver).psk(0, psk)?.prologue(&prologue)?;
+    with_keys(Builder::with_resolver(params, resolver).prologue(&prologue.bytes())?)
+}
+
+fn finish(builder: Builder<'_>, initiates: bool) -> Result<HandshakeState, snow::Error> {
     if initiates { builder.build_initiator() } else { builder.build_responder() }
 }
 
@@ -167,7 +206,10 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        DefaultResolver.resolve_dh(choice)
+        match choice {
+            DHChoice::Curve25519 => Some(Box::<X25519>::default()),
+            _ => None,
+        }
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -182,6 +224,7 @@ impl CryptoResolver for Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PrivateKey;
     use frames::header::{HEADERS_LEN, TAG_LEN};
 
     const PROLOGUE: Prologue = Prologue {
@@ -194,7 +237,7 @@ mod tests {
     fn sides(control: u8, relay: u8, relay_prologue: &Prologue) -> (Handshake, Handshake) {
         let mut random = Random::new(&[3; 32]);
         let mut side = |initiates, psk, prologue| {
-            Handshake::new(initiates, &Some(Zeroizing::new([psk; 32])), prologue, &mut random).unwrap()
+            Handshake::new(initiates, &Noise::Psk(Zeroizing::new([psk; 32])), prologue, &mut random).unwrap()
         };
         (side(true, control, &PROLOGUE), side(false, relay, relay_prologue))
     }
@@ -234,9 +277,41 @@ mod tests {
         }
     }
 
+    fn key(byte: u8) -> PrivateKey {
+        PrivateKey::new(Zeroizing::new([byte; 32]))
+    }
+
+    fn keyed(own: u8, remote: Option<u8>, secret: u8) -> Handshake {
+        let remote = remote.map(|remote| key(remote).public());
+        let noise = Noise::Keys { own: key(own), remote, secret: Zeroizing::new([secret; 32]) };
+        Handshake::new(remote.is_some(), &noise, &PROLOGUE, &mut Random::new(&[own; 32])).unwrap()
+    }
+
+    #[test]
+    fn in_mode_keys_the_responder_learns_the_key_and_the_initiator_knows_it() {
+        let (mut control, mut relay) = (keyed(1, Some(2), 3), keyed(2, None, 3));
+        assert_eq!((control.remote_key(), relay.remote_key()), (Some(key(2).public()), None));
+        let first = control.write(b"from control").unwrap();
+        assert!(!first.windows(32).any(|bytes| bytes == key(1).public().0), "its key is hidden");
+        assert_eq!(relay.read(&first).unwrap(), b"from control");
+        assert_eq!(relay.remote_key(), Some(key(1).public()));
+        assert_eq!(control.read(&relay.write(b"from relay").unwrap()).unwrap(), b"from relay");
+        let keys = [control.finish(), relay.finish()].map(|keys| *keys.unwrap().unwrap().to_responder);
+        assert_eq!(keys[0], keys[1]);
+    }
+
+    #[test]
+    fn another_responder_reads_nothing_and_another_psk_ends_it_at_the_second_message() {
+        let first = keyed(1, Some(2), 3).write(b"x").unwrap();
+        assert_eq!(keyed(4, None, 3).read(&first), Err(DropReason::BadHandshake));
+        let (mut control, mut relay) = (keyed(1, Some(2), 3), keyed(2, None, 4));
+        assert!(relay.read(&control.write(b"x").unwrap()).is_ok());
+        assert_eq!(control.read(&relay.write(b"y").unwrap()), Err(DropReason::BadHandshake));
+    }
+
     #[test]
     fn mode_none_has_payloads_in_clear_and_no_keys() {
-        let mut side = Handshake::new(true, &None, &PROLOGUE, &mut Random::new(&[0; 32])).unwrap();
+        let mut side = Handshake::new(true, &Noise::Clear, &PROLOGUE, &mut Random::new(&[0; 32])).unwrap();
         assert_eq!(side.write(b"x").unwrap(), b"x");
         assert_eq!(side.read(b"y").unwrap(), b"y");
         assert!(side.finish().unwrap().is_none());

@@ -3,8 +3,6 @@
 use crate::attempt::Attempt;
 use crate::bucket::TokenBucket;
 use crate::discovery::HelloTimer;
-use crate::gate::{self, Gate, PairBase};
-use crate::handshake::NoisePsk;
 use crate::interface::Interface;
 use crate::partner::Partner;
 use crate::peer::{Life, PEERS_MAX, Peer};
@@ -14,7 +12,8 @@ use crate::receive::Rest;
 use crate::refusal::Refusals;
 use crate::session::{REKEY_AFTER, SessionTable};
 use crate::session_keys::SessionKeys;
-use crate::{Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Security, Time};
+use crate::trust::Secrets;
+use crate::{Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Time};
 use core::fmt;
 use frames::data::Tunnel;
 use frames::discovery::{Hello, Mode, Protection, Role};
@@ -30,7 +29,6 @@ pub struct Link {
     pub(crate) name: String,
     pub(crate) role: Role,
     pub(crate) boot: BootId,
-    pub(crate) mode: Mode,
     pub(crate) control: Protection,
     pub(crate) data: Protection,
     pub(crate) keepalive: core::time::Duration,
@@ -38,10 +36,7 @@ pub struct Link {
     /// Age at which the control replaces the keys of a session.
     pub(crate) rekey_after: core::time::Duration,
     pub(crate) interface: Interface,
-    pub(crate) gate: Option<Gate>,
-    pub(crate) noise_psk: NoisePsk,
-    /// `None` in mode `none`.
-    pub(crate) pair_base: Option<PairBase>,
+    pub(crate) secrets: Secrets,
     /// Relays that controls introduced to this one, by name.
     pub(crate) partners: BTreeMap<String, Partner>,
     pub(crate) random: Random,
@@ -101,11 +96,8 @@ impl Link {
     /// [`Protection::CLEAR`], in the others session frames are at least [`Protection::SEALED`].
     #[must_use]
     pub fn new(config: Config, seed: [u8; 32], now: Time) -> Self {
-        let (mode, psk) = match &config.security {
-            Security::None => (Mode::NONE, None),
-            Security::Psk(psk) => (Mode::PSK, Some(psk)),
-        };
-        let (control, data) = match (mode, config.control) {
+        let secrets = Secrets::new(config.security);
+        let (control, data) = match (secrets.mode(), config.control) {
             (Mode::NONE, _) => (Protection::CLEAR, Protection::CLEAR),
             (_, Protection::CLEAR) => (Protection::SEALED, config.data),
             (_, control) => (control, config.data),
@@ -114,7 +106,6 @@ impl Link {
             name: config.name,
             role: config.role,
             boot: config.boot,
-            mode,
             control,
             data,
             keepalive: config.keepalive,
@@ -125,9 +116,7 @@ impl Link {
                 ethertype: config.ethertype,
                 mtu: usable_mtu(config.mtu),
             },
-            gate: psk.map(|psk| Gate::new(psk)),
-            noise_psk: psk.map(|psk| gate::noise_psk(psk)),
-            pair_base: psk.map(|psk| PairBase::new(psk)),
+            secrets,
             partners: BTreeMap::new(),
             random: Random::new(&seed),
             sessions: SessionTable::default(),
@@ -266,6 +255,7 @@ impl Link {
             name: peer.name.clone(),
             role: peer.role,
             mac: peer.mac,
+            key: peer.key,
             state: if peer.life.is_some() { PeerState::Up } else { PeerState::Down },
             since: peer.since,
             rtt: peer.life.as_ref().and(peer.rtt.smoothed()),
@@ -296,7 +286,7 @@ impl Link {
     pub(crate) fn own_hello(&self) -> Hello<'_> {
         Hello {
             role: self.role,
-            mode: self.mode,
+            mode: self.mode(),
             data: self.data,
             control: self.control,
             boot: self.boot,

@@ -1,28 +1,29 @@
 //! Relays that a control has introduced to this one.
 //!
 //! Devices of one role have nothing to say to each other, two relays excepted that a control introduces so that they hand
-//! each other packets. The one whose name comes first begins the handshake. In mode `psk` its frames carry the gate and the
-//! noise psk of a key that only such a pair has in common:
+//! each other packets. The one whose name comes first begins the handshake. In secured modes a key that only such a pair has in
+//! common takes the psk's place, for the gate and for the noise psk:
 //!
 //! ```text
 //! pair key = HMAC-SHA256(HMAC-SHA256(psk, "l2link pair psk"), salt)
 //! ```
 //!
-//! A salt is what a control tells both of them; without the psk it is worth nothing. Two controls may introduce the same
-//! relays: each salt counts, and the pair uses any that both know.
+//! A salt is what a control tells both of them; without the psk it is worth nothing. In mode `keys` the control tells the other's
+//! public key as well, and the handshake proves that each has its own; a psk that there is not is zero. Two controls may
+//! introduce the same relays: each salt counts, and the pair uses any that both know.
 
-use crate::gate::{self, Gate, PairBase};
-use crate::handshake::NoisePsk;
-use crate::{Link, Time};
-use frames::discovery::Role;
+use crate::trust::PairKeys;
+use crate::{Link, PublicKey, Time};
+use frames::discovery::{Mode, Role};
 use frames::session::CloseReason;
 use frames::{BootId, Mac};
-use zeroize::Zeroizing;
 
 /// A relay that was introduced.
 #[derive(Debug)]
 pub(crate) struct Partner {
     mac: Mac,
+    /// In mode `keys`.
+    pub(crate) key: Option<PublicKey>,
     salts: Vec<[u8; 32]>,
     /// One for each salt; none in mode `none`.
     keys: Vec<PairKeys>,
@@ -30,58 +31,36 @@ pub(crate) struct Partner {
     begun: usize,
 }
 
-/// What protects handshakes of a pair.
-#[derive(Debug, Clone)]
-pub(crate) struct PairKeys {
-    pub(crate) gate: Gate,
-    pub(crate) noise_psk: Zeroizing<[u8; 32]>,
-}
-
-impl PairKeys {
-    fn new(base: &PairBase, salt: &[u8; 32]) -> Self {
-        let key = base.key(salt);
-        Self { gate: Gate::new(&key), noise_psk: gate::noise_psk(&key) }
-    }
-}
-
-/// Under which keys a handshake runs.
-#[derive(Debug, Clone)]
-pub(crate) enum Trust {
-    /// Those of the segment: control and relay, or mode `none`.
-    Segment,
-    /// Those of two relays.
-    Pair { partner: String, keys: Box<PairKeys> },
-}
-
-impl Trust {
-    pub(crate) fn gate<'a>(&'a self, segment: Option<&'a Gate>) -> Option<&'a Gate> {
-        match self {
-            Self::Segment => segment,
-            Self::Pair { keys, .. } => Some(&keys.gate),
-        }
+impl Partner {
+    pub(crate) fn keys(&self) -> &[PairKeys] {
+        &self.keys
     }
 
-    pub(crate) fn noise_psk(&self, segment: &NoisePsk) -> NoisePsk {
-        match self {
-            Self::Segment => segment.clone(),
-            Self::Pair { keys, .. } => Some(keys.noise_psk.clone()),
-        }
+    /// Those for the next handshake.
+    pub(crate) fn next_keys(&mut self) -> Option<&PairKeys> {
+        let keys = self.keys.get(self.begun % self.keys.len().max(1));
+        self.begun = self.begun.wrapping_add(1);
+        keys
     }
 }
 
 impl Link {
     /// A control has introduced this relay to another one, which was heard at `mac`. `salts` are all that controls have told
-    /// for the two. A session that is up goes on.
-    pub fn introduce(&mut self, name: &str, mac: Mac, salts: &[[u8; 32]], now: Time) {
-        if self.role != Role::Relay || name == self.name {
+    /// for the two. `key` is the other relay's, without which there is no session in mode `keys`. A session that is up goes on
+    /// unless the key is another one.
+    pub fn introduce(&mut self, name: &str, mac: Mac, key: Option<PublicKey>, salts: &[[u8; 32]], now: Time) {
+        if self.role != Role::Relay || name == self.name || (self.mode() == Mode::KEYS && key.is_none()) {
             return;
         }
         let known = self.partners.get(name);
-        if known.is_some_and(|known| known.mac == mac && known.salts == salts) {
+        if known.is_some_and(|known| known.mac == mac && known.key == key && known.salts == salts) {
             return;
         }
-        let keys = self.pair_base.iter().flat_map(|base| salts.iter().map(|salt| PairKeys::new(base, salt)));
-        let partner = Partner { mac, salts: salts.to_vec(), keys: keys.collect(), begun: 0 };
+        if known.is_some_and(|known| known.key != key) {
+            self.dismiss(name, now);
+        }
+        let keys = salts.iter().filter_map(|salt| self.secrets.pair(salt, key));
+        let partner = Partner { mac, key, salts: salts.to_vec(), keys: keys.collect(), begun: 0 };
         self.partners.insert(name.to_owned(), partner);
         let up = self.peer_named(Role::Relay, name).is_some_and(|peer| self.peers[peer].life.is_some());
         if up {
@@ -128,34 +107,5 @@ impl Link {
             (Role::Relay, Role::Control) => false,
             (Role::Relay, Role::Relay) => self.name.as_str() < name,
         }
-    }
-
-    /// The keys for a handshake that this device begins; none if there can be no session.
-    pub(crate) fn trust_for(&mut self, role: Role, name: &str) -> Option<Trust> {
-        if role != self.role {
-            return Some(Trust::Segment);
-        }
-        let partner = self.partners.get_mut(name)?;
-        if self.pair_base.is_none() {
-            return Some(Trust::Segment);
-        }
-        let keys = partner.keys.get(partner.begun % partner.keys.len().max(1))?.clone();
-        partner.begun = partner.begun.wrapping_add(1);
-        Some(Trust::Pair { partner: name.to_owned(), keys: Box::new(keys) })
-    }
-
-    /// By whose keys the gate of a handshake frame is right.
-    pub(crate) fn trust_of(&self, frame: &[u8], body_len: usize, gated: bool) -> Option<Trust> {
-        let Some(gate) = &self.gate else { return Some(Trust::Segment) };
-        if !gated {
-            return None;
-        }
-        if gate.admits(frame, body_len) {
-            return Some(Trust::Segment);
-        }
-        self.partners.iter().find_map(|(name, partner)| {
-            let keys = partner.keys.iter().find(|keys| keys.gate.admits(frame, body_len))?;
-            Some(Trust::Pair { partner: name.clone(), keys: Box::new(keys.clone()) })
-        })
     }
 }

@@ -1,5 +1,6 @@
 //! What the link knows of a peer.
 
+use crate::PublicKey;
 use crate::Time;
 use crate::reassembly::Reassembly;
 use crate::rtt::Rtt;
@@ -21,6 +22,8 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) boot: BootId,
     pub(crate) mac: Mac,
+    /// In mode `keys`.
+    pub(crate) key: Option<PublicKey>,
     /// When it went up or down.
     pub(crate) since: Time,
     /// The newest association, over if there is no life: it never begins again.
@@ -51,6 +54,8 @@ pub(crate) struct Life {
     pub(crate) interval: Duration,
     /// When the keys are to be replaced; only the control does.
     pub(crate) rekey_at: Option<Time>,
+    /// When the keys end the session, if they were not replaced.
+    pub(crate) keys_until: Option<Time>,
     /// What every keepalive to the peer says of its routes.
     pub(crate) routes_here: Option<RoutesDigest>,
     /// What the peer said of this device's routes, not told to the owner yet.
@@ -58,7 +63,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn new(current: SessionIndex, interval: Duration, rekey_at: Option<Time>, now: Time) -> Self {
+    pub(crate) fn new(current: SessionIndex, interval: Duration, now: Time) -> Self {
         Self {
             current,
             previous: None,
@@ -70,7 +75,8 @@ impl Life {
             last_keepalive: now,
             keepalive_due: true,
             interval,
-            rekey_at,
+            rekey_at: None,
+            keys_until: None,
             routes_here: None,
             routes_there: None,
         }

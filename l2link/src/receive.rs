@@ -180,11 +180,16 @@ impl Link {
     fn receive_refusal(&mut self, body: &[u8], head: &Head, now: Time) -> Result<(), DropReason> {
         let close = Close::parse(body).map_err(|_| DropReason::Malformed)?;
         let session = head.header.receiver();
+        let reason = match close.reason {
+            CloseReason::NAME_IN_USE => Some(DropReason::NameInUse),
+            CloseReason::NOT_A_PEER => Some(DropReason::NotItsPeer),
+            _ => None,
+        };
         if let Some(Owner::Candidate(candidate)) = self.sessions.get(session).map(|session| &session.owner)
-            && close.reason == CloseReason::NAME_IN_USE
+            && let Some(reason) = reason
         {
             let (role, name) = (candidate.role, candidate.name.clone());
-            self.refuse(&name, role, head.source, DropReason::NameInUse, now);
+            self.refuse(&name, role, head.source, reason, now);
         }
         self.discard(session);
         Ok(())

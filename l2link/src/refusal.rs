@@ -83,6 +83,7 @@ impl Refusals {
             name: entry.name.clone(),
             role: entry.role,
             mac: entry.mac,
+            key: None,
             state: PeerState::Refused(entry.reason),
             since: entry.since,
             rtt: None,

@@ -6,6 +6,7 @@
 //! index: the low ten bits are the place in the table, the rest is random, so that a frame of a dead session finds
 //! nothing.
 
+use crate::PublicKey;
 use crate::Time;
 use crate::attempt::HALF_OPEN_MAX;
 use crate::interface::Interface;
@@ -22,6 +23,8 @@ use frames::{BootId, Mac, SessionIndex};
 pub(crate) const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// Pause before a rekey that failed is tried again; the old keys go on.
 pub(crate) const REKEY_RETRY: Duration = Duration::from_secs(5);
+/// Time to replace keys from when it is begun: older ones, of 180 s, are not used any more.
+pub(crate) const REKEY_PATIENCE: Duration = Duration::from_secs(60);
 /// For how long frames under the former keys are still taken after a rekey: reordering and queues on the way.
 pub(crate) const PREVIOUS_KEPT: Duration = Duration::from_secs(1);
 
@@ -61,6 +64,8 @@ pub(crate) struct Candidate {
     pub(crate) name: String,
     pub(crate) boot: BootId,
     pub(crate) mac: Mac,
+    /// The key that it has proved, in mode `keys`.
+    pub(crate) key: Option<PublicKey>,
     /// When it is given up.
     pub(crate) until: Time,
 }
@@ -222,6 +227,7 @@ mod tests {
             name: "a".into(),
             boot: BootId(1),
             mac: Mac::default(),
+            key: None,
             until: Time(0),
         };
         Session::new(local, SessionIndex(7), 1, None, candidate)

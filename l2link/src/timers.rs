@@ -8,10 +8,11 @@
 //! | dead | `missed` of the peer's intervals after its last sign of life | peer down |
 //! | keepalive | an interval after the last frame sent, at least every second | sends one |
 //! | rekey | 120 s after the last | begins a handshake (control) |
+//! | old keys | 180 s after the last rekey | peer down |
 //! | previous keys | 1 s after a rekey | forgets them |
 //! | retransmission | see [`crate::stream`] | repeats segments |
 
-use crate::{Link, Time};
+use crate::{DownReason, Link, Time};
 
 impl Link {
     /// When [`Link::handle_timeout`] wants to be called next.
@@ -60,14 +61,17 @@ impl Link {
         let previous = life.previous.map(|(_, until)| until);
         let streams = life.streams.senders().iter().filter_map(|stream| stream.deadline(&peer.rtt));
         let dead = core::iter::once(life.dead_at(self.missed));
-        dead.chain(keepalive).chain(previous).chain(life.rekey_at).chain(streams).min()
+        dead.chain(keepalive).chain(previous).chain(life.rekey_at).chain(life.keys_until).chain(streams).min()
     }
 
     fn peer_timeout(&mut self, index: usize, now: Time) {
         let peer = &mut self.peers[index];
         let Some(life) = &mut peer.life else { return };
         if life.dead_at(self.missed) <= now {
-            return self.lose(index, now);
+            return self.lose(index, DownReason::Timeout, now);
+        }
+        if life.keys_until.is_some_and(|until| until <= now) {
+            return self.lose(index, DownReason::KeysExpired, now);
         }
         life.keepalive_due |= life.keepalive_at(self.keepalive) <= now;
         for stream in life.streams.senders_mut() {

@@ -2,12 +2,12 @@
 
 mod stations;
 
-use frames::discovery::{Protection, Role};
+use frames::discovery::{Mode, Protection, Role};
 use frames::session::CloseReason;
 use frames::{BootId, DropReason, Mac};
 use l2link::{Config, PeerState, Security};
 use rstest::rstest;
-use stations::{MS, SECOND, Segment, device};
+use stations::{MS, SECOND, Segment, device, keys, private_key};
 
 const SALT: [u8; 32] = [8; 32];
 const OTHER_SALT: [u8; 32] = [9; 32];
@@ -15,6 +15,8 @@ const OTHER_SALT: [u8; 32] = [9; 32];
 #[rstest]
 #[case::psk(device(0, 1))]
 #[case::hidden(Config { control: Protection::ENCRYPTED, data: Protection::ENCRYPTED, ..device(0, 1) })]
+#[case::keys(keyed_relay())]
+#[case::keys_hidden(Config { control: Protection::ENCRYPTED, data: Protection::ENCRYPTED, ..keyed_relay() })]
 #[case::open(Config { security: Security::None, ..device(0, 1) })]
 fn introduced_relays_meet_at_once_whoever_hears_of_it_first(
     #[case] config: Config,
@@ -57,8 +59,8 @@ fn relays_that_nobody_introduced_have_nothing_to_say() {
 fn one_salt_in_common_is_enough() {
     let mut segment = strangers(&device(0, 1));
     let now = segment.now;
-    segment.stations[0].link.introduce(&name(1), mac(1), &[OTHER_SALT, SALT], now);
-    segment.stations[1].link.introduce(&name(0), mac(0), &[SALT, [7; 32]], now);
+    segment.stations[0].link.introduce(&name(1), mac(1), None, &[OTHER_SALT, SALT], now);
+    segment.stations[1].link.introduce(&name(0), mac(0), None, &[SALT, [7; 32]], now);
     segment.run(3 * SECOND);
     assert_eq!((segment.told(0), segment.told(1)), (up(), up()));
 }
@@ -76,12 +78,30 @@ fn the_psk_counts_besides_the_salt() {
 }
 
 #[test]
+fn in_mode_keys_the_key_counts_besides_the_salt() {
+    let mut segment = strangers(&keyed_relay());
+    introduce_key(&mut segment, 0, 22, SALT);
+    introduce_key(&mut segment, 1, 20, SALT);
+    segment.run(10 * SECOND);
+    assert!(!segment.told(0).contains(&"up".to_owned()));
+    assert!(!segment.told(1).contains(&"up".to_owned()));
+    introduce_key(&mut segment, 0, 21, SALT);
+    segment.run(3 * SECOND);
+    assert!(segment.told(0).contains(&"up".to_owned()));
+    // Another one is another relay.
+    introduce_key(&mut segment, 0, 22, SALT);
+    segment.run(3 * SECOND);
+    let told = segment.told(0);
+    assert!(told[0].starts_with("down: ") && !told.contains(&"up".to_owned()), "{told:?}");
+}
+
+#[test]
 fn a_new_salt_and_a_new_address_leave_the_session_alone() {
     let mut segment = pair();
     for station in [0, 1] {
         let now = segment.now;
         let (name, mac) = (name(1 - station), Mac([2, 0, 0, 0, 7, 7]));
-        segment.stations[station].link.introduce(&name, mac, &[OTHER_SALT], now);
+        segment.stations[station].link.introduce(&name, mac, None, &[OTHER_SALT], now);
         segment.run(SECOND);
     }
     // Past two rekeys, which run under the new one.
@@ -148,7 +168,11 @@ fn mac(station: usize) -> Mac {
 
 /// The second relay of a configuration's kind.
 fn other(config: &Config) -> Config {
-    Config { name: name(1), boot: BootId(2), mac: mac(1), ..config.clone() }
+    let security = match &config.security {
+        Security::Keys(_) => keys(21, None, &[]),
+        other => other.clone(),
+    };
+    Config { name: name(1), boot: BootId(2), mac: mac(1), security, ..config.clone() }
 }
 
 /// Two relays that have heard each other.
@@ -171,6 +195,18 @@ fn pair() -> Segment {
 }
 
 fn introduce(segment: &mut Segment, station: usize, salt: [u8; 32]) {
+    introduce_key(segment, station, [20, 21][1 - station], salt);
+}
+
+/// The other relay is said to have this key.
+fn introduce_key(segment: &mut Segment, station: usize, key: u8, salt: [u8; 32]) {
     let now = segment.now;
-    segment.stations[station].link.introduce(&name(1 - station), mac(1 - station), &[salt], now);
+    let link = &mut segment.stations[station].link;
+    let key = (link.mode() == Mode::KEYS).then(|| private_key(key).public());
+    link.introduce(&name(1 - station), mac(1 - station), key, &[salt], now);
+}
+
+/// The first relay in mode keys, that knows no control.
+fn keyed_relay() -> Config {
+    Config { security: keys(20, None, &[]), ..device(0, 1) }
 }

@@ -12,7 +12,7 @@ use frames::session::{CloseReason, Stream};
 use frames::{BootId, DropReason, Mac, RequestId, UpTunnel};
 use l2link::{Batch, Config, Link, PeerId, PeerState, Rx, Security};
 use rstest::rstest;
-use stations::{MS, SECOND, Segment, Station, device, psk};
+use stations::{MS, SECOND, Segment, Station, device, keyed, psk};
 
 #[test]
 fn they_meet_whoever_starts_first() {
@@ -161,6 +161,7 @@ fn another_psk_is_refused_once_a_minute_and_shown() {
 
 #[rstest]
 #[case(Config { security: Security::None, ..device(1, 2) })]
+#[case(keyed(1, 2))]
 #[case(Config { data: Protection::CLEAR, ..device(1, 2) })]
 #[case(Config { control: Protection::ENCRYPTED, ..device(1, 2) })]
 fn another_mode_is_refused(#[case] config: Config) {

@@ -230,7 +230,7 @@ fn theirs(object: &Map<String, Value>) -> Fields {
 fn canonical(key: &str, text: &str) -> String {
     match key {
         "name" | "relay" | "text" | "drop" => return text.to_owned(),
-        "noise" | "bytes" | "body" | "salt" => return text.replace(':', ""),
+        "noise" | "bytes" | "body" | "salt" | "public_key" => return text.replace(':', ""),
         "boot" | "association" | "sum" => return text.trim_start_matches("0x").to_owned(),
         _ => {}
     }

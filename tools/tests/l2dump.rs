@@ -140,7 +140,7 @@ fn filters_let_pass_what_they_name() {
     assert_eq!(count(&["--message", "RULE_ADD"]), of_name);
     assert_eq!(count(&["--message", "rule_add", "--message", "NOTICE"]), of_name + 1);
     assert_eq!(count(&["--message", "RULE_ADD", "--kind", "ACK"]), 0);
-    assert_eq!(count(&["--kind", "HELLO"]), 2);
+    assert_eq!(count(&["--kind", "HELLO"]), 3);
     assert_eq!(count(&["--peer", "02:00:00:00:00:0a"]), all);
     assert_eq!(count(&["--peer", "02:00:00:00:00:0c"]), 0);
     // Only what follows its hello.

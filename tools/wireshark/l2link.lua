@@ -98,6 +98,7 @@ local CLOSE_REASONS = {
   [2] = "NAME_IN_USE",
   [3] = "BAD_STREAM",
   [4] = "DISMISSED",
+  [5] = "NOT_A_PEER",
 }
 
 local TLVS = {
@@ -107,6 +108,7 @@ local TLVS = {
   [0x0004] = "ROUTES_DIGEST",
   [0x0008] = "PORT_ROUTES",
   [0x0010] = "RELAY",
+  [0x0011] = "PUBLIC_KEY",
 }
 
 local ROLES = { [1] = "relay", [2] = "control" }
@@ -139,6 +141,7 @@ local CLOSE_TEXTS = {
   [2] = "the name is in use by another live device",
   [3] = "a message stream cannot be followed",
   [4] = "no control introduces it any more",
+  [5] = "it does not have this device and its key among its peers",
 }
 
 local PROTOCOLS = {
@@ -172,6 +175,9 @@ local DROP_REASONS = {
   ["same-role"] = "A discovery frame is of the same role as this device.",
   ["mode-mismatch"] = "A peer's security mode or data protection is not the one configured here.",
   ["name-in-use"] = "A peer's name is in use by another live peer.",
+  ["unknown-peer"] = "A device is not among the configured peers.",
+  ["wrong-key"] = "A device is not under the key that is configured for its name: another key, another psk, or a forger.",
+  ["not-its-peer"] = "A peer does not have this device, by its name and key, among its own peers.",
   ["handshake-limit"] = "More handshakes than this device answers per second.",
   ["bad-handshake"] = "A handshake message failed its authentication or came out of turn.",
   ["unknown-session"] = "A session frame names a session that this device does not have.",
@@ -388,6 +394,7 @@ local f = {
   route_mtu = ProtoField.uint32("l2link.route.mtu", "MTU", base.DEC),
   route_kind = ProtoField.uint8("l2link.route.kind", "Kind", base.DEC, ROUTE_KINDS),
   relay_name = ProtoField.string("l2link.relay", "Relay"),
+  public_key = ProtoField.bytes("l2link.public_key", "Public key"),
   introduction_mac = ProtoField.ether("l2link.introduction.mac", "Address"),
   introduction_salt = ProtoField.bytes("l2link.introduction.salt", "Salt"),
   route_count = ProtoField.uint16("l2link.route.count", "Nexthops", base.DEC),
@@ -719,6 +726,10 @@ local TLV_VALUES = {
   [0x0008] = port_routes,
   [0x0010] = function(c, tree)
     c:text(tree, f.relay_name)
+  end,
+  [0x0011] = function(c, tree)
+    c:hex(tree, f.public_key, 32)
+    c.values.public_key = " with its key"
   end,
 }
 
@@ -1085,7 +1096,7 @@ local MESSAGE_TEXTS = {
     .. "{protocol_address}, {translation}",
   FLOWS_REQUEST = "request {request} up {up_tunnel}",
   FLOWS = "request {request} up {up_tunnel} flows {flows_count}{last}",
-  RELAY_INTRODUCE = "symbol {symbol} relay {relay_name} at {introduction_mac} name {name}",
+  RELAY_INTRODUCE = "symbol {symbol} relay {relay_name} at {introduction_mac} name {name}{public_key}",
   RELAY_DISMISS = "symbol {symbol}",
 }
 

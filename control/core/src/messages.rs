@@ -50,6 +50,7 @@ impl Control {
                     let row = PeerRow {
                         weight: None,
                         draining: false,
+                        public_key: None,
                         name,
                         role,
                         mac,

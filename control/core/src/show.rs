@@ -30,6 +30,8 @@ pub struct PeerRow {
     pub weight: Option<u16>,
     /// Whether an operator wants no new flow from it.
     pub draining: bool,
+    /// The key that it proved, in base64; none in other security modes than `keys`, and for who never was up.
+    pub public_key: Option<String>,
 }
 
 /// A relay's port that was granted.
@@ -222,6 +224,7 @@ impl PeerRow {
             rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             weight: None,
             draining: false,
+            public_key: peer.key.map(|key| key.to_string()),
         }
     }
 }

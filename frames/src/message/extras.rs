@@ -12,6 +12,7 @@ pub(super) struct Extras<'a> {
     name: Option<&'a str>,
     relay: Option<&'a str>,
     text: Option<&'a str>,
+    pub(super) public_key: Option<[u8; 32]>,
     pub(super) addresses: &'a [PortAddress],
     pub(super) port_routes: &'a [PortRoute],
 }
@@ -25,6 +26,11 @@ impl<'a> Extras<'a> {
                 tlv::NAME => extras.name = Some(tlv::text(item.value, "name", NAME_MAX)?),
                 tlv::RELAY => extras.relay = Some(tlv::text(item.value, "relay", NAME_MAX)?),
                 tlv::TEXT => extras.text = Some(tlv::text(item.value, "text", TEXT_MAX)?),
+                tlv::PUBLIC_KEY => {
+                    let length = u64::try_from(item.value.len()).unwrap_or(u64::MAX);
+                    let bad = ParseError::Value { field: "length of a public key", value: length };
+                    extras.public_key = Some(item.value.try_into().map_err(|_| bad)?);
+                }
                 tlv::ADDRESSES => extras.addresses = PortAddress::parse_list(item.value)?,
                 tlv::PORT_ROUTES => extras.port_routes = PortRoute::parse_list(item.value)?,
                 other => tlv::skip(other)?,

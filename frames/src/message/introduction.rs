@@ -26,7 +26,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// |                                                               |
 /// |                                                               |
 /// +---------------------------------------------------------------+
-/// |  TLVs: RELAY, NAME (of the port)
+/// |  TLVs: RELAY, NAME (of the port), PUBLIC_KEY
 /// ```
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -51,6 +51,8 @@ pub struct RelayIntroduce<'a> {
     pub relay: &'a str,
     /// The port's interface name there.
     pub port: &'a str,
+    /// The other relay's public key, in mode `keys`.
+    pub key: Option<[u8; 32]>,
 }
 
 impl<'a> RelayIntroduce<'a> {
@@ -63,6 +65,7 @@ impl<'a> RelayIntroduce<'a> {
             salt: wire.salt,
             relay: extras.relay()?,
             port: extras.name()?,
+            key: extras.public_key,
         })
     }
 
@@ -74,13 +77,15 @@ impl<'a> RelayIntroduce<'a> {
             salt: self.salt,
         })?;
         writer.tlv(tlv::RELAY, self.relay.as_bytes())?;
-        writer.tlv(tlv::NAME, self.port.as_bytes())
+        writer.tlv(tlv::NAME, self.port.as_bytes())?;
+        self.key.map_or(Ok(()), |key| writer.tlv(tlv::PUBLIC_KEY, &key))
     }
 }
 
 impl fmt::Display for RelayIntroduce<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} relay {} at {} name {}", self.symbol, self.relay, self.mac, self.port)
+        write!(f, "{} relay {} at {} name {}", self.symbol, self.relay, self.mac, self.port)?;
+        if self.key.is_some() { f.write_str(" with its key") } else { Ok(()) }
     }
 }
 

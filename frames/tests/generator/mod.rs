@@ -197,10 +197,10 @@ fn link_message() -> impl Strategy<Value = Message<'static>> {
 }
 
 fn introduction_message() -> impl Strategy<Value = Message<'static>> {
-    let introduce = (symbol(), mac(), any::<[u8; 32]>(), name(), name());
+    let introduce = (symbol(), mac(), any::<[u8; 32]>(), name(), name(), any::<Option<[u8; 32]>>());
     prop_oneof![
-        introduce.prop_map(|(symbol, mac, salt, relay, port)| {
-            Message::RelayIntroduce(RelayIntroduce { symbol, mac, salt, relay, port })
+        introduce.prop_map(|(symbol, mac, salt, relay, port, key)| {
+            Message::RelayIntroduce(RelayIntroduce { symbol, mac, salt, relay, port, key })
         }),
         symbol().prop_map(|symbol| Message::RelayDismiss(RelayDismiss { symbol })),
     ]

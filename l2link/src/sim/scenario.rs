@@ -1,7 +1,7 @@
 //! What a seed stands for.
 
 use super::{Dice, Weather};
-use crate::{Config, Security, Time};
+use crate::{Config, Keys, PrivateKey, Security, Time};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
@@ -14,8 +14,10 @@ pub struct Scenario {
     pub relays: usize,
     /// How many are controls.
     pub controls: usize,
-    /// Whether there is a psk.
+    /// Whether there is a psk, or key pairs.
     pub secured: bool,
+    /// Whether there are key pairs.
+    pub keys: bool,
     /// Protection of session frames.
     pub control: Protection,
     /// Protection of data frames.
@@ -90,6 +92,7 @@ impl Scenario {
             missed,
             pause: dice.between(2_000, 60_000),
             blows: dice.between(100_000, 2_000_000),
+            keys: secured && dice.chance(400),
         }
     }
 
@@ -99,19 +102,44 @@ impl Scenario {
         self.data != Protection::CLEAR || self.weather.corrupt == 0
     }
 
+    /// The security of a device, who knows all of the other role.
+    #[allow(clippy::cast_possible_truncation, reason = "there are a few devices")]
+    fn security(&self, device: usize) -> Security {
+        let psk = Zeroizing::new([42; 32]);
+        match (self.secured, self.keys) {
+            (false, _) => Security::None,
+            (true, false) => Security::Psk(psk),
+            (true, true) => {
+                let key = |device: usize| PrivateKey::new(Zeroizing::new([device as u8 + 1; 32]));
+                let is_relay = |device: &usize| *device < self.relays;
+                let others =
+                    (0..self.relays + self.controls).filter(|other| is_relay(other) != is_relay(&device));
+                let peer = |other| (self.name(other), key(other).public());
+                let (private, peers) = (key(device), others.map(peer).collect());
+                Security::Keys(Box::new(Keys { private, psk: (self.relays > 1).then_some(psk), peers }))
+            }
+        }
+    }
+
+    fn role(&self, device: usize) -> Role {
+        if device < self.relays { Role::Relay } else { Role::Control }
+    }
+
+    fn name(&self, device: usize) -> String {
+        format!("{}{device}", self.role(device))
+    }
+
     /// The configuration of a device in one of its lives.
     #[must_use]
     pub fn config(&self, device: usize, boot: u64, mac: Mac, mtu: u32) -> Config {
-        let relay = device < self.relays;
-        let role = if relay { Role::Relay } else { Role::Control };
         Config {
-            name: format!("{role}{device}"),
-            role,
+            name: self.name(device),
+            role: self.role(device),
             boot: BootId(boot),
             mac,
             ethertype: frames::header::DEFAULT_ETHERTYPE,
             mtu,
-            security: if self.secured { Security::Psk(Zeroizing::new([42; 32])) } else { Security::None },
+            security: self.security(device),
             control: self.control,
             data: self.data,
             keepalive: self.keepalive,

@@ -7,7 +7,7 @@ use frames::discovery::{Protection, Role};
 use frames::message::MessageType;
 use frames::route::{RoutesDigest, TableDigest};
 use frames::{BootId, DropReason, Mac};
-use l2link::{Batch, Config, DownReason, Event, Link, PeerId, Rx, Security, Time};
+use l2link::{Batch, Config, DownReason, Event, Keys, Link, PeerId, PrivateKey, Rx, Security, Time};
 
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -33,6 +33,25 @@ pub(crate) fn psk(key: u8) -> Security {
     Security::Psk([key; 32].into())
 }
 
+pub(crate) fn private_key(byte: u8) -> PrivateKey {
+    PrivateKey::new([byte; 32].into())
+}
+
+/// Mode `keys` with this key of the device, and those of others.
+pub(crate) fn keys(own: u8, psk: Option<u8>, peers: &[(&str, u8)]) -> Security {
+    let public = |(name, byte): &(&str, u8)| ((*name).to_owned(), private_key(*byte).public());
+    let psk = psk.map(|psk| [psk; 32].into());
+    let peers = peers.iter().map(public).collect();
+    Security::Keys(Box::new(Keys { private: private_key(own), psk, peers }))
+}
+
+/// As [`device`], in mode `keys`: the relay's key is 10, the control's 11.
+pub(crate) fn keyed(station: usize, mac: u8) -> Config {
+    let security = [keys(10, None, &[("control1", 11)]), keys(11, None, &[("relay0", 10)])];
+    let security = security.into_iter().nth(station).unwrap();
+    Config { security, ..device(station, mac) }
+}
+
 /// A segment that carries every frame in no time.
 #[derive(Default)]
 pub(crate) struct Segment {
@@ -40,6 +59,8 @@ pub(crate) struct Segment {
     pub(crate) cut: bool,
     /// Station of which nothing arrives.
     pub(crate) mute: Option<usize>,
+    /// Kind of frames of which none arrives.
+    pub(crate) lost: Option<u8>,
     pub(crate) stations: Vec<Station>,
     pub(crate) wire: Vec<(Mac, Vec<u8>)>,
 }
@@ -103,7 +124,9 @@ impl Segment {
     pub(crate) fn deliver(&mut self) {
         while !self.wire.is_empty() {
             for (sender, mut frame) in std::mem::take(&mut self.wire) {
-                if self.mute.is_some_and(|mute| self.stations[mute].mac == sender) {
+                if self.mute.is_some_and(|mute| self.stations[mute].mac == sender)
+                    || self.lost == Some(frame[15])
+                {
                     continue;
                 }
                 let destination = Mac(*frame.first_chunk().unwrap());

@@ -14,7 +14,7 @@ use crate::membership::MEMBERSHIPS_PER_CONTROL;
 use crate::police::Police;
 use crate::relay::{Control, Relay};
 use crate::show::PeerRow;
-use frames::discovery::Role;
+use frames::discovery::{Mode, Role};
 use frames::message::{
     Group, Membership, Message, Notice, RelayIntroduce, RoutesDigestReply, RoutesSlice, Status,
 };
@@ -48,6 +48,7 @@ impl Relay {
                         rtt_us: None,
                         weight: None,
                         draining: false,
+                        public_key: None,
                     }));
                 }
             }
@@ -88,12 +89,12 @@ impl Relay {
         self.fib.peer_down(peer, now);
         self.given.peer_down(peer, now);
         match reason {
-            DownReason::Timeout | DownReason::Closed(_) => {
+            DownReason::Timeout | DownReason::KeysExpired | DownReason::Closed(_) => {
                 let services = self.dispatch.services_of(peer);
                 for symbol in self.symbols.of_peer(peer, |_| true) {
                     self.release_symbol(peer, symbol);
                 }
-                if reason == DownReason::Timeout {
+                if matches!(reason, DownReason::Timeout | DownReason::KeysExpired) {
                     self.dispatch.missed(peer, services, now);
                 }
                 self.forget_refusals(peer);
@@ -227,7 +228,13 @@ impl Relay {
     }
 
     fn introduced(&mut self, peer: PeerId, introduction: &RelayIntroduce<'_>, now: Time) {
-        let Err((status, why)) = self.fib.introduce(peer, introduction, &self.ports, now) else { return };
+        let introduced = match introduction.key {
+            None if self.link.mode() == Mode::KEYS => {
+                Err((Status::BAD_REQUEST, "its public key is not said, which security = \"keys\" needs"))
+            }
+            _ => self.fib.introduce(peer, introduction, &self.ports, now),
+        };
+        let Err((status, why)) = introduced else { return };
         let control = self.control_name(peer);
         let text = format!("relay {}, introduced by {control}, is no partner: {why}", introduction.relay);
         log::warn!(target: "relay::peer", "{text}");

@@ -28,6 +28,8 @@ pub struct PeerRow {
     pub weight: Option<u16>,
     /// Whether an operator wants it to get no new flow.
     pub draining: bool,
+    /// The key that it proved, in base64; null in other security modes than `keys`, and for who never was up.
+    pub public_key: Option<String>,
 }
 
 /// A row of `show ports`.
@@ -384,6 +386,7 @@ impl PeerRow {
             rtt_us: peer.rtt.map(micros),
             weight: None,
             draining: false,
+            public_key: peer.key.map(|key| key.to_string()),
         }
     }
 }

@@ -80,7 +80,9 @@ impl Relay {
     pub(crate) fn meet_relays(&mut self, now: Time) {
         for meeting in self.fib.partners.take_meetings() {
             match meeting {
-                Meeting::Introduce { relay, mac, salts } => self.link.introduce(&relay, mac, &salts, now),
+                Meeting::Introduce { relay, mac, key, salts } => {
+                    self.link.introduce(&relay, mac, key, &salts, now);
+                }
                 Meeting::Dismiss { relay } => {
                     log::info!(target: "relay::peer", "no control introduces relay {relay} any more");
                     self.link.dismiss(&relay, now);

@@ -34,7 +34,8 @@ fn joined() -> (Segment, PeerId) {
 fn introduced(segment: &mut Segment, control: usize) {
     let other = segment.add_relay("relay2", SALT);
     let mac = segment.mac(other);
-    let introduction = RelayIntroduce { symbol: SymbolId(3), mac, salt: SALT, relay: "relay2", port: "eth2" };
+    let introduction =
+        RelayIntroduce { symbol: SymbolId(3), mac, salt: SALT, relay: "relay2", port: "eth2", key: None };
     segment.say(control, &Message::RelayIntroduce(introduction));
     segment.pass(Duration::from_secs(3));
 }
@@ -149,7 +150,8 @@ fn who_may_not_route_introduces_nobody() {
     let mut segment = Segment::with_control();
     let place = segment.join("control2");
     let mac = segment.mac(place);
-    let introduction = RelayIntroduce { symbol: SymbolId(3), mac, salt: SALT, relay: "relay2", port: "eth2" };
+    let introduction =
+        RelayIntroduce { symbol: SymbolId(3), mac, salt: SALT, relay: "relay2", port: "eth2", key: None };
     segment.say(place, &Message::RelayIntroduce(introduction));
     let notice = segment.controls[place].messages.last().unwrap();
     assert!(notice.contains("no port's permission list allows it routes"), "{notice}");

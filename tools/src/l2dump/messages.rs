@@ -252,6 +252,10 @@ fn live_flow(flow: &LiveFlow) -> Object {
 }
 
 fn introduction(introduction: &RelayIntroduce<'_>) -> Object {
-    let RelayIntroduce { symbol: id, mac, salt, relay, port } = introduction;
-    symbol(*id).text("mac", mac).bytes("salt", salt).text("relay", relay).text("name", port)
+    let RelayIntroduce { symbol: id, mac, salt, relay, port, key } = introduction;
+    let object = symbol(*id).text("mac", mac).bytes("salt", salt).text("relay", relay).text("name", port);
+    match key {
+        Some(key) => object.bytes("public_key", key),
+        None => object,
+    }
 }

@@ -1,7 +1,8 @@
 //! Relays that are one router: each is told of the others' ports, so that what arrives at one can leave at another.
 //!
 //! A relay with a symbol in a mirrored namespace is introduced to every other relay with one there. What it is told are the
-//! symbols: nexthops name them. All pairs have a salt of their own, drawn once, from which the two make their key. What is
+//! symbols: nexthops name them. All pairs have a salt of their own, drawn once, from which the two make their key; in
+//! mode `keys` they are told each other's public key as well. What is
 //! said of a relay with which contact was lost stays said: it may be in contact with the others still, and is back soon;
 //! routes by its symbols are taken back in any case. A relay that refuses a port is not meant any more.
 
@@ -10,6 +11,7 @@ use super::pump::Seat;
 use crate::Control;
 use crate::symbol::Stage;
 use core::net::IpAddr;
+use frames::discovery::Role;
 use frames::message::{Message, RelayDismiss, RelayIntroduce, RouteNexthop};
 use frames::{Mac, SymbolId};
 use l2link::PeerId;
@@ -76,6 +78,7 @@ impl Control {
                 continue;
             }
             let salt = self.salt(relay, seat.relay);
+            let key = self.link.key_of(Role::Relay, &self.relays[seat.relay].name);
             let Some(symbol) = self.symbols.iter().find(|symbol| symbol.id == seat.symbol) else { continue };
             let introduction = RelayIntroduce {
                 symbol: seat.symbol,
@@ -83,6 +86,7 @@ impl Control {
                 salt,
                 relay: &self.relays[seat.relay].name,
                 port: &symbol.config.port,
+                key: key.map(|key| key.0),
             };
             self.link.send_message(peer, &Message::RelayIntroduce(introduction));
         }

@@ -18,7 +18,7 @@ use core::time::Duration;
 use frames::message::{self, RelayIntroduce, Status};
 use frames::route::{RouteContent, RouteKey};
 use frames::{Mac, SymbolId};
-use l2link::{PeerId, Time};
+use l2link::{PeerId, PublicKey, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most ports of other relays that one control introduces.
@@ -52,6 +52,8 @@ struct Way {
     port: String,
     mac: Mac,
     salt: [u8; 32],
+    /// In mode `keys`.
+    key: Option<PublicKey>,
     /// Left from an earlier association.
     stale: bool,
 }
@@ -66,7 +68,7 @@ struct PartnerLink {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Meeting {
     /// There may be a session with this relay.
-    Introduce { relay: String, mac: Mac, salts: Vec<[u8; 32]> },
+    Introduce { relay: String, mac: Mac, key: Option<PublicKey>, salts: Vec<[u8; 32]> },
     /// Not any more.
     Dismiss { relay: String },
 }
@@ -139,18 +141,18 @@ impl Partners {
         if !core::mem::take(&mut self.changed) {
             return Vec::new();
         }
-        let mut wanted: BTreeMap<&String, (Mac, BTreeSet<[u8; 32]>)> = BTreeMap::new();
+        let mut wanted: BTreeMap<&String, (&Way, BTreeSet<[u8; 32]>)> = BTreeMap::new();
         for way in self.ways.values() {
-            let (mac, salts) = wanted.entry(&way.relay).or_default();
-            *mac = way.mac;
+            let (newest, salts) = wanted.entry(&way.relay).or_insert_with(|| (way, BTreeSet::new()));
+            *newest = way;
             salts.insert(way.salt);
         }
         let gone: Vec<String> = self.told.iter().filter(|name| !wanted.contains_key(name)).cloned().collect();
         let mut meetings: Vec<Meeting> = wanted
             .into_iter()
-            .map(|(relay, (mac, salts))| {
+            .map(|(relay, (way, salts))| {
                 let (relay, salts) = (relay.clone(), salts.into_iter().collect());
-                Meeting::Introduce { relay, mac, salts }
+                Meeting::Introduce { relay, mac: way.mac, key: way.key, salts }
             })
             .collect();
         self.told = meetings
@@ -256,10 +258,20 @@ impl Fib {
             return Err((Status::TABLE_FULL, "it has introduced as many as it can"));
         }
         let RelayIntroduce { mac, salt, relay, port, .. } = *introduction;
+        let public_key = introduction.key.map(PublicKey);
+        let is_other = |way: &Way| way.relay == relay && way.key != public_key;
+        if self.partners.ways.iter().any(|((known, _), way)| *known != control && is_other(way)) {
+            return Err((Status::CONFLICT, "another control introduced it under another key"));
+        }
+        // One relay has one key, whatever this control said of it before.
+        let own =
+            self.partners.ways.iter_mut().filter(|((known, _), way)| *known == control && way.relay == relay);
+        own.for_each(|(_, way)| way.key = public_key);
         if !self.partners.ways.values().any(|way| way.relay == relay) {
             self.partners.expected.insert(relay.to_owned(), now + PATIENCE);
         }
-        let way = Way { relay: relay.to_owned(), port: port.to_owned(), mac, salt, stale: false };
+        let way =
+            Way { relay: relay.to_owned(), port: port.to_owned(), mac, salt, key: public_key, stale: false };
         let before = self.partners.ways.insert(key, way.clone());
         if before.as_ref().is_none_or(|before| Way { stale: false, ..before.clone() } != way) {
             self.partners.changed = true;

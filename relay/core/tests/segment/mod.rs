@@ -236,7 +236,7 @@ impl Segment {
         let mac = Mac([2, 0, 0, 0, 2, u8::try_from(place).unwrap()]);
         let mut other = FakeControl::new(name, mac, 200, self.now);
         other.link = link(name, Role::Relay, mac, 200, self.now);
-        other.link.introduce("relay1", RELAY_MAC, &[salt], self.now);
+        other.link.introduce("relay1", RELAY_MAC, None, &[salt], self.now);
         self.controls.push(other);
         place
     }

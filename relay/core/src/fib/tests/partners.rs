@@ -10,7 +10,7 @@ const RELAY3: PeerId = PeerId(8);
 
 fn introduce(world: &mut World, control: PeerId, symbol: u32, relay: &str) -> bool {
     let (symbol, mac) = (SymbolId(symbol), Mac::default());
-    let introduction = RelayIntroduce { symbol, mac, salt: [5; 32], relay, port: "eth9" };
+    let introduction = RelayIntroduce { symbol, mac, salt: [5; 32], relay, port: "eth9", key: None };
     world.fib.introduce(control, &introduction, &world.ports, world.now).is_ok()
 }
 

@@ -1,0 +1,67 @@
+//! X25519 for snow, by aws-lc: private keys are zeroized, and a public key that makes no secret is an error.
+
+use crate::key::PrivateKey;
+use snow::Error;
+use snow::types::{Dh, Random};
+use zeroize::Zeroizing;
+
+/// A key pair of a handshake.
+pub(crate) struct X25519 {
+    private: PrivateKey,
+    public: [u8; 32],
+}
+
+impl Default for X25519 {
+    fn default() -> Self {
+        Self { private: PrivateKey::new(Zeroizing::default()), public: [0; 32] }
+    }
+}
+
+impl X25519 {
+    fn put(&mut self, bytes: Zeroizing<[u8; 32]>) {
+        self.private = PrivateKey::new(bytes);
+        self.public = self.private.public().0;
+    }
+}
+
+impl Dh for X25519 {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        32
+    }
+
+    fn priv_len(&self) -> usize {
+        32
+    }
+
+    fn set(&mut self, private: &[u8]) {
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes.copy_from_slice(private);
+        self.put(bytes);
+    }
+
+    fn generate(&mut self, random: &mut dyn Random) -> Result<(), Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        random.try_fill_bytes(&mut *bytes)?;
+        self.put(bytes);
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        self.private.bytes()
+    }
+
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let public = public.first_chunk().ok_or(Error::Dh)?;
+        let secret = self.private.agree(public).ok_or(Error::Dh)?;
+        out.get_mut(..32).ok_or(Error::Dh)?.copy_from_slice(&*secret);
+        Ok(())
+    }
+}
