@@ -158,7 +158,7 @@ impl Settings {
     }
 
     fn check((file, source): (File, ConfigSource)) -> Result<Self, ConfigError> {
-        let link = file.link.check(Role::Control, &source)?;
+        let link = file.link.check(Role::Control, &file.peer, &source)?;
         let socket = file.api.check(Role::Control, &source)?;
         let mut settings = Self {
             metrics: file.metrics.as_ref().map(|metrics| metrics.check(&socket, &source)).transpose()?,
@@ -184,6 +184,14 @@ impl Settings {
             refused: Vec::new(),
         };
         settings.leave_out(&file.symbol, &source);
+        for SymbolSection { relay, .. } in &file.symbol {
+            if !settings.link.may_meet(relay.get_ref()) {
+                let (place, name) = (source.location(relay.span()), relay.get_ref());
+                settings
+                    .warnings
+                    .push(format!("{place}: no [[peer]] has a public key for relay {name}: it cannot come"));
+            }
+        }
         settings.routes = match &file.routes {
             Some(routes) => {
                 settings.static_routes = routes.by_hand(&settings, &source)?;

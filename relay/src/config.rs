@@ -135,11 +135,12 @@ impl Settings {
 
     fn check((file, source): (File, ConfigSource)) -> Result<Self, ConfigError> {
         let name = device_name(&file.name, &source)?;
-        let link = file.link.check(Role::Relay, &source)?;
+        let link = file.link.check(Role::Relay, &file.peer, &source)?;
         let api_socket = file.api.check(Role::Relay, &source)?;
         let metrics = file.metrics.as_ref().map(|metrics| metrics.check(&api_socket, &source)).transpose()?;
         let mut warnings = link.warnings.clone();
         let ports = ports(&file, &source, &mut warnings)?;
+        strangers(&file, &link, &source, &mut warnings);
         let fib = file.routes.check(&source)?;
         let routed = ports.iter().flat_map(|port| &port.allow).any(|permission| permission.routes.is_some());
         let static_routes = file.routes.by_hand(&ports, &source)?;
@@ -193,6 +194,18 @@ fn ports(
         warnings.push(format!("{}: there is no [[port]]: no control gets anything", source.path().display()));
     }
     Ok(ports)
+}
+
+/// Tells of permissions for controls that cannot come, as no key is theirs.
+fn strangers(file: &File, link: &LinkSettings, source: &ConfigSource, warnings: &mut Vec<String>) {
+    for AllowSection { control, .. } in file.port.iter().flat_map(|port| &port.allow) {
+        let name = control.get_ref();
+        if name != "*" && !link.may_meet(name) {
+            let place = source.location(control.span());
+            warnings
+                .push(format!("{place}: no [[peer]] has a public key for control {name}: it cannot come"));
+        }
+    }
 }
 
 impl RoutesSection {

@@ -1,7 +1,8 @@
-//! The shared key of mode `psk`, from its file.
+//! The keys of a device, from their files: the one that it shares with others, and the one that it keeps for itself.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use l2link::PrivateKey;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +15,15 @@ pub const KEY_LEN: usize = 32;
 /// More than any key file has.
 const FILE_MAX: usize = 4096;
 
+/// Which of its keys a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// That which all devices of the segment share.
+    Psk,
+    /// That which no other device has.
+    Private,
+}
+
 /// Why there is no key.
 #[derive(Debug, Error)]
 pub enum PskError {
@@ -22,6 +32,8 @@ pub enum PskError {
     Read {
         /// The file.
         path: PathBuf,
+        /// Of what.
+        kind: KeyKind,
         /// The cause.
         source: io::Error,
     },
@@ -38,6 +50,8 @@ pub enum PskError {
     Content {
         /// The file.
         path: PathBuf,
+        /// Of what.
+        kind: KeyKind,
         /// What it holds, without telling any of it.
         found: String,
     },
@@ -48,15 +62,17 @@ impl PskError {
     #[must_use]
     pub fn help(&self) -> String {
         match self {
-            Self::Read { path, source } if source.kind() == io::ErrorKind::NotFound => recipe(path),
+            Self::Read { path, kind, source } if source.kind() == io::ErrorKind::NotFound => {
+                recipe(path, *kind)
+            }
             Self::Read { .. } => "run as root, or as the file's owner".into(),
             Self::Open { path, .. } => {
                 format!("run `chmod 600 {}`; if others could read it, make a new key", path.display())
             }
-            Self::Content { path, .. } => {
+            Self::Content { path, kind, .. } => {
                 format!(
                     "32 bytes as base64 (44 characters) or as 64 hexadecimal digits are needed; {}",
-                    recipe(path)
+                    recipe(path, *kind)
                 )
             }
         }
@@ -65,19 +81,36 @@ impl PskError {
 
 /// How to make a key file.
 #[must_use]
-pub fn recipe(path: &Path) -> String {
-    format!(
-        "`(umask 077; head -c 32 /dev/urandom | base64 > {})` makes a key, to be copied to every device of the segment",
-        path.display()
-    )
+pub fn recipe(path: &Path, kind: KeyKind) -> String {
+    let path = path.display();
+    match kind {
+        KeyKind::Psk => format!(
+            "`(umask 077; head -c 32 /dev/urandom | base64 > {path})` makes a key, to be copied to every device of the segment"
+        ),
+        KeyKind::Private => format!(
+            "`(umask 077; l2ctl genkey > {path})` makes a key for this device alone; `l2ctl pubkey < {path}` tells its public key"
+        ),
+    }
 }
 
-/// Reads a key: 32 bytes as base64 (44 characters) or as 64 hexadecimal digits, on one line.
+/// Reads the private key of this device, in the same forms.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_private(path: &Path) -> Result<PrivateKey, PskError> {
+    read(path, KeyKind::Private).map(PrivateKey::new)
+}
+
+/// Reads the shared key: 32 bytes as base64 (44 characters) or as 64 hexadecimal digits, on one line.
 ///
 /// # Errors
 /// If the file cannot be read, is open to others than its owner, or holds no key.
 pub fn load(path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
-    let failed = |source| PskError::Read { path: path.to_owned(), source };
+    read(path, KeyKind::Psk)
+}
+
+fn read(path: &Path, kind: KeyKind) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
+    let failed = |source| PskError::Read { path: path.to_owned(), kind, source };
     let file = File::open(path).map_err(failed)?;
     // Asked of the descriptor, so that it is the file that is read.
     let metadata = file.metadata().map_err(failed)?;
@@ -91,10 +124,20 @@ pub fn load(path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
     // Of full size from the start: growing would leave copies of the key in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_MAX));
     file.take(FILE_MAX as u64).read_to_end(&mut text).map_err(failed)?;
-    decode(text.trim_ascii()).map_err(|found| PskError::Content { path: path.to_owned(), found })
+    decode(text.trim_ascii()).map_err(|found| PskError::Content { path: path.to_owned(), kind, found })
 }
 
-fn decode(text: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
+/// The base64 form of a key.
+#[must_use]
+pub fn encode(key: &[u8; KEY_LEN]) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(key))
+}
+
+/// Reads a key as [`load`] does, of the text of a file.
+///
+/// # Errors
+/// What the text is, without telling any of it.
+pub fn decode(text: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
     let mut key = Zeroizing::new([0; KEY_LEN]);
     if text.is_empty() {
         return Err("it is empty".into());
@@ -191,6 +234,8 @@ mod tests {
             "{error}"
         );
         assert!(error.help().contains("> /nowhere/psk"), "{}", error.help());
+        let help = load_private(Path::new("/nowhere/key")).unwrap_err().help();
+        assert!(help.contains("l2ctl genkey > /nowhere/key"), "{help}");
         assert!(load(Path::new("/")).unwrap_err().to_string().contains("not a regular file"));
     }
 }

@@ -1,11 +1,12 @@
 //! The sections that the files of both daemons share.
 
-use super::{ConfigError, ConfigSource, interface_name};
-use crate::{KeyLog, psk};
+use super::{ConfigError, ConfigSource, PeerSection, interface_name};
+use crate::KeyLog;
+use crate::psk::{self, KeyKind, PskError};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
-use l2link::{Config, Security};
+use l2link::{Config, Keys, Security};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -42,6 +43,8 @@ pub struct LinkSection {
     pub ethertype: Option<Spanned<u32>>,
     /// Security mode; `psk` by default.
     pub security: Option<Spanned<SecurityMode>>,
+    /// File of this device's private key, relative to the configuration file; for security mode `keys`.
+    pub private_key_file: Option<Spanned<PathBuf>>,
     /// File of the shared key, relative to the configuration file.
     pub psk_file: Option<Spanned<PathBuf>>,
     /// Whether frames are unreadable on the wire; `false` by default: authentic, but readable.
@@ -75,6 +78,8 @@ pub enum Addressing {
 pub enum SecurityMode {
     /// One key shared by the devices of the segment.
     Psk,
+    /// Each device has a key pair.
+    Keys,
     /// No protection at all.
     None,
 }
@@ -115,13 +120,25 @@ pub struct LinkSettings {
 }
 
 impl LinkSection {
-    /// Checks the section in the file of a device of this role, and reads the key file.
+    /// Checks the section in the file of a device of this role, and reads the key files. `peers` are those of the file.
     ///
     /// # Errors
     /// Names what is wrong, where, and how to mend it.
-    pub fn check(&self, role: Role, source: &ConfigSource) -> Result<LinkSettings, ConfigError> {
+    pub fn check(
+        &self,
+        role: Role,
+        peers: &[PeerSection],
+        source: &ConfigSource,
+    ) -> Result<LinkSettings, ConfigError> {
         let mut warnings = Vec::new();
-        let security = self.security(source, &mut warnings)?;
+        let security = match self.mode() {
+            SecurityMode::Keys => self.keys(role, peers, source, &mut warnings)?,
+            SecurityMode::Psk | SecurityMode::None => {
+                self.no_keys(source)?;
+                PeerSection::no_keys(peers, source)?;
+                self.security(source, &mut warnings)?
+            }
+        };
         let (control, data) = self.protection(source, &mut warnings)?;
         let keylog = self.keylog(source, &mut warnings)?;
         Ok(LinkSettings {
@@ -144,19 +161,17 @@ impl LinkSection {
 
     fn security(&self, source: &ConfigSource, warnings: &mut Vec<String>) -> Result<Security, ConfigError> {
         match (self.mode(), &self.psk_file) {
-            (SecurityMode::Psk, Some(file)) => {
-                let key = psk::load(&source.resolve(file.get_ref()));
-                key.map(Security::Psk)
-                    .map_err(|error| source.error_at(file.span(), error.to_string()).help(error.help()))
+            (SecurityMode::Psk | SecurityMode::Keys, Some(file)) => {
+                key_file(file, source, psk::load).map(Security::Psk)
             }
-            (SecurityMode::Psk, None) => Err(source
+            (SecurityMode::Psk | SecurityMode::Keys, None) => Err(source
                 .error_at(
                     self.interface.span(),
                     "this link has no `psk_file`, which security = \"psk\" needs",
                 )
                 .help(format!(
                     "add `psk_file = \"psk\"` to [link]; {}",
-                    psk::recipe(&source.resolve(Path::new("psk")))
+                    psk::recipe(&source.resolve(Path::new("psk")), KeyKind::Psk)
                 ))),
             (SecurityMode::None, Some(file)) => Err(source
                 .error_at(file.span(), "there is a `psk_file`, but security = \"none\" does not use it")
@@ -168,6 +183,41 @@ impl LinkSection {
                 ));
                 Ok(Security::None)
             }
+        }
+    }
+
+    /// What mode `keys` takes.
+    fn keys(
+        &self,
+        role: Role,
+        peers: &[PeerSection],
+        source: &ConfigSource,
+        warnings: &mut Vec<String>,
+    ) -> Result<Security, ConfigError> {
+        let Some(file) = &self.private_key_file else {
+            let span = self.security.as_ref().map_or(self.interface.span(), Spanned::span);
+            let recipe = psk::recipe(&source.resolve(Path::new("key")), KeyKind::Private);
+            return Err(source
+                .error_at(span, "this link has no `private_key_file`, which security = \"keys\" needs")
+                .help(format!("add `private_key_file = \"key\"` to [link]; {recipe}")));
+        };
+        let private = key_file(file, source, psk::load_private)?;
+        let psk = self.psk_file.as_ref().map(|file| key_file(file, source, psk::load)).transpose()?;
+        let peers = PeerSection::keys(peers, private.public(), source)?;
+        if peers.is_empty() {
+            let (path, other) = (source.path().display(), role.opposite());
+            warnings
+                .push(format!("{path}: there is no [[peer]]: no {other} is one that this device believes"));
+        }
+        Ok(Security::Keys(Box::new(Keys { private, psk, peers })))
+    }
+
+    fn no_keys(&self, source: &ConfigSource) -> Result<(), ConfigError> {
+        match &self.private_key_file {
+            Some(file) => Err(source
+                .error_at(file.span(), "there is a `private_key_file`, which only security = \"keys\" uses")
+                .help("add `security = \"keys\"`, or remove it")),
+            None => Ok(()),
         }
     }
 
@@ -188,7 +238,7 @@ impl LinkSection {
                     .help("remove it, or take security = \"psk\"")),
                 _ => Ok((Protection::CLEAR, Protection::CLEAR)),
             },
-            (SecurityMode::Psk, data) => {
+            (SecurityMode::Psk | SecurityMode::Keys, data) => {
                 let control = if encrypt { Protection::ENCRYPTED } else { Protection::SEALED };
                 match data.as_ref().map_or(DataMode::Sealed, |data| *data.get_ref()) {
                     DataMode::Sealed => Ok((control, control)),
@@ -280,7 +330,25 @@ impl LinkSection {
     }
 }
 
+fn key_file<T>(
+    file: &Spanned<PathBuf>,
+    source: &ConfigSource,
+    load: fn(&Path) -> Result<T, PskError>,
+) -> Result<T, ConfigError> {
+    load(&source.resolve(file.get_ref()))
+        .map_err(|error| source.error_at(file.span(), error.to_string()).help(error.help()))
+}
+
 impl LinkSettings {
+    /// Whether a device of this name can be a peer: in mode `keys` only one with a key.
+    #[must_use]
+    pub fn may_meet(&self, name: &str) -> bool {
+        match &self.security {
+            Security::Keys(keys) => keys.peers.iter().any(|(known, _)| known == name),
+            Security::None | Security::Psk(_) => true,
+        }
+    }
+
     /// The link's configuration, with what only the running device knows.
     #[must_use]
     pub fn config(&self, name: &str, role: Role, boot: BootId, mac: Mac, mtu: u32) -> Config {

@@ -10,12 +10,16 @@ struct File {
     #[serde(default)]
     api: ApiSection,
     link: LinkSection,
+    #[serde(default)]
+    peer: Vec<PeerSection>,
 }
 
 /// What a file with these lines in `[link]` means; a good key is in the file `psk` beside it, one that all can read in
 /// `open`. The folder's name is taken out of errors.
 fn settings(lines: &str) -> Result<LinkSettings, String> {
-    with_folder(&format!("[link]\n{lines}\n"), |file, source| file.link.check(Role::Control, source))
+    with_folder(&format!("[link]\n{lines}\n"), |file, source| {
+        file.link.check(Role::Control, &file.peer, source)
+    })
 }
 
 fn with_folder<T>(
@@ -52,7 +56,7 @@ fn two_lines_are_enough() {
 fn a_key_log_warns_loudly_and_is_not_made_by_the_check() {
     let lines = "[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\nkeylog_file = \"keys\"\n";
     with_folder(lines, |file, source| {
-        let settings = file.link.check(Role::Control, source)?;
+        let settings = file.link.check(Role::Control, &file.peer, source)?;
         let path = source.resolve(Path::new("keys"));
         assert!(!path.exists());
         assert_eq!(settings.keylog, Some(path));
@@ -91,6 +95,77 @@ fn all_values_are_taken() {
     assert_eq!((settings.keepalive, settings.missed), (Duration::from_millis(10), 20));
 }
 
+/// In mode keys, with the private key that is in `psk` as well.
+fn with_keys(lines: &str) -> Result<LinkSettings, String> {
+    settings(&format!("interface = \"lan0\"\nsecurity = \"keys\"\n{lines}"))
+}
+
+const KEY: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+/// That of the private key.
+const OWN: &str = "gh5UUPNhAgcsyHQJFKDev1hHSkCMIE/idFDnmcnMwjU=";
+
+#[test]
+fn keys_are_those_of_the_peers() {
+    let peer = format!("private_key_file = \"psk\"\n[[peer]]\nname = \"relay1\"\npublic_key = \"{KEY}\"");
+    let settings = with_keys(&peer).unwrap();
+    let Security::Keys(keys) = &settings.security else { panic!("{:?}", settings.security) };
+    assert_eq!(keys.peers, [("relay1".to_owned(), KEY.parse().unwrap())]);
+    assert_eq!((keys.private.bytes()[31], keys.psk.is_none()), (0x7f, true));
+    assert!(settings.may_meet("relay1") && !settings.may_meet("relay2"));
+    assert_eq!((settings.control, settings.data), (Protection::SEALED, Protection::SEALED));
+    assert_eq!(settings.warnings, [""; 0]);
+    assert!(!format!("{settings:?}").contains("[0, 1, 2"), "{settings:?}");
+
+    let settings = with_keys("private_key_file = \"psk\"\npsk_file = \"psk\"").unwrap();
+    assert!(matches!(&settings.security, Security::Keys(keys) if keys.psk.is_some()));
+    assert!(
+        settings.warnings[0].ends_with("there is no [[peer]]: no relay is one that this device believes")
+    );
+}
+
+#[rstest]
+#[case::no_file("", "c.toml:3:12: this link has no `private_key_file`", "l2ctl genkey > key")]
+#[case::no_such(
+    "private_key_file = \"nokey\"",
+    "c.toml:4:20: key file nokey cannot be read",
+    "l2ctl genkey > nokey"
+)]
+#[case::open(
+    "private_key_file = \"open\"",
+    "c.toml:4:20: key file open is open to other users",
+    "`chmod 600 open`"
+)]
+#[case::psk("private_key_file = \"psk\"\npsk_file = \"open\"", "c.toml:5:12: key file open is open", "chmod")]
+#[case::without(
+    "private_key_file = \"psk\"\n[[peer]]\nname = \"r\"",
+    "c.toml:6:8: peer r has no `public_key`",
+    "l2ctl pubkey"
+)]
+fn mistakes_in_mode_keys(#[case] lines: &str, #[case] message: &str, #[case] help: &str) {
+    let error = with_keys(lines).unwrap_err();
+    assert!(error.starts_with(message) && error.contains(help), "{error}");
+}
+
+#[rstest]
+#[case::short("AAAA", "c.toml:7:14: this is no public key")]
+#[case::zero("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "c.toml:7:14: this is no public key")]
+#[case::own(OWN, "c.toml:7:14: this is the public key of this device itself")]
+#[case::twice(&format!("{KEY}\"\n[[peer]]\nname = \"b\"\npublic_key = \"{KEY}"), "c.toml:10:14: peer a has the same public key")]
+fn public_keys_that_cannot_be(#[case] key: &str, #[case] message: &str) {
+    let lines = format!("private_key_file = \"psk\"\n[[peer]]\nname = \"a\"\npublic_key = \"{key}\"");
+    let error = with_keys(&lines).unwrap_err();
+    assert!(error.starts_with(message) && error.contains("l2ctl pubkey"), "{error}");
+}
+
+#[test]
+fn keys_belong_to_mode_keys() {
+    let error = settings("interface = \"lan0\"\npsk_file = \"psk\"\nprivate_key_file = \"psk\"").unwrap_err();
+    assert!(error.starts_with("c.toml:4:20: there is a `private_key_file`"), "{error}");
+    let peer =
+        format!("interface = \"lan0\"\npsk_file = \"psk\"\n[[peer]]\nname = \"a\"\npublic_key = \"{KEY}\"");
+    assert!(settings(&peer).unwrap_err().starts_with("c.toml:6:14: there is a `public_key`"));
+}
+
 #[rstest]
 #[case::no_key("", "c.toml:2:13: this link has no `psk_file`", "add `psk_file")]
 #[case::no_file(
@@ -103,7 +178,11 @@ fn all_values_are_taken() {
     "c.toml:3:12: key file open is open to other users (mode 0644)",
     "`chmod 600 open`"
 )]
-#[case::mode("security = \"tls\"", "c.toml:3:12: unknown variant `tls`, expected `psk` or `none`", "")]
+#[case::mode(
+    "security = \"tls\"",
+    "c.toml:3:12: unknown variant `tls`, expected one of `psk`, `keys`, `none`",
+    ""
+)]
 #[case::idle_key(
     "security = \"none\"\npsk_file = \"psk\"",
     "c.toml:4:12: there is a `psk_file`",
