@@ -66,16 +66,18 @@ fn a_step_that_fails_fails_the_demo() {
 #[rstest]
 fn examples_are_valid(
     #[values("l2relay", "l2control")] program: &str,
-    #[values("", "router", "balance")] folder: &str,
+    #[values("", "router", "balance", "keys")] folder: &str,
 ) {
     let file = program.trim_start_matches("l2");
     let copy = tempfile::tempdir().unwrap();
     let example = root().join("examples").join(folder).join(format!("{file}.toml"));
     let config = copy.path().join("config.toml");
     std::fs::copy(example, &config).unwrap();
-    std::fs::write(copy.path().join("psk"), netns_tests::PSK).unwrap();
-    std::fs::set_permissions(copy.path().join("psk"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
-        .unwrap();
+    for key in ["psk", "key"] {
+        std::fs::write(copy.path().join(key), netns_tests::PSK).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(copy.path().join(key), mode).unwrap();
+    }
     let checked = Finished::new(Command::new(binary(program)).arg("--config").arg(&config).arg("--check"));
     assert!(checked.success(), "{checked}");
 }

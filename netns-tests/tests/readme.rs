@@ -133,6 +133,11 @@ impl Machines {
             "head -c 32 /dev/urandom | base64 > psk" => {
                 let _ = self.sh(line).expect_success();
             }
+            "umask 077 && l2ctl genkey > key" | "l2ctl pubkey < key" => {
+                let l2ctl = binary("l2ctl").display().to_string();
+                let told = self.sh(&line.replace("l2ctl", &l2ctl)).expect_success();
+                assert_eq!(told.trim().len(), if line.contains("pubkey") { 44 } else { 0 }, "{told}");
+            }
             "chmod 600 psk" => {
                 let _ = self.sh(line).expect_success();
                 let lab = &self.lab;

@@ -251,6 +251,7 @@ pub(crate) fn leave_out_usual(rows: &mut [Value]) {
     for row in rows.iter_mut().filter_map(Value::as_object_mut) {
         row.retain(|key, value| !matches!(key.as_str(), "static" | "draining") || *value != false);
         row.retain(|key, value| key != "detect" || *value != true);
+        row.retain(|key, value| key != "public_key" || !value.is_null());
     }
 }
 

@@ -29,9 +29,17 @@ impl Object {
     /// Keys in the order in which columns stand. Keys that are not listed follow by name.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Peers => {
-                &["name", "role", "mac", "state", "session_age_ms", "rtt_us", "weight", "draining"]
-            }
+            Self::Peers => &[
+                "name",
+                "role",
+                "mac",
+                "state",
+                "session_age_ms",
+                "rtt_us",
+                "weight",
+                "draining",
+                "public_key",
+            ],
             Self::Ports => {
                 &["relay", "name", "id", "ifindex", "mac", "mtu", "state", "addresses", "controls"]
             }

@@ -1,7 +1,7 @@
 //! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket, and changes it by hand.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`socket`] finds the daemon, [`owners`] the processes behind tunnels, [`by_hand`] has the commands that
+//! units, [`table`] lays rows out, [`keys`] makes keys, [`socket`] finds the daemon, [`owners`] the processes behind tunnels, [`by_hand`] has the commands that
 //! change something. Exit code 0: done; 1: the daemon cannot be reached or
 //! refused; 2: the command line is wrong.
 
@@ -9,6 +9,7 @@ mod by_hand;
 mod columns;
 mod daemon;
 mod doctor;
+mod keys;
 mod monitor;
 mod owners;
 mod socket;
@@ -89,6 +90,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print a new private key for security = "keys"; run it with umask 077
+    Genkey,
+    /// Print the public key of the private one that is read from standard input
+    Pubkey,
+    /// Print a new shared key, for `psk_file`; run it with umask 077
+    Genpsk,
     /// Print a script by which a shell completes the words of l2ctl
     Completions {
         /// The shell
@@ -218,6 +225,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Command::Doctor { config, json } => {
             doctor::run(out, config.as_deref(), arguments.socket.as_deref(), *json)?;
         }
+        Command::Genkey => keys::genkey(out)?,
+        Command::Pubkey => keys::pubkey(io::stdin().lock(), out)?,
+        Command::Genpsk => keys::genpsk(out)?,
         &Command::Completions { shell } => l2link_pages::complete::<Arguments>(shell, out)?,
         &Command::Monitor { json } => {
             let socket = find()?;

@@ -10,11 +10,25 @@ use std::path::Path;
 const TOPIC: &str = "daemon";
 
 /// Drops that tell of something that an operator can mend, with what to do.
-const TELLING: [(&str, &str); 6] = [
+const TELLING: [(&str, &str); 9] = [
     ("bad-gate", "a device of the segment has another key: compare the files that `psk_file` names"),
     (
         "mode-mismatch",
         "`security`, `encrypt` and `data` in [link] have to be the same on all devices of the segment",
+    ),
+    (
+        "unknown-peer",
+        "a device of the segment has no [[peer]] with its name and public key in the file of this one: add it, if it may be a peer",
+    ),
+    (
+        "wrong-key",
+        "a device of the segment has not the `public_key` of its [[peer]] in this file, or another psk: `l2ctl pubkey` there tells \
+         what it is",
+    ),
+    (
+        "not-its-peer",
+        "the file of a device of the segment has no [[peer]] with the name and the public key of this one: `l2ctl pubkey` here tells \
+         what it is",
     ),
     ("name-in-use", "two devices of the segment have one name: change `name` in one of the files"),
     (
