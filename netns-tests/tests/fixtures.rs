@@ -28,9 +28,11 @@ fn programs_serve_without_the_daemons() {
     assert!(progress.bytes > 0 && progress.longest_gap < SOON, "{progress:?}");
 
     let _dns = dnsmasq(&lab.relay_ns);
-    eventually(SOON, "an answer", || match lab.client.ok(&format!("dig +short l2.test @{PORT_V4}")).trim() {
-        "198.51.100.7" => Ok(()),
-        other => Err(other.into()),
+    eventually(SOON, "an answer", || {
+        match lab.client.run(&format!("dig +short l2.test @{PORT_V4}")).into_result()?.trim() {
+            "198.51.100.7" => Ok(()),
+            other => Err(other.into()),
+        }
     });
     let sshd = Sshd::start(&lab.relay_ns, lab.folder(), 2222);
     sshd.process.await_log("listening", SOON);
