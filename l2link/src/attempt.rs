@@ -170,6 +170,19 @@ impl Link {
         }
     }
 
+    /// This device has another address: responses go to the one it had, so what waits for one begins anew with the next
+    /// hello.
+    pub(crate) fn abandon_attempts(&mut self) {
+        let sessions = &mut self.sessions;
+        self.attempts.retain(|attempt| {
+            let stays = matches!(attempt.stage, Stage::Confirm);
+            if !stays {
+                sessions.remove(attempt.local);
+            }
+            stays
+        });
+    }
+
     /// Relay: a control, or another relay, begins a handshake.
     pub(crate) fn receive_init(
         &mut self,

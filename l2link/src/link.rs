@@ -211,6 +211,9 @@ impl Link {
 
     /// The link interface got another address or MTU; sessions go on. Every peer is told at once, so that it follows.
     pub fn set_interface(&mut self, mac: Mac, mtu: u32) {
+        if mac != self.interface.mac {
+            self.abandon_attempts();
+        }
         self.interface = Interface { mac, mtu: usable_mtu(mtu), ..self.interface };
         for (index, peer) in self.peers.iter_mut().enumerate() {
             if let Some(life) = &mut peer.life {

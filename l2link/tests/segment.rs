@@ -5,7 +5,7 @@ mod stations;
 use core::time::Duration;
 use frames::data::Tunnel;
 use frames::discovery::Protection;
-use frames::header::HEADERS_LEN;
+use frames::header::{HEADERS_LEN, Kind};
 use frames::message::{Message, RouteDelete, RuleDelete};
 use frames::route::{Prefix, RouteKey};
 use frames::session::{CloseReason, Stream};
@@ -139,6 +139,21 @@ fn a_new_address_is_followed_on_the_next_frame() {
     }
     segment.run(2 * SECOND);
     assert_eq!((segment.told(0).len(), segment.told(1).len()), (0, 0));
+}
+
+/// The response to the handshake that is under way goes to the former address.
+#[rstest]
+fn a_new_address_in_the_middle_of_a_handshake(#[values(0, 1)] moved: usize) {
+    let mut segment = Segment { lost: Some(Kind::HANDSHAKE_RESPONSE.0), ..Segment::default() };
+    segment.add(device(0, 1));
+    segment.add(device(1, 2));
+    segment.run(MS);
+    segment.lost = None;
+    let mac = Mac([2, 0, 0, 0, 0, 0x70]);
+    segment.stations[moved].mac = mac;
+    segment.stations[moved].link.set_interface(mac, 1500);
+    segment.run(2 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
 }
 
 #[test]
