@@ -12,14 +12,18 @@
 //! - every relay and every control converge to "up" after the network healed, and stay so without a break;
 //! - no parcel arrives that was not sent, byte for byte, where the configuration protects parcels;
 //! - sessions, peers, attempts, half-open candidates and queues stay within their bounds; no timer spins.
+//!
+//! What [`run`] samples, [`exhaust`] goes through to the last: every way in which a few faults can strike a small segment's start.
 
 mod dice;
+mod exhaust;
 mod network;
 mod node;
 mod scenario;
 mod world;
 
 pub use dice::Dice;
+pub use exhaust::{Bounds, Covered, Fault, Schedule, exhaust};
 pub use network::{Network, Weather};
 pub use scenario::Scenario;
 pub use world::{Failure, Report, Trace, run, run_traced};

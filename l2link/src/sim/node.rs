@@ -187,6 +187,46 @@ impl Node {
     }
 }
 
+/// Checks that every device has all of the other role up.
+pub(super) fn check_up(scenario: &Scenario, nodes: &[Node]) -> Result<(), String> {
+    for (device, node) in nodes.iter().enumerate() {
+        let up = node.peers.values().filter(|known| known.up).count();
+        let others = if device < scenario.relays { scenario.controls } else { scenario.relays };
+        if up != others {
+            return Err(format!("device {device} has {up} of {others} peers up after the network healed"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that all messages of the associations that live have arrived.
+pub(super) fn check_all_arrived(nodes: &[Node]) -> Result<(), String> {
+    for (device, node) in nodes.iter().enumerate() {
+        if node.backlog() > 0 {
+            return Err(format!("device {device} still holds {} bytes", node.backlog()));
+        }
+        for known in node.peers.values() {
+            let other = nodes.iter().find(|other| other.link.name == known.name);
+            let other = other.ok_or("a peer that is nobody")?;
+            let mine = other.peers.values().find(|mirror| node.link.name == mirror.name);
+            let mine = mine.ok_or("a peer that does not know it")?;
+            if mine.received != known.sent {
+                return Err(format!("{device} sent {:?}, {:?} arrived", known.sent, mine.received));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.parcels += other.parcels;
+        self.ups += other.ups;
+        self.downs += other.downs;
+    }
+}
+
 impl Link {
     /// Checks that nothing waits for a look that nobody will take.
     fn check_ready(&self) -> Result<(), String> {
@@ -208,7 +248,7 @@ impl Link {
 }
 
 impl Association {
-    fn send(&mut self, link: &mut Link, peer: PeerId, event: bool, large: bool) {
+    pub(super) fn send(&mut self, link: &mut Link, peer: PeerId, event: bool, large: bool) {
         if event {
             let sequence = self.sent[0];
             let addresses = addresses(sequence, large);

@@ -1,7 +1,7 @@
 //! The segment's clock: carries frames, wakes devices, strikes blows, and checks.
 
 use super::network::Network;
-use super::node::{Node, Tally};
+use super::node::{Node, Tally, check_all_arrived, check_up};
 use super::{Dice, Scenario, Weather};
 use crate::{Event, Time};
 use core::fmt;
@@ -148,15 +148,15 @@ impl<'a> World<'a> {
                 self.wake(device)?;
             }
             if self.now >= self.scenario.quiet && self.settled.is_none() {
-                self.check_up()?;
+                check_up(&self.scenario, &self.nodes)?;
                 self.settled = Some(self.report().downs);
             }
         }
-        self.check_up()?;
+        check_up(&self.scenario, &self.nodes)?;
         if self.settled != Some(self.report().downs) {
             return Err("a session ended though nothing was wrong any more".into());
         }
-        self.check_all_arrived()
+        check_all_arrived(&self.nodes)
     }
 
     /// Lets time pass until something is due.
@@ -306,38 +306,6 @@ impl<'a> World<'a> {
         });
     }
 
-    fn check_up(&self) -> Result<(), String> {
-        for (device, node) in self.nodes.iter().enumerate() {
-            let up = node.peers.values().filter(|known| known.up).count();
-            let others =
-                if device < self.scenario.relays { self.scenario.controls } else { self.scenario.relays };
-            if up != others {
-                return Err(format!(
-                    "device {device} has {up} of {others} peers up after the network healed"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_all_arrived(&self) -> Result<(), String> {
-        for (device, node) in self.nodes.iter().enumerate() {
-            if node.backlog() > 0 {
-                return Err(format!("device {device} still holds {} bytes", node.backlog()));
-            }
-            for known in node.peers.values() {
-                let other = self.nodes.iter().enumerate().find(|(_, other)| other.name_is(&known.name));
-                let (_, other) = other.ok_or("a peer that is nobody")?;
-                let mine = other.peers.values().find(|mirror| node.name_is(&mirror.name));
-                let mine = mine.ok_or("a peer that does not know it")?;
-                if mine.received != known.sent {
-                    return Err(format!("{device} sent {:?}, {:?} arrived", known.sent, mine.received));
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn report(&self) -> Report {
         let mut sum = self.former;
         self.nodes.iter().for_each(|node| sum.add(node.tally));
@@ -346,22 +314,7 @@ impl<'a> World<'a> {
     }
 }
 
-impl Node {
-    fn name_is(&self, name: &str) -> bool {
-        self.link.name == name
-    }
-}
-
-impl Tally {
-    fn add(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.parcels += other.parcels;
-        self.ups += other.ups;
-        self.downs += other.downs;
-    }
-}
-
-fn fresh_mac(macs: &mut u8) -> Mac {
+pub(super) fn fresh_mac(macs: &mut u8) -> Mac {
     *macs = macs.wrapping_add(1);
     Mac([2, 0x4c, 0, 0, 0, *macs])
 }
