@@ -31,6 +31,7 @@ use l2link_os::config_file::ConfigError;
 use l2link_os::confine::Confinement;
 use l2link_os::privileges::{self, Capability};
 use l2link_os::signals::Signals;
+use l2link_os::trigger;
 use l2link_pages::{Page, Section};
 use std::io::Write;
 use std::path::PathBuf;
@@ -161,6 +162,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let signals = Signals::open()?;
     let daemon = daemon::Daemon::new(settings, arguments.config.clone(), signals)?;
     Confinement::new(CAPABILITIES).using(&arguments.config).with_namespaces().begin()?;
+    trigger::sweep();
     daemon.run()?;
     Ok(())
 }

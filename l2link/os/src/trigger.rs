@@ -23,7 +23,8 @@
 //! on.
 //!
 //! An instance is locked (flock(2) on its directory) as long as its daemon lives. What a killed daemon left behind is
-//! unlocked, and is removed by the next one.
+//! unlocked, and is removed by the next one, but not before it is at work: the kernel removes an instance when no processor
+//! can be in its buffer any more, which on a busy machine takes up to a second, and one instance after the other.
 
 use crate::SetupError;
 use nix::fcntl::{Flock, FlockArg};
@@ -33,6 +34,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 /// What the instances' names begin with; the process id follows.
@@ -108,7 +110,6 @@ impl Trigger {
             let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
             mount(Some("tracefs"), tracefs, Some("tracefs"), flags, None::<&str>)?;
         }
-        sweep(&instances)?;
         let instance = Instance::create(&instances)?;
         instance.write("buffer_size_kb", BUFFER_KIB)?;
         // Wake at the first event, not when half of the buffer is full.
@@ -208,10 +209,18 @@ impl Drop for Instance {
     }
 }
 
-/// Removes the instances of daemons that are no more.
-fn sweep(instances: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(instances)? {
-        let entry = entry?;
+/// Removes the instances of daemons that are no more, on a thread of its own, which ends when it has done so.
+pub fn sweep() {
+    let instances = Path::new(TRACEFS).join("instances");
+    let swept = thread::Builder::new().name("sweep".to_owned()).spawn(move || sweep_in(&instances));
+    if let Err(error) = swept {
+        log::warn!("what killed daemons left in {TRACEFS} stays: {error}");
+    }
+}
+
+fn sweep_in(instances: &Path) {
+    // Where there is no tracefs, nobody left anything in it.
+    for entry in fs::read_dir(instances).into_iter().flatten().flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
             continue;
         }
@@ -223,7 +232,6 @@ fn sweep(instances: &Path) -> io::Result<()> {
             remove(&entry.path());
         }
     }
-    Ok(())
 }
 
 /// The lock of an instance; `None` if another process has it.
