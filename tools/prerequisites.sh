@@ -39,7 +39,7 @@ install_missing() {
         case $package in
             nginx-light) service=nginx ;;
             openssh-server) service=ssh ;;
-            frr | haproxy | keepalived | lldpd | radvd | ndisc6 | prometheus) service=$package ;;
+            frr | haproxy | keepalived | lldpd | openvswitch-switch | radvd | ndisc6 | prometheus) service=$package ;;
             bird2) service=bird ;;
             *) continue ;;
         esac

@@ -22,6 +22,8 @@ PACKAGES = {
     "haproxy": "haproxy",
     "wrk": "wrk",
     "curl": "curl",
+    "socat": "socat",
+    "ovs-vswitchd": "openvswitch-switch",
 }
 
 
@@ -39,9 +41,10 @@ def run(command, namespace=None, check=True, timeout=60, **options):
 class Lab:
     """Namespaces, made afresh for each contender and always removed."""
 
-    def __init__(self, folder, target):
+    def __init__(self, folder, target, mtu=1500):
         self.folder = folder
         self.target = target
+        self.mtu = mtu
 
     def __enter__(self):
         for namespace in (CLIENT, RELAY, CONTROL):
@@ -55,12 +58,12 @@ class Lab:
             run(f"ip netns del {namespace}", check=False)
 
     def cables(self):
-        """The client's cable to the relay with offloads, and the honest segment."""
+        """The client's cable to the relay with offloads, and the segment without."""
         run(f"ip -n {CLIENT} link add eth0 type veth peer name eth1 netns {RELAY}")
         run(f"ip -n {RELAY} link add lan0 type veth peer name lan0 netns {CONTROL}")
-        run(f"ip -n {RELAY} link set eth1 up")
+        run(f"ip -n {RELAY} link set eth1 mtu {self.mtu} up")
         for namespace in (RELAY, CONTROL):
-            run(f"ip -n {namespace} link set lan0 up")
+            run(f"ip -n {namespace} link set lan0 mtu {self.mtu} up")
             run("ethtool -K lan0 tx off rx off tso off gso off gro off sg off", namespace)
 
     @staticmethod
@@ -97,7 +100,8 @@ def build():
     return Path(metadata["target_directory"]) / "release"
 
 
-def install():
-    pairs = [f"{program}:{package}" for program, package in PACKAGES.items()]
+def install(packages=PACKAGES):
+    """Installs the packages of programs, or of files, that are missing."""
+    pairs = [f"{program}:{package}" for program, package in packages.items()]
     script = 'source tools/prerequisites.sh; install_missing "$@"'
     subprocess.run(["bash", "-ec", script, "tools/bench", *pairs], cwd=ROOT, check=True)

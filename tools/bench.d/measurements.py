@@ -4,20 +4,27 @@ import json
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
-from contenders import SERVER_ADDRESS, L2link
+from budget import machine_time
+from contenders import SERVER_ADDRESS
 from lab import CLIENT, CONTROL, Lab, run
 from report import failed
 
 LOSS = 0.001  # share of datagrams that may be lost and the rate still counts
+SMALL, LARGE = 64, 1400  # bytes of payload
+STREAMS = 8
+CONNECTS = "connections/s"
 
 
 class Measurements:
     """What is measured between client and server."""
 
-    def __init__(self, lab, quick):
+    def __init__(self, contender, lab, quick):
+        self.contender = contender
         self.lab = lab
+        self.bench = lab.target / "l2bench"
         self.seconds = 2 if quick else 4
         self.count = 3_000 if quick else 10_000
 
@@ -27,104 +34,129 @@ class Measurements:
 
     def answers(self):
         """Whether a datagram comes back."""
-        bench = self.lab.target / "l2bench"
-        where = f"{SERVER_ADDRESS}:7"
-        command = ["ip", "netns", "exec", CONTROL, bench, "echo", "--listen", where]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.server("echo", 7):
+            return run([self.bench, "ask", "--to", f"{SERVER_ADDRESS}:7", "--count", "1"], CLIENT, check=False) != ""
+
+    @contextmanager
+    def server(self, verb, port):
+        """A server of `l2bench` on the control's side."""
+        words = ["ip", "netns", "exec", CONTROL, self.bench, verb, "--listen", f"{SERVER_ADDRESS}:{port}"]
+        server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             time.sleep(0.2)
-            return run([bench, "ask", "--to", where, "--count", "1"], CLIENT, check=False) != ""
+            yield server
         finally:
             server.kill()
             server.wait()
 
-    def tcp(self, reverse):
-        server = subprocess.Popen(
-            ["ip", "netns", "exec", CONTROL, "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL
-        )
+    @contextmanager
+    def iperf(self):
+        words = ["ip", "netns", "exec", CONTROL, "iperf3", "-s", "-1"]
+        server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         try:
             time.sleep(0.3)
-            command = f"iperf3 -c {SERVER_ADDRESS} -t {self.seconds} -O 0.5 -J" + (" -R" if reverse else "")
-            report = json.loads(run(command, CLIENT))
-            return report["end"]["sum_received"]["bits_per_second"] / 1e9
+            yield f"iperf3 -c {SERVER_ADDRESS} -t {self.seconds} -J"
         finally:
             server.kill()
             server.wait()
 
-    def packets(self):
-        """The highest rate of 64-byte datagrams that arrives whole, by search (as RFC 2544, 26.1)."""
-        reached, refused = 0.0, self.offer()[0]
+    def tcp(self, *options):
+        """Gb/s that arrive, and the processor time of the whole machine for each GB, in s."""
+        with self.iperf() as command:
+            before = machine_time()
+            end = json.loads(run([*command.split(), *options], CLIENT))["end"]
+            worked = machine_time() - before
+        received = [value for name, value in end.items() if name.startswith("sum_received")]
+        bits = sum(one["bits_per_second"] for one in received)
+        return bits / 1e9, worked / (sum(one["bytes"] for one in received) / 1e9)
+
+    def packets(self, size):
+        """The highest rate of datagrams that arrives whole, by search (as RFC 2544, 26.1), a second."""
+        reached, refused = 0.0, self.offer(size)[0]
         while refused - reached > 0.03 * refused:
             rate = (reached + refused) / 2
-            if self.carries(rate) or self.carries(rate):  # on a busy machine one trial may fail by itself
+            if self.carries(size, rate) or self.carries(size, rate):  # on a busy machine one trial may fail by itself
                 reached = rate
             else:
                 refused = rate
-        return reached / 1e3
+        return reached
 
-    def carries(self, rate):
-        sent, received = self.offer(rate)
+    def carries(self, size, rate):
+        sent, received = self.offer(size, rate)
         return received >= sent * (1 - LOSS) and sent >= 0.9 * rate
 
-    def offer(self, rate=None):
+    def offer(self, size, rate=None):
         """Sends at a rate, or as fast as can be; returns how many datagrams a second left and arrived."""
-        bench = self.lab.target / "l2bench"
-        where = f"{SERVER_ADDRESS}:9"
-        sink = subprocess.Popen(
-            ["ip", "netns", "exec", CONTROL, bench, "sink", "--listen", where], stdout=subprocess.PIPE, text=True
-        )
-        time.sleep(0.2)
-        flood = [bench, "flood", "--to", where, "--bytes", "64", "--seconds", "1"]
-        sent = json.loads(run(flood + (["--rate", str(rate)] if rate else []), CLIENT))["sent"]
-        output, _ = sink.communicate(timeout=30)
+        with self.server("sink", 9) as sink:
+            flood = [self.bench, "flood", "--to", f"{SERVER_ADDRESS}:9", "--bytes", str(size), "--seconds", "1"]
+            sent = json.loads(run(flood + (["--rate", str(rate)] if rate else []), CLIENT))["sent"]
+            output, _ = sink.communicate(timeout=30)
         return sent, json.loads(output)["received"]
 
-    def request(self):
-        bench = self.lab.target / "l2bench"
-        where = f"{SERVER_ADDRESS}:7"
-        server = subprocess.Popen(
-            ["ip", "netns", "exec", CONTROL, bench, "echo", "--listen", where], stdout=subprocess.DEVNULL
-        )
-        time.sleep(0.2)
-        report = json.loads(run([bench, "ask", "--to", where, "--count", str(self.count)], CLIENT))
-        server.wait(timeout=30)
-        return report["p50_us"]
+    def packet_cost(self, rate):
+        """The processor time of the whole machine for each million datagrams at a rate, in s."""
+        before = machine_time()
+        sent, _ = self.offer(SMALL, rate)
+        return (machine_time() - before) / (sent / 1e6)
+
+    def request(self, count):
+        """How long requests take until they are answered, one at a time, in µs."""
+        with self.server("echo", 7):
+            return json.loads(run([self.bench, "ask", "--to", f"{SERVER_ADDRESS}:7", "--count", str(count)], CLIENT))
+
+    def request_beside_bulk(self):
+        with self.iperf() as command:
+            bulk = subprocess.Popen(["ip", "netns", "exec", CLIENT, *command.split()], stdout=subprocess.DEVNULL)
+            try:
+                time.sleep(0.5)
+                return self.request(self.count // 10)
+            finally:
+                bulk.kill()
+                bulk.wait()
+
+    def connections(self):
+        """How many connections a second one client makes, one after the other."""
+        with self.server("accept", 8):
+            words = [self.bench, "connect", "--to", f"{SERVER_ADDRESS}:8", "--seconds", str(self.seconds / 2)]
+            return json.loads(run(words, CLIENT))["per_second"]
 
     def all(self):
-        return {
-            "TCP up, Gb/s": self.tcp(False),
-            "TCP down, Gb/s": self.tcp(True),
-            "UDP 64 bytes lossless, kpps": self.packets(),
-            "request/response p50, µs": self.request(),
+        """In the order of the table."""
+        up, per_gigabyte = self.tcp("-O", "0.5")
+        small = self.packets(SMALL)
+        idle, busy = self.request(self.count), self.request_beside_bulk()
+        figures = {
+            "TCP up, Gb/s": up,
+            "TCP down, Gb/s": self.tcp("-O", "0.5", "-R")[0],
+            f"TCP up, {STREAMS} streams, Gb/s": self.tcp("-O", "0.5", "-P", str(STREAMS))[0],
+            "TCP both ways at once, Gb/s": self.tcp("--bidir")[0],
+            "UDP 64 bytes lossless, kpps": small / 1e3,
+            "UDP 1400 bytes lossless, kpps": self.packets(LARGE) / 1e3,
+            CONNECTS: self.connections(),
+            "request/response p50, µs": idle["p50_us"],
+            "request/response p99, µs": idle["p99_us"],
+            "request/response p99.9, µs": idle["p999_us"],
+            "beside TCP p50, µs": busy["p50_us"],
+            "beside TCP p99, µs": busy["p99_us"],
+            "machine's s per GB": per_gigabyte,
+            "machine's s per Mpackets": self.packet_cost(small / 2),
         }
+        memory = self.contender.memory()
+        return figures | ({"memory of its processes, MB": memory} if memory else {})
 
 
-def measure(contender_class, target, quick):
-    with tempfile.TemporaryDirectory(prefix="l2bench-") as folder, Lab(Path(folder), target) as lab:
+def measure(contender_class, target, quick, mtu):
+    with tempfile.TemporaryDirectory(prefix="l2bench-") as folder, Lab(Path(folder), target, mtu) as lab:
         contender = contender_class(lab)
         try:
             if contender.segment:
                 lab.cables()
             contender.setup()
-            measurements = Measurements(lab, quick)
+            measurements = Measurements(contender, lab, quick)
             measurements.reachable()
-            figures = measurements.all()
-            if isinstance(contender, L2link):
-                figures |= rules(contender, lab, quick)
-            return figures
+            return measurements.all()
         except Exception:
             failed(folder)
             raise
         finally:
             contender.stop()
-
-
-def rules(contender, lab, quick):
-    command = [lab.target / "l2bench", "rules", "--socket", contender.relay_socket, "--listen", "0.0.0.0:8081"]
-    report = json.loads(run([*command, "--count", "100" if quick else "300"], CONTROL))
-    return {
-        "listen() to rule p50, µs": report["open"]["p50_us"],
-        "listen() to rule p99, µs": report["open"]["p99_us"],
-        "close() to no rule p50, µs": report["close"]["p50_us"],
-        "close() to no rule p99, µs": report["close"]["p99_us"],
-    }

@@ -1,6 +1,7 @@
 //! `l2bench`: the load and the stop-watch of `tools/bench`. Each verb prints one JSON object.
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
+mod connections;
 mod datagrams;
 mod packets;
 mod rules;
@@ -57,6 +58,33 @@ enum Verb {
         #[arg(long, default_value_t = 5_000)]
         count: usize,
     },
+    /// Take connections, and close each at once, until it is killed.
+    Accept {
+        /// Address to listen at.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Make connections, one after the other, each until the server closes it.
+    Connect {
+        /// Server.
+        #[arg(long)]
+        to: SocketAddr,
+        /// How long.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
+    /// Listen and close over and over; time until each listener is reached from another network namespace.
+    Reach {
+        /// Address to listen at, and to connect to.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Network namespace of the client (ip-netns(8)).
+        #[arg(long)]
+        netns: String,
+        /// How many times.
+        #[arg(long, default_value_t = 100)]
+        count: usize,
+    },
     /// Count the packets that a program gets, from a file or from a packet socket, until they pause.
     Receive {
         #[command(flatten)]
@@ -99,6 +127,9 @@ fn main() -> ExitCode {
         Verb::Sink { listen } => datagrams::sink(listen),
         Verb::Echo { listen } => datagrams::echo(listen),
         Verb::Ask { to, count } => datagrams::ask(to, count),
+        Verb::Accept { listen } => connections::accept(listen),
+        Verb::Connect { to, seconds } => connections::connect(to, seconds),
+        Verb::Reach { listen, netns, count } => connections::reach(listen, &netns, count),
         Verb::Receive { end, port } => packets::receive(&end, port),
         Verb::Transmit { end, packet, seconds, rate } => packets::transmit(&end, &packet, seconds, rate),
         Verb::Rules { socket, listen, count } => rules::measure(&socket, listen, count),

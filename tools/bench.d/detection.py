@@ -1,0 +1,80 @@
+"""How soon a program that listens is reached, and how soon the relay knows of it.
+
+The rules are timed on a quiet machine, and while programs hold 20,000 other sockets in the symbol's namespace.
+"""
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+
+from contenders import SERVER_ADDRESS, Sealed
+from lab import CLIENT, CONTROL, Lab, run
+from measurements import Measurements
+from report import table
+
+SOCKETS = 20_000
+OF_ONE = 10_000  # sockets of one process: more than most systems allow without asking, and less than all allow
+# Opens sockets that nobody sends to, says so, and holds them until its input ends.
+HOLD = """
+import resource, socket, sys
+address, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+held = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+for number, one in enumerate(held):
+    one.bind((address, first + number))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def study(folder, target, quick):
+    count = 50 if quick else 300
+    with Lab(folder, target) as lab:
+        lab.cables()
+        pair = Sealed(lab)
+        try:
+            pair.setup()
+            Measurements(pair, lab, quick).reachable()
+            figures = reached(lab, count) | rules(pair, lab, count)
+            with held(CONTROL, SOCKETS, "127.0.0.1"):
+                figures |= rules(pair, lab, count, f", {SOCKETS:,} sockets")
+        finally:
+            pair.stop()
+    table({pair.name: figures})
+    return figures
+
+
+def reached(lab, count):
+    """From `listen()` until the client's first connection, which it tries to make all the time."""
+    words = [lab.target / "l2bench", "reach", "--listen", f"{SERVER_ADDRESS}:8090", "--netns", CLIENT, "--count", str(count)]
+    return summary("listen() to first connection", json.loads(run(words, CONTROL, timeout=60 + count)))
+
+
+def rules(contender, lab, count, suffix=""):
+    """From `listen()` and `close()` until the relay reports the rule."""
+    words = [lab.target / "l2bench", "rules", "--socket", contender.relay_socket, "--listen", "0.0.0.0:8081"]
+    report = json.loads(run([*words, "--count", str(count)], CONTROL))
+    return summary(f"listen() to rule{suffix}", report["open"]) | summary(f"close() to no rule{suffix}", report["close"])
+
+
+def summary(what, report):
+    return {f"{what}, p50, µs": report["p50_us"], f"{what}, p99, µs": report["p99_us"]}
+
+
+@contextmanager
+def held(namespace, count, address):
+    """Programs hold so many UDP sockets at an address, from port 10,000 up."""
+    holders = []
+    try:
+        for first in range(0, count, OF_ONE):
+            words = [address, str(10_000 + first), str(min(OF_ONE, count - first))]
+            words = ["ip", "netns", "exec", namespace, sys.executable, "-c", HOLD, *words]
+            holders.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        if not all(holder.stdout.readline() for holder in holders):
+            raise RuntimeError(f"{count} sockets cannot be opened")
+        yield
+    finally:
+        for holder in holders:
+            holder.stdin.close()
+            holder.wait()
