@@ -133,7 +133,7 @@ fn main() -> ExitCode {
         return exit_code(l2link_os::keeper::run(words).map_err(Into::into));
     }
     let arguments = l2link_pages::parse::<Arguments>(&PAGE);
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER)).init();
+    l2link_os::log_output::begin(LOG_FILTER);
     exit_code(run(&arguments))
 }
 

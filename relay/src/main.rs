@@ -112,8 +112,7 @@ const PAGE: Page = Page {
 
 fn main() -> ExitCode {
     let arguments = l2link_pages::parse::<Arguments>(&PAGE);
-    let filter = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(filter).format_timestamp_millis().init();
+    l2link_os::log_output::begin("info");
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -4,7 +4,7 @@
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
 //! passes an interface). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
-//! [`psk`], [`keylog`], [`api`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
+//! [`psk`], [`keylog`], [`log_output`], [`api`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
 //! [`privileges`], [`confine`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod api;
@@ -20,6 +20,7 @@ pub mod interfaces;
 pub mod ip_socket;
 pub mod keeper;
 pub mod keylog;
+pub mod log_output;
 pub mod metrics;
 mod mmsg;
 pub mod monitor;
