@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[derive(Debug)]
 pub(crate) struct Requests {
     socket: Socket,
+    buffer: Vec<u8>,
     sequence: u32,
 }
 
@@ -26,7 +27,7 @@ impl Requests {
         socket.connect(&SocketAddr::new(0, 0)).map_err(system)?;
         // Lists are filtered by the kernel as the request says; before Linux 4.20 they are complete.
         let _ = socket.set_netlink_get_strict_chk(true);
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM_MAX), sequence: 0 })
     }
 
     /// Asks for a change. `flags` in addition to those of every request.
@@ -68,8 +69,9 @@ impl Requests {
     fn answers(&mut self) -> io::Result<Answers> {
         let mut answers = Answers::default();
         loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
-            let mut rest = &datagram[..];
+            self.buffer.clear();
+            self.socket.recv(&mut self.buffer, 0)?;
+            let mut rest = &self.buffer[..];
             while !rest.is_empty() {
                 let header = NetlinkBuffer::new_checked(rest).map_err(invalid)?;
                 let len = header.length() as usize;
@@ -114,4 +116,9 @@ fn invalid(error: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> io::E
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-const DUMP_ATTEMPTS: usize = 8;
+/// Bytes that one datagram may have. The kernel fills those of a list up to 32 KiB if the reader has shown room for it
+/// (`netlink_recvmsg`), and locks all interfaces for each of them: the fewer there are, the less a list waits for others.
+const DATAGRAM_MAX: usize = 64 << 10;
+
+/// While interfaces come and go by the hundred every list is interrupted: the caller has other things to do, and tries again.
+const DUMP_ATTEMPTS: usize = 3;
