@@ -185,15 +185,15 @@ impl Daemon {
         self.service_manager.ready(now);
         loop {
             // 1. Say and do what the last turn led to.
-            self.act(now);
+            let acting = self.act(now);
             self.transmit(now);
             self.answer(now);
             self.end_waiting(now);
             if let Some(signal) = self.stopping {
                 return self.stop(signal, now);
             }
-            // 2. Wait, unless something is left to read.
-            let timeout = self.timeout(clock::now());
+            // 2. Wait, unless something is left to do or to read.
+            let timeout = if acting { Some(Duration::ZERO) } else { self.timeout(clock::now()) };
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -260,9 +260,11 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the core asks for.
-    fn act(&mut self, now: Time) {
-        while let Some(action) = self.relay.poll_action() {
+    /// Carries out what the core asks for, and returns whether something is left: what the end of many rules leads to at once
+    /// must not hold up keepalives.
+    fn act(&mut self, now: Time) -> bool {
+        for _ in 0..ACTIONS {
+            let Some(action) = self.relay.poll_action() else { return false };
             match action {
                 Action::SetCapture { port, capture } => self.ports.set_capture(port, capture, now),
                 Action::Join { port, group } => self.ports.join(port, group, now),
@@ -293,6 +295,7 @@ impl Daemon {
                 Action::Tell(_) => {}
             }
         }
+        true
     }
 
     /// The kernel tells at once of the routes that go with the interface: it is heard before anything else is done to them.
@@ -561,7 +564,7 @@ impl Daemon {
             return Ok(());
         }
         self.relay.close(now);
-        self.act(now);
+        while self.act(now) {}
         self.transmit(now);
         if let Some(quiet) = self.quiet.take() {
             quiet.end()?;
@@ -597,6 +600,8 @@ fn is_due(timeout: Option<Time>, now: Time) -> bool {
     timeout.is_some_and(|timeout| timeout <= now)
 }
 
+/// Actions in one turn.
+const ACTIONS: usize = 512;
 /// Parcels to another relay in one turn.
 const TRANSIT: usize = 256;
 /// Errors of the relay's own kernel in one turn.
