@@ -93,6 +93,21 @@ impl Daemon {
         self.process = Some(Process::start(self.program, &mut command, &self.folder));
     }
 
+    /// Starts it with all that it can log, which goes to this file: a device that is full, or a pipe that nobody reads.
+    ///
+    /// # Panics
+    /// When it runs already or cannot be started.
+    pub fn start_logging_to(&mut self, log: &Path) {
+        assert!(self.process.is_none(), "{} runs already", self.program);
+        let plain = self.command();
+        let mut command = Command::new("sh");
+        // Opened for reading as well, so that a pipe has a reader.
+        command.args(["-c", "exec \"$@\" 1<>\"$0\" 2>&1"]).arg(log);
+        command.arg(plain.get_program()).args(plain.get_args());
+        command.env("RUST_LOG", "trace").env("L2LINK_SECCOMP", "kill");
+        self.process = Some(Process::start(self.program, &mut command, &self.folder));
+    }
+
     /// Runs it to its end, for configurations that it must refuse.
     #[must_use]
     pub fn run(&self, more: &[&str]) -> Finished {

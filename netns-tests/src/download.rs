@@ -2,6 +2,8 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ pub struct Download {
     child: Child,
     reader: Option<JoinHandle<Progress>>,
     begun: Receiver<()>,
+    bytes: Arc<AtomicU64>,
 }
 
 /// How a transfer went.
@@ -44,6 +47,8 @@ impl Download {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("start a download");
         let mut pipe = child.stdout.take().expect("a pipe from the download");
         let (first, begun) = mpsc::channel();
+        let bytes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&bytes);
         let reader = thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];
             let mut progress = Progress { bytes: 0, longest_gap: Duration::ZERO, intact: true };
@@ -54,6 +59,7 @@ impl Download {
                     progress.longest_gap.max(last.map_or(Duration::ZERO, |last| now - last));
                 progress.intact &= is_right(progress.bytes, &buffer[..length]);
                 progress.bytes += length as u64;
+                counted.store(progress.bytes, Ordering::Relaxed);
                 if last.replace(now).is_none() {
                     // Nobody waits any more if it fails.
                     let _ = first.send(());
@@ -61,7 +67,7 @@ impl Download {
             }
             progress
         });
-        Self { child, reader: Some(reader), begun }
+        Self { child, reader: Some(reader), begun, bytes }
     }
 
     /// Waits for the first bytes.
@@ -71,6 +77,19 @@ impl Download {
     #[track_caller]
     pub fn await_begin(&self) {
         self.begun.recv_timeout(crate::SOON).expect("the download begins");
+    }
+
+    /// Waits until more bytes have come than until now, or it has come to its end.
+    ///
+    /// # Panics
+    /// When none come.
+    #[track_caller]
+    pub fn await_more(&mut self, deadline: Duration) {
+        let before = self.bytes.load(Ordering::Relaxed);
+        crate::eventually(deadline, "the download goes on", || {
+            let goes_on = self.bytes.load(Ordering::Relaxed) > before || !self.is_running();
+            if goes_on { Ok(()) } else { Err(format!("it stays at {before} bytes")) }
+        });
     }
 
     /// Whether it still runs.
@@ -85,6 +104,17 @@ impl Download {
     #[track_caller]
     pub fn stop(mut self) -> Progress {
         assert!(self.is_running(), "the download broke off");
+        self.end()
+    }
+
+    /// Stops it, unless it has come to its end meanwhile, which must be a success, and says how it went.
+    ///
+    /// # Panics
+    /// When it has failed.
+    #[track_caller]
+    pub fn stop_or_finish(mut self) -> Progress {
+        let status = self.child.try_wait().expect("wait for a download");
+        assert!(status.is_none_or(|status| status.success()), "the download broke off: {status:?}");
         self.end()
     }
 

@@ -149,6 +149,11 @@ impl Lab {
         Netns::new(sweep::netns_name(self.serial, role), &self.folder)
     }
 
+    /// The namespace of the segment's bridge.
+    pub(crate) fn segment(&self) -> Option<&Netns> {
+        self.segment.as_ref()
+    }
+
     /// Connects a namespace to the segment by an interface `lan0`.
     ///
     /// # Panics
@@ -247,6 +252,6 @@ pub(crate) fn number(netns: &Netns, interface: &str, v4: &str, v6: &str) {
 }
 
 /// Makes a cable's end behave as a network card would: every frame has its final size and checksum.
-fn honest(netns: &Netns, interface: &str) {
+pub(crate) fn honest(netns: &Netns, interface: &str) {
     netns.ok(&format!("ethtool -K {interface} tx off rx off tso off gso off gro off"));
 }

@@ -18,6 +18,7 @@
 //! - [`PrivateRoot`] is a file system in which packages are installed, and [`Service`] a daemon run by its unit file there.
 //! - [`book`] is the documentation, whose commands and lists are tested.
 //! - [`Terminal`] is a program in a pseudo-terminal, with keyboard and screen.
+//! - [`chaos`] is a lab with a bad wire, and every fault that it must survive.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
 //!
 //! When a test fails the daemons' logs and tables are printed. `L2LINK_PAUSE=1` stops a failing test before it cleans up and
@@ -26,6 +27,7 @@
 pub mod address;
 mod binary;
 pub mod book;
+pub mod chaos;
 pub mod config;
 mod daemon;
 mod download;

@@ -28,7 +28,15 @@ impl Lab {
     #[must_use]
     #[track_caller]
     pub fn stopped_router(adapt: impl FnOnce(&mut Relay, &mut Control)) -> Option<Self> {
-        let lab = Self::build(Layout { router: true, second_port: true, ..Layout::default() })?;
+        Self::stopped_router_of(Layout::default(), adapt)
+    }
+
+    /// The same, with what else a layout says.
+    pub(crate) fn stopped_router_of(
+        layout: Layout,
+        adapt: impl FnOnce(&mut Relay, &mut Control),
+    ) -> Option<Self> {
+        let lab = Self::build(Layout { router: true, second_port: true, ..layout })?;
         let (mut relay, mut control) = (Relay::router(), Control::router(lab.programs().name()));
         adapt(&mut relay, &mut control);
         lab.relay.configure(&relay.to_string());
