@@ -222,6 +222,9 @@ impl CryptoResolver for Resolver {
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::PrivateKey;
