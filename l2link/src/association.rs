@@ -155,7 +155,8 @@ impl Link {
         let peer = &self.peers[index];
         if self.begins(peer.role, &peer.name) {
             let (role, name, boot, mac) = (peer.role, peer.name.clone(), peer.boot, peer.mac);
-            if let Err(reason) = self.begin_handshake(role, &name, boot, mac, now) {
+            let stamp = peer.stamp;
+            if let Err(reason) = self.begin_handshake(role, &name, boot, mac, stamp, now) {
                 self.counters.drop(reason);
             }
         }
@@ -209,7 +210,7 @@ impl Link {
         source: Mac,
         now: Time,
     ) -> usize {
-        let Candidate { role, name, boot, key, .. } = candidate;
+        let Candidate { role, name, boot, stamp, key, .. } = candidate;
         let mut life = Life::new(session, self.keepalive, now);
         (life.rekey_at, life.keys_until) = self.key_times(role, &name, now);
         log::debug!(target: "link::peer", "{name} is up at {source}, boot {boot}");
@@ -219,6 +220,7 @@ impl Link {
             name: name.clone(),
             boot,
             mac: source,
+            stamp,
             key,
             since: now,
             association,

@@ -15,8 +15,13 @@
 //!
 //! The same handshake with the present association changes the keys only ([`Link::begin_rekey`]).
 //!
-//! Bounds: [`HALF_OPEN_MAX`] attempts here, as many candidates there (the oldest gives way), and a token bucket on both.
+//! Bounds: [`HALF_OPEN_MAX`] attempts here, as many candidates there (the oldest gives way), and a token bucket on both. A first
+//! frame that comes again, by its sender or from somebody who has recorded it, costs a relay neither: the answer is repeated
+//! ([`crate::answered`]). When the relay's bucket is less than half full, it takes first frames of fresh stamps only
+//! ([`crate::discovery`]).
 
+use crate::answered::InitId;
+use crate::discovery::newer;
 use crate::gate::Gate;
 use crate::handshake::{Handshake, Prologue, SplitKeys};
 use crate::interface::Head;
@@ -41,6 +46,8 @@ pub(crate) struct Attempt {
     pub(crate) name: String,
     boot: BootId,
     mac: Mac,
+    /// Of the newest hello of the other side.
+    stamp: u64,
     association: u64,
     /// Whether only the keys are to change.
     pub(crate) rekey: bool,
@@ -66,6 +73,7 @@ impl Link {
         name: &str,
         boot: BootId,
         mac: Mac,
+        stamp: u64,
         now: Time,
     ) -> Result<(), DropReason> {
         let same = |attempt: &Attempt| {
@@ -75,11 +83,12 @@ impl Link {
                 && attempt.boot == boot
                 && attempt.mac == mac
         };
-        if self.attempts.iter().any(same) {
+        if let Some(attempt) = self.attempts.iter_mut().find(|attempt| same(attempt)) {
+            attempt.stamp = newer(attempt.stamp, stamp, boot);
             return Ok(());
         }
         let association = self.random.u64();
-        let other = Candidate { role, name: name.to_owned(), boot, mac, key: None, until: now };
+        let other = Candidate { role, name: name.to_owned(), boot, mac, stamp, key: None, until: now };
         self.begin(other, association, false, now)
     }
 
@@ -89,9 +98,9 @@ impl Link {
         if let Some(life) = &mut peer.life {
             life.rekey_at = Some(now + REKEY_RETRY);
         }
-        let (role, association) = (peer.role, peer.association);
+        let (role, stamp, association) = (peer.role, peer.stamp, peer.association);
         let (name, boot, mac, key) = (peer.name.clone(), peer.boot, peer.mac, peer.key);
-        let other = Candidate { role, name, boot, mac, key, until: now };
+        let other = Candidate { role, name, boot, mac, stamp, key, until: now };
         let same = |attempt: &Attempt| attempt.rekey && attempt.role == role && attempt.name == other.name;
         if self.attempts.iter().any(same) {
             return;
@@ -114,7 +123,7 @@ impl Link {
         let trust = self.trust_for(other.role, &other.name)?;
         let gate = trust.gate_to(None);
         let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
-        let Candidate { role, name, boot, mac, .. } = other;
+        let Candidate { role, name, boot, mac, stamp, .. } = other;
         let prologue = self.prologue(true, (role, mac), association, local);
         let written = Handshake::new(true, &trust.noise, &prologue, &mut self.random)
             .and_then(|mut handshake| Ok((self.write_body(&mut handshake, local, association)?, handshake)));
@@ -132,6 +141,7 @@ impl Link {
             name,
             boot,
             mac,
+            stamp,
             association,
             rekey,
             gate,
@@ -163,7 +173,8 @@ impl Link {
             match &attempt.stage {
                 Stage::Init { body, .. } => {
                     let (body, gate) = (body.clone(), attempt.gate.clone());
-                    self.push_handshake(mac, Kind::HANDSHAKE_INIT, SessionIndex(0), &body, gate.as_ref());
+                    let place = (Kind::HANDSHAKE_INIT, SessionIndex(0), attempt.stamp);
+                    self.push_handshake(mac, place, &body, gate.as_ref());
                 }
                 Stage::Confirm => self.push_confirmation(local, now),
             }
@@ -192,8 +203,15 @@ impl Link {
         now: Time,
     ) -> Result<(), DropReason> {
         let init = HandshakeBody::parse(body).map_err(|_| DropReason::Malformed)?;
-        if self.role != Role::Relay {
-            return Err(DropReason::SameRole);
+        let id = InitId::new(head.source, &init);
+        if let Some(session) = self.answered.session(&id)
+            && let Some(session) = self.sessions.get(session)
+        {
+            let waits = matches!(session.owner, Owner::Candidate(_));
+            if let Some((response, gate)) = waits.then(|| self.answered.repeat(&id, now)).flatten() {
+                self.push_response(&init, head.source, &response, gate.as_ref());
+            }
+            return Err(DropReason::Replayed);
         }
         if !self.handshakes.take(now) {
             return Err(DropReason::HandshakeLimit);
@@ -222,8 +240,13 @@ impl Link {
         let keys = handshake.finish()?;
         let seal = self.seal(keys, init.association, local, init.sender)?;
         self.sessions.put(Session::new(local, init.sender, init.association, seal, candidate));
-        self.push_handshake(head.source, Kind::HANDSHAKE_RESPONSE, init.sender, &response, gate.as_ref());
+        self.push_response(&init, head.source, &response, gate.as_ref());
+        self.answered.note(id, local, response, gate, now);
         Ok(())
+    }
+
+    fn push_response(&mut self, init: &HandshakeBody<'_>, to: Mac, response: &[u8], gate: Option<&Gate>) {
+        self.push_handshake(to, (Kind::HANDSHAKE_RESPONSE, init.sender, 0), response, gate);
     }
 
     /// Tells a device that it is none of those with which there can be a session. Nothing of it is kept.
@@ -238,14 +261,14 @@ impl Link {
         let hello = Hello::parse(payload).map_err(|_| DropReason::BadHandshake)?;
         let local = self.sessions.reserve(&mut self.random).ok_or(DropReason::HandshakeLimit)?;
         let name = hello.name.to_owned();
-        let stranger =
-            Candidate { role: hello.role, name, boot: hello.boot, mac: source, key: None, until: Time(0) };
+        let (role, boot) = (hello.role, hello.boot);
+        let stranger = Candidate { role, name, boot, mac: source, stamp: 0, key: None, until: Time(0) };
         let response = self.write_body(&mut handshake, local, init.association);
         let keys = handshake.finish();
         let seal = keys.and_then(|keys| self.seal(keys, init.association, local, init.sender));
         if let (Ok(response), Ok(seal)) = (response, seal) {
             self.sessions.put(Session::new(local, init.sender, init.association, seal, stranger));
-            self.push_handshake(source, Kind::HANDSHAKE_RESPONSE, init.sender, &response, Some(gate));
+            self.push_response(init, source, &response, Some(gate));
             self.push_refusal(local, CloseReason::NOT_A_PEER);
         }
         self.sessions.remove(local);
@@ -272,11 +295,11 @@ impl Link {
         let payload = handshake.read(response.noise)?;
         let key = handshake.remote_key();
         let keys = handshake.finish();
-        let (association, rekey) = (attempt.association, attempt.rekey);
+        let (association, rekey, stamp) = (attempt.association, attempt.rekey, attempt.stamp);
         let accepted = self.accept_response(&payload, head.source, (trust, key), association, rekey, now);
         let seal = keys.and_then(|keys| self.seal(keys, association, receiver, response.sender));
         let (candidate, seal) = match (accepted, seal) {
-            (Ok(candidate), Ok(seal)) => (candidate, seal),
+            (Ok(candidate), Ok(seal)) => (Candidate { stamp, ..candidate }, seal),
             (Err(reason), _) | (_, Err(reason)) => {
                 self.attempts.swap_remove(index);
                 self.sessions.remove(receiver);
@@ -344,13 +367,14 @@ impl Link {
         let hello = Hello::parse(payload).map_err(|_| DropReason::BadHandshake)?;
         let identity = self.check_identity(&hello, trust, key);
         let shown = if identity == Err(DropReason::BadHandshake) { Ok(()) } else { identity };
-        self.check_hello(&hello, source, shown, now)?;
+        self.check_hello(&hello, source, |_| shown, now)?;
         identity?;
         Ok(Candidate {
             role: hello.role,
             name: hello.name.to_owned(),
             boot: hello.boot,
             mac: source,
+            stamp: 0,
             key,
             until: now + HALF_OPEN_FOR,
         })

@@ -19,11 +19,21 @@ impl TokenBucket {
         Self { rate, burst, level: burst * TOKEN, filled: now }
     }
 
-    /// Takes a token if there is one.
-    pub(crate) fn take(&mut self, now: Time) -> bool {
+    /// Whether less than half of the burst is left.
+    pub(crate) fn is_low(&mut self, now: Time) -> bool {
+        self.fill(now);
+        self.level < self.burst * TOKEN / 2
+    }
+
+    fn fill(&mut self, now: Time) {
         let elapsed = now.0.saturating_sub(self.filled.0);
         self.filled = self.filled.max(now);
         self.level = elapsed.saturating_mul(self.rate).saturating_add(self.level).min(self.burst * TOKEN);
+    }
+
+    /// Takes a token if there is one.
+    pub(crate) fn take(&mut self, now: Time) -> bool {
+        self.fill(now);
         let taken = self.level >= TOKEN;
         if taken {
             self.level -= TOKEN;
@@ -44,6 +54,7 @@ mod tests {
         assert_eq!(taken(&mut bucket, 99_999), 0);
         assert_eq!(taken(&mut bucket, 100_000), 1);
         assert_eq!(taken(&mut bucket, 50_000), 0);
+        assert!(bucket.is_low(Time(100_000)) && !bucket.is_low(Time(300_000)));
         assert_eq!(taken(&mut bucket, u64::MAX), 3);
     }
 }

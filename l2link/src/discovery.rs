@@ -6,7 +6,14 @@
 //! that starts late waits for nobody. A control that hears such a relay begins a handshake.
 //!
 //! A hello is only a hint: it is never believed. Sessions come and go by handshakes and by liveness alone, so a repeated
-//! or forged hello costs a handshake attempt at most.
+//! or forged hello costs a handshake attempt at most. When there are too many to answer each, one hello to all answers.
+//!
+//! *Gates in the order of cost.* Role, mode and session index are looked at before the keyed hash is computed, and that
+//! before any public-key work.
+//!
+//! *Stamps.* The `counter` of a hello grows by one a second, from the sender's boot id on. A handshake's first frame repeats
+//! that of the newest hello that it answers, under its gate. So a relay that has more handshakes to take part in than it likes
+//! can tell what was said just now from what somebody has recorded ([`Link::is_fresh`]), without a clock in common.
 
 use crate::gate::Gate;
 use crate::interface::Head;
@@ -15,12 +22,13 @@ use crate::{Link, Time};
 use core::time::Duration;
 use frames::discovery::{Hello, Role};
 use frames::header::{Flags, HEADERS_LEN, Kind, LinkHeader, TAG_LEN};
-use frames::{DropReason, Mac, SessionIndex};
+use frames::{BootId, DropReason, Mac, SessionIndex};
 
 /// When hellos are sent, counted from the start or the loss of a peer.
 #[derive(Debug)]
 pub(crate) struct HelloTimer {
     sent: usize,
+    last: Time,
     next: Time,
 }
 
@@ -31,15 +39,24 @@ const QUICK: [Duration; 3] =
 const SEEKING: Duration = Duration::from_secs(1);
 /// Pause while nobody is known to be missed. Two devices whose first hellos were all lost still meet.
 const CALM: Duration = Duration::from_secs(2);
+/// Pause while there are more hellos than can be answered one by one.
+const CROWDED: Duration = Duration::from_millis(100);
+/// Seconds for which a stamp is fresh: several hellos may be lost, and the tries of a handshake take more than one.
+const FRESH_FOR: u64 = 10;
 
 impl HelloTimer {
     pub(crate) fn new(now: Time) -> Self {
-        Self { sent: 0, next: now }
+        Self { sent: 0, last: Time(0), next: now }
     }
 
     /// The next hello goes out at once.
     pub(crate) fn hurry(&mut self) {
         *self = Self::new(Time(0));
+    }
+
+    /// The next hello answers many.
+    fn answer_all(&mut self) {
+        self.next = self.next.min(self.last + CROWDED);
     }
 
     pub(crate) fn next(&self) -> Time {
@@ -49,7 +66,7 @@ impl HelloTimer {
     fn advance(&mut self, calm: bool, now: Time) {
         let pause = QUICK.get(self.sent).copied().unwrap_or(if calm { CALM } else { SEEKING });
         self.sent = self.sent.saturating_add(1);
-        self.next = now + pause;
+        (self.last, self.next) = (now, now + pause);
     }
 }
 
@@ -59,7 +76,7 @@ impl Link {
         if self.hello.next() > now {
             return;
         }
-        self.push_hello(Mac::LINK_GROUP);
+        self.push_hello(Mac::LINK_GROUP, now);
         let is_missed = |peer: &&Peer| !peer.forgotten && self.meets_role(peer.role, &peer.name);
         let mut missed = self.peers.iter().filter(is_missed).peekable();
         let calm = missed.peek().is_some() && missed.all(|peer| peer.life.is_some());
@@ -80,6 +97,7 @@ impl Link {
         if ![Kind::HANDSHAKE_INIT, Kind::HANDSHAKE_RESPONSE].contains(&head.header.kind) {
             return Err(DropReason::UnknownKind);
         }
+        self.pre_check(head, now)?;
         let trust = self.trust_of(frame, head.body_len, gated).ok_or(DropReason::BadGate)?;
         match head.header.kind {
             Kind::HANDSHAKE_INIT => self.receive_init(head.body(frame), head, &trust, now),
@@ -87,46 +105,81 @@ impl Link {
         }
     }
 
-    fn receive_hello(&mut self, frame: &[u8], head: &Head, gated: bool, now: Time) -> Result<(), DropReason> {
-        let hello = Hello::parse(head.body(frame)).map_err(|_| DropReason::Malformed)?;
-        let (source, admitted) = (head.source, self.admits_hello(&hello, frame, head.body_len, gated));
-        self.check_hello(&hello, source, admitted, now)?;
-        let met = self.peer_named(hello.role, hello.name).map(|index| &self.peers[index]);
-        if met.is_some_and(|peer| peer.life.is_some() && peer.boot == hello.boot) {
-            return Ok(());
+    /// What is wrong with a handshake frame at first sight, before its tag is looked at.
+    fn pre_check(&mut self, head: &Head, now: Time) -> Result<(), DropReason> {
+        if head.header.kind == Kind::HANDSHAKE_RESPONSE {
+            let receiver = head.header.receiver();
+            let asked = self.attempts.iter().any(|attempt| attempt.local == receiver);
+            return if asked { Ok(()) } else { Err(DropReason::BadHandshake) };
         }
-        if self.begins(hello.role, hello.name) {
-            return self.begin_handshake(hello.role, hello.name, hello.boot, source, now);
+        if self.role != Role::Relay {
+            return Err(DropReason::SameRole);
         }
-        if !self.answers.take(now) {
+        if self.handshakes.is_low(now) && !self.is_fresh(head.header.counter.get(), now) {
             return Err(DropReason::HandshakeLimit);
         }
-        self.push_hello(source);
         Ok(())
     }
 
-    /// Whether there can be a session with the sender of a hello, at its face value.
+    /// The stamp of a hello.
+    fn stamp(&self, now: Time) -> u64 {
+        self.boot.0.wrapping_add(now.0 / 1_000_000)
+    }
+
+    /// Whether a stamp is of a hello that this device said just now.
+    fn is_fresh(&self, stamp: u64, now: Time) -> bool {
+        self.stamp(now).wrapping_sub(stamp) <= FRESH_FOR
+    }
+
+    fn receive_hello(&mut self, frame: &[u8], head: &Head, gated: bool, now: Time) -> Result<(), DropReason> {
+        let hello = Hello::parse(head.body(frame)).map_err(|_| DropReason::Malformed)?;
+        let (source, stamp) = (head.source, head.header.counter.get());
+        let admitted = |link: &Self| link.admits_hello(&hello, frame, head.body_len, gated);
+        self.check_hello(&hello, source, admitted, now)?;
+        let index = self.peer_named(hello.role, hello.name);
+        if let Some(peer) = index.map(|index| &mut self.peers[index])
+            && peer.boot == hello.boot
+        {
+            peer.stamp = newer(peer.stamp, stamp, hello.boot);
+            if peer.life.is_some() {
+                return Ok(());
+            }
+        }
+        if self.begins(hello.role, hello.name) {
+            return self.begin_handshake(hello.role, hello.name, hello.boot, source, stamp, now);
+        }
+        if !self.answers.take(now) {
+            self.hello.answer_all();
+            return Err(DropReason::HandshakeLimit);
+        }
+        self.push_hello(source, now);
+        Ok(())
+    }
+
+    /// Whether there can be a session with the sender of a hello, at its face value. Whether it is `admitted` is asked only
+    /// if all else is right that costs less to find out.
     pub(crate) fn check_hello(
         &mut self,
         hello: &Hello<'_>,
         source: Mac,
-        admitted: Result<(), DropReason>,
+        admitted: impl FnOnce(&Self) -> Result<(), DropReason>,
         now: Time,
     ) -> Result<(), DropReason> {
         let own = self.own_hello();
-        let same_role = hello.role == own.role;
-        let reason = if same_role && admitted.is_ok() && hello.name == own.name && hello.boot != own.boot {
-            DropReason::NameInUse
-        } else if !self.meets_role(hello.role, hello.name) {
+        let namesake = hello.role == own.role && hello.name == own.name && hello.boot != own.boot;
+        let meets = self.meets_role(hello.role, hello.name);
+        let reason = if !meets && !namesake {
             return Err(DropReason::SameRole);
-        } else if hello.mode != own.mode {
-            DropReason::ModeMismatch
-        } else if let Err(reason) = admitted {
-            reason
-        } else if (hello.control, hello.data) != (own.control, own.data) {
+        } else if meets && hello.mode != own.mode {
             DropReason::ModeMismatch
         } else {
-            return Ok(());
+            match admitted(self) {
+                Ok(()) if namesake => DropReason::NameInUse,
+                Ok(()) if (hello.control, hello.data) == (own.control, own.data) => return Ok(()),
+                Ok(()) => DropReason::ModeMismatch,
+                Err(_) if namesake => return Err(DropReason::SameRole),
+                Err(reason) => reason,
+            }
         };
         if !self.is_up_at(hello.role, hello.name, source) {
             self.refuse(hello.name, hello.role, source, reason, now);
@@ -146,20 +199,21 @@ impl Link {
         self.events.extend(event);
     }
 
-    pub(crate) fn push_hello(&mut self, destination: Mac) {
+    pub(crate) fn push_hello(&mut self, destination: Mac, now: Time) {
         let mut body = [0; HELLO_MAX];
         if let Ok(length) = self.own_hello().emit(&mut body) {
-            let gate = self.secrets.gate().cloned();
-            self.push_handshake(destination, Kind::HELLO, SessionIndex(0), &body[..length], gate.as_ref());
+            let (gate, stamp) = (self.secrets.gate().cloned(), self.stamp(now));
+            let place = (Kind::HELLO, SessionIndex(0), stamp);
+            self.push_handshake(destination, place, &body[..length], gate.as_ref());
         }
     }
 
-    /// Queues a discovery or handshake frame, with the gate's tag in secured modes.
+    /// Queues a discovery or handshake frame of this kind, to this receiver and with this stamp, with the gate's tag in
+    /// secured modes.
     pub(crate) fn push_handshake(
         &mut self,
         destination: Mac,
-        kind: Kind,
-        receiver: SessionIndex,
+        (kind, receiver, stamp): (Kind, SessionIndex, u64),
         body: &[u8],
         gate: Option<&Gate>,
     ) {
@@ -169,7 +223,7 @@ impl Link {
         self.interface.write_headers(
             &mut frame,
             destination,
-            &LinkHeader::new(kind, flags, length, receiver, 0),
+            &LinkHeader::new(kind, flags, length, receiver, stamp),
         );
         frame.extend_from_slice(body);
         if let Some(gate) = gate {
@@ -178,6 +232,12 @@ impl Link {
         }
         self.push_frame(kind, frame);
     }
+}
+
+/// The later of two stamps of the device of this boot id; zero is none.
+pub(crate) fn newer(known: u64, stamp: u64, boot: BootId) -> u64 {
+    let age = |stamp: u64| stamp.wrapping_sub(boot.0);
+    if known == 0 || (stamp != 0 && age(stamp) > age(known)) { stamp } else { known }
 }
 
 /// Longest hello that this build sends, in bytes.
@@ -197,5 +257,26 @@ mod tests {
         };
         assert_eq!([pause(true), pause(false), pause(true)], [100, 200, 400]);
         assert_eq!([pause(false), pause(true), pause(false)], [1000, 2000, 1000]);
+    }
+
+    #[test]
+    fn many_are_answered_at_once_ten_times_a_second() {
+        let mut timer = HelloTimer::new(Time(0));
+        for _ in 0..5 {
+            timer.advance(true, timer.next());
+        }
+        let last = timer.last;
+        timer.answer_all();
+        timer.answer_all();
+        assert_eq!(timer.next() - last, CROWDED);
+    }
+
+    #[test]
+    fn the_newest_stamp_of_a_life_counts() {
+        let boot = BootId(u64::MAX - 1);
+        assert_eq!(newer(0, u64::MAX, boot), u64::MAX);
+        assert_eq!(newer(u64::MAX, 7, boot), 7);
+        assert_eq!(newer(7, u64::MAX, boot), 7);
+        assert_eq!(newer(7, 0, boot), 7, "a device that has none");
     }
 }

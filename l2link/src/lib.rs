@@ -5,6 +5,7 @@
 //! that happened by [`Link::poll_event`]. Nothing here reads a clock, draws a random number or touches a socket.
 #![forbid(unsafe_code)]
 
+mod answered;
 mod association;
 mod attempt;
 pub mod batch;

@@ -1,5 +1,6 @@
 //! [`Link`]: one device's end of the segment.
 
+use crate::answered::Answered;
 use crate::attempt::Attempt;
 use crate::bucket::TokenBucket;
 use crate::discovery::HelloTimer;
@@ -50,6 +51,8 @@ pub struct Link {
     pub(crate) attempts: Vec<Attempt>,
     /// Sessions that this device answered for and that are not confirmed yet, oldest first.
     pub(crate) half_open: VecDeque<SessionIndex>,
+    /// First handshake frames to which this device has answered.
+    pub(crate) answered: Answered,
     pub(crate) handshakes: TokenBucket,
     pub(crate) answers: TokenBucket,
     pub(crate) refusals: Refusals,
@@ -125,6 +128,7 @@ impl Link {
             ready: Ready::default(),
             attempts: Vec::new(),
             half_open: VecDeque::new(),
+            answered: Answered::default(),
             handshakes: TokenBucket::new(HANDSHAKES_PER_SECOND, HANDSHAKES_AT_ONCE, now),
             answers: TokenBucket::new(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE, now),
             refusals: Refusals::new(now),

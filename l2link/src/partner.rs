@@ -67,11 +67,11 @@ impl Link {
             return;
         }
         if self.begins(Role::Relay, name) {
-            if let Err(reason) = self.begin_handshake(Role::Relay, name, BootId(0), mac, now) {
+            if let Err(reason) = self.begin_handshake(Role::Relay, name, BootId(0), mac, 0, now) {
                 self.counters.drop(reason);
             }
         } else {
-            self.push_hello(mac);
+            self.push_hello(mac, now);
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Peer {
     pub(crate) name: String,
     pub(crate) boot: BootId,
     pub(crate) mac: Mac,
+    /// Of its newest hello in this life of it; zero if there is none.
+    pub(crate) stamp: u64,
     /// In mode `keys`.
     pub(crate) key: Option<PublicKey>,
     /// When it went up or down.

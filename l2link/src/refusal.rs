@@ -1,7 +1,8 @@
 //! Devices that were heard and with which there can be no session.
 //!
 //! A bounded list, as anyone on the segment can make up names. An entry lives as long as the device is heard; a new one
-//! takes the place of the one not heard for longest. Each is told once a minute, all together at most
+//! takes the place of one not heard for a while, if there is one: who makes up names all the time displaces nobody that is
+//! there. Each is told once a minute, all together at most
 //! [`REPORT_BURST`] at once and one a second.
 
 use crate::bucket::TokenBucket;
@@ -13,7 +14,9 @@ use frames::{DropReason, Mac};
 const ENTRIES_MAX: usize = 32;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 const REPORT_BURST: u64 = 32;
-/// Twelve of the slowest hellos.
+/// Five of the slowest hellos: who is not heard for so long gives way.
+const GIVE_WAY_AFTER: Duration = Duration::from_secs(10);
+/// Thirty of the slowest hellos.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -48,15 +51,26 @@ impl Refusals {
         now: Time,
     ) -> Option<Event> {
         let same = |entry: &Refusal| entry.mac == mac && entry.reason == reason && entry.name == name;
-        let index = self.entries.iter().position(same).unwrap_or_else(|| {
-            if self.entries.len() == ENTRIES_MAX {
-                let oldest = (0..ENTRIES_MAX).min_by_key(|index| self.entries[*index].heard).unwrap_or(0);
-                self.entries.swap_remove(oldest);
+        let index = match self.entries.iter().position(same) {
+            Some(index) => index,
+            None => {
+                if self.entries.len() == ENTRIES_MAX {
+                    let silent = |entry: &Refusal| entry.heard + GIVE_WAY_AFTER <= now;
+                    self.entries.swap_remove(self.entries.iter().position(silent)?);
+                }
+                let name = name.to_owned();
+                self.entries.push(Refusal {
+                    name,
+                    role,
+                    mac,
+                    reason,
+                    since: now,
+                    heard: now,
+                    reported: None,
+                });
+                self.entries.len() - 1
             }
-            let name = name.to_owned();
-            self.entries.push(Refusal { name, role, mac, reason, since: now, heard: now, reported: None });
-            self.entries.len() - 1
-        });
+        };
         let entry = &mut self.entries[index];
         entry.heard = now;
         if entry.reported.is_some_and(|reported| now < reported + REPORT_EVERY) || !self.reports.take(now) {
@@ -119,7 +133,11 @@ mod tests {
         });
         assert_eq!(told.count() as u64, REPORT_BURST);
         assert_eq!(refusals.infos().count(), ENTRIES_MAX);
-        refusals.forget("device 199", Mac::default());
+        let mut note = |second| {
+            refusals.note("late", Role::Relay, Mac::default(), DropReason::BadGate, Time(second * SECOND))
+        };
+        assert!(note(9).is_none() && note(11).is_some());
+        refusals.forget("late", Mac::default());
         assert_eq!(refusals.infos().count(), ENTRIES_MAX - 1);
         refusals.expire(Time(61 * SECOND));
         assert_eq!(refusals.infos().count(), 0);

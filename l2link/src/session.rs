@@ -64,6 +64,8 @@ pub(crate) struct Candidate {
     pub(crate) name: String,
     pub(crate) boot: BootId,
     pub(crate) mac: Mac,
+    /// Of its newest hello, if this device began; zero otherwise.
+    pub(crate) stamp: u64,
     /// The key that it has proved, in mode `keys`.
     pub(crate) key: Option<PublicKey>,
     /// When it is given up.
@@ -227,6 +229,7 @@ mod tests {
             name: "a".into(),
             boot: BootId(1),
             mac: Mac::default(),
+            stamp: 0,
             key: None,
             until: Time(0),
         };
