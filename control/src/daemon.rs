@@ -205,6 +205,9 @@ impl Daemon {
                     None => {}
                 }
             }
+            if self.link.wake(self.poll.registry(), now) {
+                self.ready.insert(Source::Link);
+            }
             self.control.set_monitored(self.api.monitored());
             // 5. Take from each source in order, up to its budget, and do what follows from it.
             let mut last = None;
@@ -372,6 +375,7 @@ impl Daemon {
         let all = namespaces
             .chain(self.control.poll_timeout())
             .chain(self.follow_link_at)
+            .chain(self.link.poll_timeout())
             .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
             .chain(self.waiting.iter().map(|waiting| waiting.until))
             .chain(self.symbols.keeper.timeout())

@@ -3,8 +3,8 @@
 use crate::rate_limit::RateLimit;
 use crate::source::Source;
 use frames::Mac;
-use l2link::Batch;
-use l2link_os::{IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError, clock};
+use l2link::{Batch, Time};
+use l2link_os::{Damper, IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError, clock};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -21,6 +21,7 @@ pub(crate) struct LinkInterface {
     monitor: Monitor,
     netlink: Netlink,
     complaint: RateLimit,
+    damper: Damper,
 }
 
 impl LinkInterface {
@@ -43,6 +44,7 @@ impl LinkInterface {
             monitor,
             netlink,
             complaint: RateLimit::default(),
+            damper: Damper::default(),
         })
     }
 
@@ -55,6 +57,24 @@ impl LinkInterface {
 
     pub(crate) fn socket(&mut self) -> Option<&mut LinkSocket> {
         self.socket.as_mut()
+    }
+
+    /// Notes how many frames of a turn led to something, and how many were dropped. `empty`: none is left in the socket.
+    pub(crate) fn damp(&mut self, kept: usize, dropped: usize, empty: bool, registry: &Registry, now: Time) {
+        self.damper.note(kept, dropped, now);
+        if let (true, Some(socket)) = (empty, &self.socket) {
+            self.damper.rest(registry, socket, now);
+        }
+    }
+
+    /// Whether a rest of the socket is over, and it is to be read.
+    pub(crate) fn wake(&mut self, registry: &Registry, now: Time) -> bool {
+        self.damper.wake(registry, self.socket.as_ref(), Source::Link.token(), now)
+    }
+
+    /// When to call [`LinkInterface::wake`].
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.damper.poll_timeout()
     }
 
     /// Sends the frames of a batch and empties it.

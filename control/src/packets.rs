@@ -17,6 +17,13 @@ const BATCH_SPARE: usize = 64;
 impl Daemon {
     /// Wire to application: frames of the link to the core, parcels to the symbols.
     pub(crate) fn receive(&mut self, now: Time) -> Taken {
+        let (mut kept, mut dropped) = (0, 0);
+        let taken = self.receive_batches(&mut kept, &mut dropped, now);
+        self.link.damp(kept, dropped, matches!(taken, Taken::All), self.poll.registry(), now);
+        taken
+    }
+
+    fn receive_batches(&mut self, kept: &mut usize, dropped: &mut usize, now: Time) -> Taken {
         let Some(socket) = self.link.socket() else { return Taken::All };
         for _ in 0..LINK_BUDGET {
             let count = match socket.receive() {
@@ -29,6 +36,7 @@ impl Daemon {
             };
             for index in 0..count {
                 let mut next = Some(self.control.handle_link_frame(socket.frame_mut(index), now));
+                *(if matches!(next, Some(LinkVerdict::Drop(_))) { &mut *dropped } else { &mut *kept }) += 1;
                 while let Some(verdict) = next {
                     let undelivered = match verdict {
                         LinkVerdict::Deliver { symbol, parcel } => {

@@ -18,7 +18,7 @@ use crate::remembered::Remembered;
 use crate::routes::Routes;
 use crate::source::Source;
 use crate::transits::Transits;
-use crate::wire::{Wire, register};
+use crate::wire::{Taken, Wire, register};
 use core::time::Duration;
 use frames::DropReason;
 use frames::discovery::Role;
@@ -217,6 +217,9 @@ impl Daemon {
                 quiet.restore();
             }
             // 7. Frames of the link: parcels go out of their ports, messages change the tables.
+            if self.wire.wake(self.poll.registry(), now) {
+                self.ready.insert(Source::Link);
+            }
             if self.ready.remove(&Source::Link) && self.read_link(now) {
                 self.ready.insert(Source::Link);
             }
@@ -368,7 +371,8 @@ impl Daemon {
         let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
         let service_manager = self.service_manager.poll_timeout();
         let (relay, interfaces) = (self.relay.poll_timeout(), self.interfaces.poll_timeout());
-        let next = [relay, interfaces, own_routes, metrics, waiting, service_manager];
+        let wire = self.wire.poll_timeout();
+        let next = [relay, interfaces, own_routes, metrics, waiting, service_manager, wire];
         next.into_iter().flatten().min().map(|next| next - now)
     }
 
@@ -441,13 +445,15 @@ impl Daemon {
 
     /// Reads frames of the link. Returns whether there may be more.
     fn read_link(&mut self, now: Time) -> bool {
-        let mut more = false;
+        let (mut more, mut taken) = (false, Taken::default());
         for _ in 0..BUDGET {
             let received = self.wire.receive(&mut self.relay, now);
             more = received.is_ok();
             let count = received.unwrap_or(0);
             for index in 0..count {
                 let mut next = Some(self.relay.handle_link_frame(self.wire.frame_mut(index), now));
+                let dropped = matches!(next, Some(LinkVerdict::Drop(_)));
+                *(if dropped { &mut taken.dropped } else { &mut taken.kept }) += 1;
                 while let Some(verdict) = next {
                     match verdict {
                         LinkVerdict::Transmit { port, parcel } => {
@@ -492,9 +498,11 @@ impl Daemon {
             self.relay.handle_link_events(now);
             self.ports.flush(&mut self.relay);
             if more && count == 0 {
-                return false;
+                more = false;
+                break;
             }
         }
+        self.wire.damp(taken, more, self.poll.registry(), now);
         more
     }
 

@@ -4,7 +4,7 @@ use crate::complaint::Complaint;
 use crate::source::Source;
 use frames::{DropReason, Mac};
 use l2link::{Batch, Time};
-use l2link_os::{IfIndex, LinkInfo, LinkSocket, SetupError};
+use l2link_os::{Damper, IfIndex, LinkInfo, LinkSocket, SetupError};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use relay_core::Relay;
@@ -20,6 +20,7 @@ pub(crate) struct Wire {
     socket: Option<LinkSocket>,
     pub(crate) batch: Batch,
     complaint: Complaint,
+    damper: Damper,
 }
 
 impl Wire {
@@ -32,6 +33,7 @@ impl Wire {
             socket: Some(socket),
             batch: Batch::new(0, 0),
             complaint: Complaint::default(),
+            damper: Damper::default(),
         })
     }
 
@@ -104,6 +106,24 @@ impl Wire {
         })
     }
 
+    /// Notes what became of the frames of a turn, the last of which left `more` in the socket or not.
+    pub(crate) fn damp(&mut self, taken: Taken, more: bool, registry: &Registry, now: Time) {
+        self.damper.note(taken.kept, taken.dropped, now);
+        if let (false, Some(socket)) = (more, &self.socket) {
+            self.damper.rest(registry, socket, now);
+        }
+    }
+
+    /// Whether a rest of the socket is over, and it is to be read.
+    pub(crate) fn wake(&mut self, registry: &Registry, now: Time) -> bool {
+        self.damper.wake(registry, self.socket.as_ref(), Source::Link.token(), now)
+    }
+
+    /// When to call [`Wire::wake`].
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.damper.poll_timeout()
+    }
+
     /// Frame `index` of those that [`Wire::receive`] took.
     pub(crate) fn frame_mut(&mut self, index: usize) -> &mut [u8] {
         self.socket.as_mut().map_or(&mut [], |socket| socket.frame_mut(index))
@@ -131,6 +151,13 @@ impl Wire {
         }
         self.batch.clear();
     }
+}
+
+/// Frames that led to something, and those that were dropped.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Taken {
+    pub(crate) kept: usize,
+    pub(crate) dropped: usize,
 }
 
 /// A call of the kernel failed, and that has been said where it is news: an interface that is down is not.

@@ -2,7 +2,7 @@
 //!
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
-//! passes an interface). The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
+//! passes an interface); [`Damper`] is for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
 //! [`psk`], [`keylog`], [`log_output`], [`api`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
 //! [`privileges`], [`confine`]. Whatever cannot be set up is a [`SetupError`].
@@ -12,6 +12,7 @@ pub mod capture_filter;
 pub mod clock;
 pub mod config_file;
 pub mod confine;
+mod damper;
 pub mod discard_watch;
 pub mod error;
 mod ethtool;
@@ -48,6 +49,7 @@ pub mod tap;
 pub mod trigger;
 
 pub use capture_filter::CaptureFilter;
+pub use damper::Damper;
 pub use discard_watch::DiscardWatch;
 pub use error::SetupError;
 pub use interfaces::{Dad, IfIndex, InterfaceAddress, LinkInfo, Netlink};
