@@ -14,6 +14,7 @@
 //! - [`Lab::router`] is a lab whose pair routes between two ports; [`Ping`] counts what gets lost meanwhile.
 //! - [`Joint`] is a lab with two relays that are one router.
 //! - [`Farm`] is a lab with several controls, on which servers of one service run.
+//! - [`Flood`] is a stranger who sends as many forged frames as it can; [`Recorder`] gives it genuine ones.
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
 //! - [`PrivateRoot`] is a file system in which packages are installed, and [`Service`] a daemon run by its unit file there.
 //! - [`book`] is the documentation, whose commands and lists are tested.
@@ -34,7 +35,9 @@ mod download;
 mod farm;
 mod farm_clients;
 mod farm_relays;
+mod flood;
 pub mod joint;
+mod key_pair;
 mod lab;
 mod mounts;
 mod netns;
@@ -54,7 +57,9 @@ pub use download::Download;
 pub use farm::{Farm, Plan, name_of};
 pub use farm_clients::{Downloads, Wanted, expect_shares};
 pub use farm_relays::{client_end, relay_name, symbol_name};
+pub use flood::{Flood, Recorder, Sort, mac_of};
 pub use joint::Joint;
+pub use key_pair::KeyPair;
 pub use lab::{Lab, Layout, PSK};
 pub use mounts::Mounts;
 pub use netns::Netns;

@@ -3,51 +3,12 @@
 use netns_tests::address::*;
 use netns_tests::config::{Control, Relay};
 use netns_tests::program::Nginx;
-use netns_tests::{Daemon, Joint, Lab, Layout, SOON, binary, eventually, never};
+use netns_tests::{Daemon, Joint, KeyPair, Lab, Layout, SOON, eventually, never};
 use rstest::rstest;
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// A private key in a file, made by our own tool, and what others know it by.
-struct KeyPair {
-    file: PathBuf,
-    public: String,
-}
-
-impl KeyPair {
-    fn new(folder: &Path, name: &str) -> Self {
-        let file = folder.join(name);
-        let l2ctl = binary("l2ctl").display().to_string();
-        let sh = |line: &str| {
-            let output = Command::new("sh").args(["-ec", line]).output().unwrap();
-            assert!(output.status.success() && output.stderr.is_empty(), "{line}: {output:?}");
-            String::from_utf8(output.stdout).unwrap().trim().to_owned()
-        };
-        sh(&format!("umask 077 && {l2ctl} genkey > {}", file.display()));
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        let public = sh(&format!("{l2ctl} pubkey < {}", file.display()));
-        Self { file, public }
-    }
-
-    /// Lines in the place of `psk_file = "psk"`: this key, more lines, and the peers. A section follows.
-    fn link(&self, more: &str, peers: &[(&str, &Self)]) -> String {
-        let peer = |(name, key): &(&str, &Self)| {
-            format!("[[peer]]\nname = \"{name}\"\npublic_key = \"{}\"\n", key.public)
-        };
-        let file = self.file.display();
-        let peers: String = peers.iter().map(peer).collect();
-        format!("security = \"keys\"\nprivate_key_file = \"{file}\"\n{more}\n{peers}")
-    }
-}
-
-fn with_link(config: &impl ToString, link: &str) -> String {
-    config.to_string().replace("psk_file = \"psk\"\n", link)
-}
 
 /// A relay and a control that know each other.
 struct Pair {
@@ -69,11 +30,11 @@ impl Pair {
     fn configure_relay(&self, more: &str, peers: &[(&str, &KeyPair)]) {
         let mut relay = Relay::default();
         relay.ports[0].allow = vec!["control = \"control1\"".into()];
-        self.lab.relay.configure(&with_link(&relay, &self.relay.link(more, peers)));
+        self.lab.relay.configure(&self.relay.configure(&relay, more, peers));
     }
 
     fn configure_control(&self, more: &str, own: &KeyPair, peers: &[(&str, &KeyPair)]) {
-        self.lab.control.configure(&with_link(&Control::default(), &own.link(more, peers)));
+        self.lab.control.configure(&own.configure(&Control::default(), more, peers));
     }
 }
 
@@ -179,7 +140,7 @@ fn who_steals_a_name_gets_nothing_and_takes_nothing() {
     let thief_ns = Rc::new(pair.lab.netns("thief"));
     pair.lab.add_to_segment(&thief_ns);
     let key = KeyPair::new(pair.lab.folder(), "thief.key");
-    let config = with_link(&Control::default(), &key.link("", &[("relay1", &pair.relay)]));
+    let config = key.configure(&Control::default(), "", &[("relay1", &pair.relay)]);
     let mut thief = Daemon::new("l2control", &thief_ns, pair.lab.folder().join("thief"), &config);
     thief.start();
     await_refusal(&pair.lab.relay, "control1", "wrong-key");
