@@ -167,6 +167,11 @@ impl Link {
         self.attempts.retain(|attempt| attempt.local != session);
         self.half_open.retain(|index| *index != session);
         self.remove_attempts(|attempt| attempt.role == role && attempt.name == name);
+        self.remove_half_open(role, name);
+    }
+
+    /// Forgets candidates of this name that this device has answered.
+    pub(crate) fn remove_half_open(&mut self, role: Role, name: &str) {
         let sessions = &mut self.sessions;
         self.half_open.retain(|index| {
             let other = sessions.get(*index).is_some_and(

@@ -10,10 +10,11 @@
 //! under another name, it says so, under the keys of that handshake and nothing else, so that both operators know.
 
 use crate::gate::{self, Gate};
-use crate::{Keys, Link, PrivateKey, PublicKey, Security};
+use crate::{Keys, Link, PrivateKey, PublicKey, Security, Time};
 use core::fmt;
 use frames::DropReason;
 use frames::discovery::{Hello, Mode, Role};
+use frames::session::CloseReason;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
@@ -91,8 +92,7 @@ impl Secrets {
             Security::Keys(keys) => {
                 let Keys { private, psk, peers } = *keys;
                 let (public, psk) = (private.public(), psk.unwrap_or_default());
-                let peers = peers.into_iter().map(|(name, key)| (name, (key, Gate::of_device(&psk, &key))));
-                let (gate, peers) = (Gate::of_device(&psk, &public), peers.collect());
+                let (gate, peers) = (Gate::of_device(&psk, &public), gates(&psk, peers));
                 Self::Keys(Box::new(DeviceKeys { own: private, public, psk, gate, peers }))
             }
         }
@@ -157,6 +157,28 @@ impl Link {
             return self.partners.get(name)?.key;
         }
         keys.peers.get(name).map(|(key, _)| *key)
+    }
+
+    /// In mode `keys` these devices of the other role may be peers from now on: no name and no key twice. What there is with one
+    /// that has another key now, or none, ends; all other sessions go on. In other modes it does nothing.
+    pub fn set_peers(&mut self, peers: &[(String, PublicKey)], now: Time) {
+        let Secrets::Keys(keys) = &mut self.secrets else { return };
+        let before: Vec<_> = keys.peers.iter().map(|(name, (key, _))| (name.clone(), *key)).collect();
+        keys.peers = gates(&keys.psk, peers.to_vec());
+        let role = self.role.opposite();
+        for (name, key) in before {
+            if self.key_of(role, &name) == Some(key) {
+                continue;
+            }
+            self.remove_attempts(|attempt| attempt.role == role && attempt.name == name);
+            self.remove_half_open(role, &name);
+            if let Some(index) = self.peer_named(role, &name)
+                && self.peers[index].life.is_some()
+            {
+                self.hang_up(index, CloseReason::NOT_A_PEER, now);
+            }
+        }
+        self.hello.hurry();
     }
 
     /// Whether the tag of a hello is that of the device whose it says that it is.
@@ -244,6 +266,11 @@ impl Link {
             Some(_) => Err(DropReason::WrongKey),
         }
     }
+}
+
+/// With each key its gate.
+fn gates(psk: &[u8; 32], peers: Vec<(String, PublicKey)>) -> BTreeMap<String, (PublicKey, Gate)> {
+    peers.into_iter().map(|(name, key)| (name, (key, Gate::of_device(psk, &key)))).collect()
 }
 
 impl fmt::Debug for Secrets {

@@ -192,6 +192,60 @@ fn a_replayed_first_message_has_no_effect(#[case] relay: Config, #[case] control
     assert_eq!((segment.told(0), segment.told(1)), (vec![], vec![]));
 }
 
+fn set_peers(segment: &mut Segment, station: usize, peers: &[(&str, u8)]) {
+    let peers: Vec<_> =
+        peers.iter().map(|(name, key)| ((*name).to_owned(), private_key(*key).public())).collect();
+    segment.stations[station].link.set_peers(&peers, segment.now);
+    segment.flush(station);
+    segment.deliver();
+}
+
+/// A relay, and two controls that it knows.
+#[test]
+fn peers_change_while_the_others_go_on() {
+    let mut segment = Segment::default();
+    let both = [("control1", 11), ("control2", 12)];
+    segment.add(Config { security: keys(10, None, &both), ..device(0, 1) });
+    segment.add(keyed(1, 2));
+    let second = keys(12, None, &[("relay0", 10)]);
+    segment.add(Config { security: second, name: "control2".into(), boot: BootId(9), ..device(1, 3) });
+    segment.run(2 * SECOND);
+    assert_eq!((segment.told(1), segment.told(2)), (up(), up()));
+    let _ = segment.told(0);
+
+    set_peers(&mut segment, 0, &both);
+    segment.run(2 * SECOND);
+    assert!((0..3).all(|station| segment.told(station).is_empty()), "nothing differs");
+
+    set_peers(&mut segment, 0, &[("control2", 12)]);
+    segment.run(10 * SECOND);
+    let lost = "down: it does not have this device and its key among its peers";
+    assert_eq!(segment.told(1), [lost, "refused relay0: not-its-peer"]);
+    assert_eq!((segment.told(2), segment.told(0).first().map(String::as_str)), (vec![], Some(lost)));
+
+    set_peers(&mut segment, 0, &both);
+    segment.run(10 * SECOND);
+    assert_eq!((segment.told(0), segment.told(1), segment.told(2)), (up(), up(), vec![]));
+
+    // Another key under the same name.
+    set_peers(&mut segment, 0, &[("control1", 13), ("control2", 12)]);
+    segment.run(10 * SECOND);
+    assert_eq!(segment.told(1).first().map(String::as_str), Some(lost));
+    assert_eq!(segment.told(2), Vec::<String>::new());
+}
+
+#[test]
+fn a_control_lets_a_relay_go_and_meets_it_again() {
+    let mut segment = pair();
+    set_peers(&mut segment, 1, &[]);
+    segment.run(10 * SECOND);
+    assert_eq!(segment.stations[1].link.peers()[0].state, PeerState::Down);
+    let _ = (segment.told(0), segment.told(1));
+    set_peers(&mut segment, 1, &[("relay0", 10)]);
+    segment.run(10 * SECOND);
+    assert_eq!((segment.told(0), segment.told(1)), (up(), up()));
+}
+
 /// Frames without a tag, and what a stranger makes who has read everything on the wire.
 #[test]
 fn who_does_not_know_a_public_key_is_stopped_at_the_gate() {
