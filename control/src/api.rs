@@ -28,7 +28,7 @@ pub(crate) fn answer(
             return true;
         }
         Some(verb) => failure(format!(
-            "unknown verb {verb:?}: l2control knows show, monitor, verify, rule, symbol, route and peer"
+            "unknown verb {verb:?}: l2control knows show, monitor, verify, rule, symbol, route, peer, reload and confirm"
         )),
         None => failure("a request needs a \"verb\""),
     };
@@ -58,7 +58,7 @@ fn show(
         "counters" => rows(&control.show_counters()),
         "routes" => routes(control, after),
         other => failure(format!(
-            "unknown object {other:?}: there are peers, ports, symbols, tunnels, translations, rules, counters, routes"
+            "unknown object {other:?}: there are peers, ports, symbols, tunnels, translations, rules, counters, routes, configuration"
         )),
     }
 }

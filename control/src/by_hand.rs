@@ -6,7 +6,7 @@
 
 mod save;
 
-use crate::config::symbol_by_hand;
+use crate::config::{SymbolSettings, symbol_by_hand};
 use crate::daemon::{Daemon, place};
 use crate::namespaces::Namespace;
 use control_core::{HandError, Standing, SymbolConfig};
@@ -101,6 +101,18 @@ impl Daemon {
         let present: Vec<_> = self.settings.values().map(|symbol| &symbol.core).collect();
         let settings =
             symbol_by_hand(table.to_string(), &self.name, &present).map_err(|error| error.brief())?;
+        let (id, refused) = self.make_symbol(settings, now);
+        if let Some(error) = refused.into_iter().next() {
+            self.drop_symbol(id, now);
+            return Err(told(error));
+        }
+        self.act(now);
+        Ok(self.wait(request, What::Symbol(id, table), now))
+    }
+
+    /// Makes a symbol, whose contradictions with others are ruled out, with its rules by hand. Returns why some of these
+    /// cannot be.
+    pub(crate) fn make_symbol(&mut self, settings: SymbolSettings, now: Time) -> (SymbolId, Vec<HandError>) {
         let id = self.control.add_symbol(settings.core.clone(), now);
         if settings.core.files.is_some() {
             self.files.add(id);
@@ -119,12 +131,7 @@ impl Daemon {
             refused.extend(self.control.add_rule(id, *rule, now).err());
         }
         self.settings.insert(id, settings);
-        if let Some(error) = refused.into_iter().next() {
-            self.drop_symbol(id, now);
-            return Err(told(error));
-        }
-        self.act(now);
-        Ok(self.wait(request, What::Symbol(id, table), now))
+        (id, refused)
     }
 
     fn delete_symbol(&mut self, request: &Request, now: Time) -> Answered {
@@ -149,7 +156,7 @@ impl Daemon {
     }
 
     /// Removes a symbol with all that it has here.
-    fn drop_symbol(&mut self, id: SymbolId, now: Time) -> Vec<RouteText> {
+    pub(crate) fn drop_symbol(&mut self, id: SymbolId, now: Time) -> Vec<RouteText> {
         let removed = self.control.delete_symbol(id, now);
         self.act(now);
         self.symbols.displace(id);
@@ -229,7 +236,7 @@ impl Daemon {
         match &waiting.what {
             _ if !waiting.save => {}
             What::Rule { symbol, text, .. } => self.save_rule(*symbol, *text, true)?,
-            What::Symbol(_, table) => self.save_new_symbol(table.clone())?,
+            What::Symbol(symbol, table) => self.save_new_symbol(*symbol, table.clone())?,
             What::Route(route) => self.save_route(route)?,
         }
         Ok(success(rows))

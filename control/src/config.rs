@@ -4,6 +4,7 @@ mod contradiction;
 mod routes;
 mod symbol;
 
+pub(crate) use contradiction::clash;
 pub(crate) use symbol::{SymbolSettings, symbol_by_hand};
 
 use control_core::{Addressing, RefusedSymbol, RoutesConfig};
@@ -12,7 +13,7 @@ use frames::discovery::Role;
 use l2link::route_text::RouteText;
 use l2link_os::config_file::{
     self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
-    PeerSection, PeerSettings, device_name,
+    PeerSection, PeerSettings, device_name, without_restart,
 };
 use routes::RoutesSection;
 use serde::Deserialize;
@@ -21,7 +22,7 @@ use symbol::SymbolSection;
 use toml::Spanned;
 
 /// What a valid configuration says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) link: LinkSettings,
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) refused: Vec<(ConfigError, RefusedSymbol)>,
     /// What the operator should be told at every start.
     pub(crate) warnings: Vec<String>,
+    /// The file.
+    pub(crate) source: ConfigSource,
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +124,7 @@ impl Settings {
             static_routes: Vec::new(),
             peers: PeerSettings::check(&file.peer, &source)?,
             refused: Vec::new(),
+            source: source.clone(),
         };
         settings.leave_out(&file.symbol, &source);
         for SymbolSection { relay, .. } in &file.symbol {
@@ -139,6 +143,11 @@ impl Settings {
             None => None,
         };
         Ok(settings)
+    }
+
+    /// Whether a daemon that runs by `before` can go on by these.
+    pub(crate) fn without_restart(&self, before: &Self) -> Result<(), ConfigError> {
+        without_restart((&before.source, &before.link), (&self.source, &self.link))
     }
 }
 

@@ -22,6 +22,7 @@ use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
 use l2link_os::api::{ApiServer, ClientId};
 use l2link_os::metrics::MetricsServer;
+use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::Trigger;
@@ -48,10 +49,10 @@ pub(crate) struct Daemon {
     pub(crate) signals: Signals,
     pub(crate) api: ApiServer,
     /// Figures for monitoring; none if nobody may have them.
-    metrics: Option<MetricsServer>,
+    pub(crate) metrics: Option<MetricsServer>,
     /// Where the keys of sessions are written, if anywhere.
     pub(crate) keylog: Option<KeyLog>,
-    service_manager: ServiceManager,
+    pub(crate) service_manager: ServiceManager,
     /// Link frames on their way out.
     pub(crate) batch: Batch,
     pub(crate) looks: RateLimit,
@@ -62,6 +63,8 @@ pub(crate) struct Daemon {
     pub(crate) verifying: Vec<ClientId>,
     /// Where changes by hand are saved.
     pub(crate) config_file: PathBuf,
+    /// What the file said when it was read last.
+    pub(crate) reloads: Reloads<Settings>,
     /// The symbols as they were configured, by hand or in the file.
     pub(crate) settings: BTreeMap<SymbolId, SymbolSettings>,
     /// Commands that wait for a relay.
@@ -73,7 +76,7 @@ pub(crate) struct Daemon {
 }
 
 /// Permission bits of the command socket: root and its group.
-const API_MODE: u32 = 0o660;
+pub(crate) const API_MODE: u32 = 0o660;
 /// Events taken with one system call.
 const EVENTS: usize = 64;
 /// Pause before a link interface that could not be used is tried again.
@@ -118,7 +121,7 @@ impl Daemon {
         let (mac, mtu) = link.address();
         let link_config = settings.link.config(&settings.name, Role::Control, seed::boot_id()?, mac, mtu);
         let config = Config {
-            refused: settings.refused.into_iter().map(|(_, symbol)| symbol).collect(),
+            refused: settings.refused.iter().map(|(_, symbol)| symbol.clone()).collect(),
             symbols: settings.symbols.iter().map(|symbol| symbol.core.clone()).collect(),
             triggered: trigger.as_ref().is_some_and(Trigger::is_complete),
             addressing: settings.addressing,
@@ -129,7 +132,8 @@ impl Daemon {
         if keylog.is_some() {
             control.keep_session_keys();
         }
-        let symbols: BTreeMap<SymbolId, SymbolSettings> = (1..).map(SymbolId).zip(settings.symbols).collect();
+        let symbols: BTreeMap<SymbolId, SymbolSettings> =
+            (1..).map(SymbolId).zip(settings.symbols.clone()).collect();
         let places = symbols.iter().filter_map(|(id, symbol)| Some((*id, place(&control, *id, symbol)?)));
         let places = places.collect();
         for peer in &settings.peers {
@@ -141,7 +145,7 @@ impl Daemon {
         }
         settings.static_routes.iter().for_each(|route| control.add_route(route).unwrap_or_else(complain));
         let of_files = symbols.iter().filter(|(_, symbol)| symbol.core.files.is_some()).map(|(id, _)| *id);
-        let files = Files::new(settings.files, of_files.collect());
+        let files = Files::new(settings.files.clone(), of_files.collect());
         let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
         let mut daemon = Self {
             symbols: Symbols::new(places, keeper),
@@ -158,8 +162,9 @@ impl Daemon {
             ready: Ready::default(),
             looks: RateLimit::default(),
             receive: RateLimit::default(),
-            name: settings.name,
-            link_name: settings.link.interface,
+            name: settings.name.clone(),
+            link_name: settings.link.interface.clone(),
+            reloads: Reloads::new(settings, now),
             verifying: Vec::new(),
             routes_wait: false,
             follow_link_at: None,
@@ -178,6 +183,7 @@ impl Daemon {
 
     /// Runs until a signal says to stop.
     pub(crate) fn run(mut self) -> Result<(), SetupError> {
+        info!(target: "control::daemon", "the configuration is that of {}", self.config_file.display());
         info!(target: "control::daemon", "l2control {}: ready on {}", self.name, self.link_name);
         let mut events = Events::with_capacity(EVENTS);
         let mut now = clock::now();
@@ -237,9 +243,12 @@ impl Daemon {
                 metrics.handle_timeout(now);
             }
             let control = &self.control;
-            let status =
-                || service_manager::status("symbols", control.symbols_up(), "relays", control.link());
+            let status = || {
+                let (up, link) = (control.symbols_up(), control.link());
+                reload::status(service_manager::status("symbols", up, "relays", link), &self.reloads)
+            };
             self.service_manager.handle_timeout(status, now);
+            self.end_trial(now);
             self.follow_namespaces(now);
             if self.follow_link_at.is_some_and(|time| time <= now) {
                 self.follow_link(now);
@@ -257,7 +266,7 @@ impl Daemon {
     /// Takes what a source has to give.
     fn take(&mut self, source: Source, now: Time) -> Taken {
         match source {
-            Source::Signals => return self.take_signals(),
+            Source::Signals => return self.take_signals(now),
             Source::Monitor => {
                 // A bell that cannot be heard counts as rung.
                 if self.link.is_changed().unwrap_or(true) {
@@ -325,14 +334,12 @@ impl Daemon {
         }
     }
 
-    fn take_signals(&mut self) -> Taken {
+    fn take_signals(&mut self, now: Time) -> Taken {
         loop {
             match self.signals.next() {
                 Ok(Some(Signal::Stop)) => return Taken::Stop,
                 Ok(Some(Signal::Leave)) => return Taken::Leave,
-                Ok(Some(Signal::Reload)) => {
-                    warn!(target: "control::daemon", "SIGHUP: this version reads its configuration at the start only; restart it");
-                }
+                Ok(Some(Signal::Reload)) => self.reload_by_signal(now),
                 Ok(None) => return Taken::All,
                 Err(error) => {
                     error!(target: "control::daemon", "reading signals: {error}");
@@ -360,7 +367,7 @@ impl Daemon {
     fn serve(&mut self, event: &mio::event::Event, now: Time) {
         self.count_overruns();
         for request in self.api.handle(self.poll.registry(), event) {
-            if self.serve_by_hand(&request, now) {
+            if self.serve_reload(&request, now) || self.serve_by_hand(&request, now) {
                 continue;
             }
             let sockets = if api::needs_sockets(&request) { self.numbered_sockets(now) } else { Vec::new() };
@@ -379,6 +386,7 @@ impl Daemon {
             .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
             .chain(self.waiting.iter().map(|waiting| waiting.until))
             .chain(self.symbols.keeper.timeout())
+            .chain(self.reloads.poll_timeout())
             .chain(self.service_manager.poll_timeout());
         all.min().map(|time| time - now)
     }

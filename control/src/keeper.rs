@@ -49,6 +49,16 @@ impl SymbolKeeper {
         Self { path: path.into(), keep, running: None, started: None, start_at: None, failed: false }
     }
 
+    /// Has symbols be kept for that long from now on: by another keeper, which takes the place of the present one.
+    pub(crate) fn set_keep(&mut self, keep: Duration, now: Time) {
+        if self.keep == keep {
+            return;
+        }
+        self.keep = keep;
+        self.running.take().into_iter().for_each(|mut keeper| keeper.end());
+        self.start_at = Some(now);
+    }
+
     /// What an earlier daemon left, by its place.
     pub(crate) fn take_over(&self) -> (Option<Predecessor>, BTreeMap<Place, Kept>) {
         match Keeper::take_over(&self.path) {

@@ -17,6 +17,7 @@ mod namespaces;
 mod packets;
 mod rate_limit;
 mod ready;
+mod reload;
 mod routes;
 mod source;
 mod symbol_interface;
@@ -64,6 +65,11 @@ const PAGE: Page = Page {
         Section {
             title: "SIGNALS",
             entries: &[
+                (
+                    "SIGHUP",
+                    "Read the configuration again, and do what differs; if anything in it is wrong, nothing. As l2ctl reload, \
+                     with the log for an answer.",
+                ),
                 ("SIGTERM, SIGINT", "Remove every symbol, give the ports back, and end."),
                 (
                     "SIGUSR2",

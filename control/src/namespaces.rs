@@ -79,6 +79,23 @@ impl Namespace {
         Ok(self.open.insert(watched))
     }
 
+    /// Has relays be told its routes, or not any more.
+    pub(crate) fn set_routed(&mut self, routed: bool, registry: &Registry) -> Result<(), SetupError> {
+        self.routed = routed;
+        let Some(watched) = &mut self.open else { return Ok(()) };
+        if !routed {
+            watched.routes = None;
+        } else if watched.routes.is_none() {
+            let watch = RouteWatch::open(&watched.netns)?;
+            let (descriptor, source) = (watch.as_raw_fd(), Source::Routes(self.id));
+            registry
+                .register(&mut SourceFd(&descriptor), source.token(), Interest::READABLE)
+                .map_err(|error| SetupError::system(format!("watch {source}"), error))?;
+            watched.routes = Some(watch);
+        }
+        Ok(())
+    }
+
     /// Whether the namespace that is open is no longer the one of its name. It is closed then. An error that does not
     /// tell (descriptors have run out) is no reason to take the symbols from the programs.
     pub(crate) fn is_lost(&mut self, now: Time) -> bool {

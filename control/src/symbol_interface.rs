@@ -26,11 +26,11 @@ pub(crate) struct SymbolInterface {
     /// Somebody has set it down.
     down: bool,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
-    attributes: Attributes,
+    pub(crate) attributes: Attributes,
 }
 
 /// What is different about the interface of an address symbol.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ByAddress {
     /// The address that it stands for. Nobody behind the interface answers ARP.
     pub(crate) virtual_address: IpAddr,
@@ -176,6 +176,32 @@ impl SymbolInterface {
         self.set_addresses(netlink, &attributes.addresses);
         self.attributes = attributes.clone();
         Ok(())
+    }
+
+    /// Has all that has no other route leave by these ways, and by its former ones no more.
+    pub(crate) fn set_ways_out(
+        &mut self,
+        netlink: &mut Netlink,
+        gateways: &[IpAddr],
+        by_address: Option<ByAddress>,
+    ) {
+        let (ifindex, name) = (self.ifindex, &self.name);
+        let complain = |result: io::Result<()>| {
+            if let Err(error) = result {
+                warn!(target: "control::symbol", "symbol {name}: remove a default route: {error}");
+            }
+        };
+        for former in self.gateways.iter().filter(|former| !gateways.contains(former)) {
+            complain(netlink.delete_default_route(ifindex, *former));
+        }
+        if let Some(ByAddress { virtual_address, default_route: true }) = self.by_address
+            && by_address.is_none_or(|wanted| !wanted.default_route)
+        {
+            complain(netlink.unroute_all(ifindex, virtual_address));
+        }
+        self.gateways = gateways.to_vec();
+        self.by_address = by_address;
+        self.add_default_routes(netlink);
     }
 
     /// Puts back what the kernel has taken if somebody set the interface down and up again, as FRR does for `shutdown` and

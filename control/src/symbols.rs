@@ -21,7 +21,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// Where a symbol belongs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) namespace: NamespaceId,
     pub(crate) name: String,
@@ -68,6 +68,31 @@ impl Symbols {
     /// Takes in where a symbol belongs that is to be made.
     pub(crate) fn place(&mut self, symbol: SymbolId, place: Place) {
         self.places.insert(symbol, place);
+    }
+
+    /// Has a symbol belong elsewhere: the same interface in the same namespace, with other ways out.
+    pub(crate) fn replace(
+        &mut self,
+        symbol: SymbolId,
+        place: Place,
+        namespaces: &mut [Namespace],
+        now: Time,
+    ) {
+        if self.places.get(&symbol) == Some(&place) {
+            return;
+        }
+        self.places.insert(symbol, place.clone());
+        let Some(interface) = self.interfaces.get_mut(&symbol) else { return };
+        let namespace = namespaces.iter_mut().find(|namespace| namespace.id == place.namespace);
+        let Some(watched) = namespace.and_then(Namespace::watched) else { return };
+        let before = interface.device().note;
+        interface.set_ways_out(&mut watched.netlink, &place.gateways, place.by_address);
+        let Device { place: kept, note, .. } = interface.device();
+        if note != before {
+            self.keeper.note(&kept, &note, now);
+        }
+        let way_back = place.way_back(&interface.attributes);
+        self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
     }
 
     /// Forgets where a symbol belonged whose interface has been removed.

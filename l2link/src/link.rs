@@ -152,6 +152,11 @@ impl Link {
         self.session_keys.get_or_insert_default();
     }
 
+    /// Ends [`Link::keep_session_keys`].
+    pub fn drop_session_keys(&mut self) {
+        self.session_keys = None;
+    }
+
     /// The keys of the next session that was made, before the first frame under them is sent: to be polled before
     /// [`Link::poll_transmit`]. Not every such session comes to be used.
     pub fn poll_session_keys(&mut self) -> Option<SessionKeys> {
@@ -211,6 +216,18 @@ impl Link {
     #[must_use]
     pub fn frame_len_max(&self) -> usize {
         self.interface.frame_len_max()
+    }
+
+    /// Sends to live peers at least that often from now on, and misses one after `missed` silent intervals of its own.
+    pub fn set_liveness(&mut self, keepalive: core::time::Duration, missed: u32) {
+        (self.keepalive, self.missed) = (keepalive, missed.max(1));
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            if let Some(life) = &mut peer.life {
+                // It tells the other end how often it has to expect one.
+                life.keepalive_due = true;
+                self.ready.to_send.insert(index);
+            }
+        }
     }
 
     /// The link interface got another address or MTU; sessions go on. Every peer is told at once, so that it follows.

@@ -81,6 +81,37 @@ fn a_server_is_reached_over_a_link_with_keys(#[case] more: &str) {
 }
 
 #[test]
+fn a_reload_lets_peers_in_and_out_by_their_keys() {
+    let Some(mut pair) = Pair::build(Layout::default(), "") else { return };
+    pair.lab.start();
+    let _server = Nginx::start(pair.lab.programs(), pair.lab.folder(), &["80"]);
+    fetch(&pair.lab);
+    let reload = |said: &str| {
+        assert_eq!(pair.lab.relay.l2ctl("reload").expect_success().trim_end(), said);
+    };
+    let other = KeyPair::new(pair.lab.folder(), "other.key");
+    // One more does not disturb the one that is there.
+    pair.configure_relay("", &[("control1", &pair.control), ("control2", &other)]);
+    reload("peer control2: public_key added");
+    fetch(&pair.lab);
+    pair.configure_relay("", &[("control2", &other)]);
+    reload("peer control1: public_key removed");
+    await_refusal(&pair.lab.control, "relay1", "not-its-peer");
+    pair.lab.relay.await_row("peers", &json!({"name": "control1", "state": "refused: unknown-peer"}));
+    pair.configure_relay("", &[("control1", &pair.control)]);
+    reload("peer control2: public_key removed\npeer control1: public_key added");
+    pair.lab.await_symbol();
+    fetch(&pair.lab);
+    // Its own key is for a restart.
+    let relay = other.configure(&Relay::default(), "", &[("control1", &pair.control)]);
+    pair.lab.relay.configure(&relay);
+    let refused = pair.lab.relay.l2ctl("reload");
+    assert!(refused.stderr().contains("`link.private_key_file` cannot be changed"), "{refused}");
+    let ups = pair.lab.relay.log().matches("control control1 is up").count();
+    assert_eq!(ups, 2, "only who was taken out was lost");
+}
+
+#[test]
 fn another_key_than_the_relay_knows_is_refused_by_name_on_both_sides() {
     let Some(mut pair) = Pair::build(Layout::default(), "") else { return };
     let wrong = KeyPair::new(pair.lab.folder(), "wrong.key");

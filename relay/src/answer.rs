@@ -36,7 +36,7 @@ pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
         },
         (Some("show"), None) => failure(format!("show needs an \"object\": {OBJECTS}")),
         (Some(verb), _) => failure(format!(
-            "l2relay does not know the verb {verb:?}; it knows show, monitor, verify, route and peer"
+            "l2relay does not know the verb {verb:?}; it knows show, monitor, verify, route, peer, reload and confirm"
         )),
         (None, _) => failure("a request needs a \"verb\": show or monitor"),
     })
@@ -63,7 +63,7 @@ fn rows<T: Serialize>(rows: &[T]) -> Value {
     success(rows.iter().map(|row| json!(row)).collect::<Vec<_>>())
 }
 
-const OBJECTS: &str = "peers, ports, symbols, tunnels, translations, rules, routes, counters";
+const OBJECTS: &str = "peers, ports, symbols, tunnels, translations, rules, routes, counters, configuration";
 
 #[cfg(test)]
 mod tests {

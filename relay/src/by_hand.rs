@@ -11,6 +11,7 @@ use l2link::by_hand::Standing;
 use l2link::route_text::RouteText;
 use l2link_os::api::{ClientId, Request, failure, success};
 use l2link_os::config_file::{ConfigEdit, ConfigError, PeerSettings, remove_route, save_route};
+use l2link_os::reload::NOT_SAVED;
 use relay_core::HandError;
 use serde_json::{Value, json};
 
@@ -67,28 +68,41 @@ impl Daemon {
         let selector =
             RouteText::parse_selector(request.text("route")?).map_err(|error| error.to_string())?;
         let route = self.relay.delete_route(&selector).map_err(told)?;
-        self.saved(request, |edit| {
+        let answer = self.saved(request, |edit| {
             remove_route(edit, &route);
             Ok(())
-        })
+        })?;
+        if request.flag("save") {
+            self.reloads.in_force_mut().static_routes.retain(|known| *known != route);
+        }
+        Ok(answer)
     }
 
     fn weigh(&mut self, request: &Request) -> Answered {
         let (name, weight) = (request.text("name")?, request.weight()?);
         self.relay.weigh(name, weight).map_err(told)?;
-        self.saved(request, |edit| self.peer_settings(name).save(edit))
+        self.save_peer(request, name)
     }
 
     fn drain(&mut self, request: &Request) -> Answered {
         let (name, draining) = (request.text("name")?, !request.flag("undo"));
         self.relay.drain(name, draining).map_err(told)?;
-        self.saved(request, |edit| self.peer_settings(name).save(edit))
+        self.save_peer(request, name)
     }
 
     fn forget(&mut self, request: &Request, now: Time) -> Answered {
         let name = request.text("name")?;
         self.relay.forget(name, request.flag("force"), now).map_err(told)?;
-        self.saved(request, |edit| self.peer_settings(name).save(edit))
+        self.save_peer(request, name)
+    }
+
+    fn save_peer(&mut self, request: &Request, name: &str) -> Answered {
+        let settings = self.peer_settings(name);
+        let answer = self.saved(request, |edit| settings.save(edit))?;
+        if request.flag("save") {
+            settings.put_into(&mut self.reloads.in_force_mut().peers);
+        }
+        Ok(answer)
     }
 
     /// Answers the commands that the kernel has answered, or has had time enough for.
@@ -113,9 +127,12 @@ impl Daemon {
         }
     }
 
-    fn end(&self, waiting: &Waiting, rows: Vec<Value>) -> Result<Value, String> {
+    fn end(&mut self, waiting: &Waiting, rows: Vec<Value>) -> Result<Value, String> {
         if waiting.save {
             self.save(|edit| save_route(edit, &waiting.route, |_| {}))?;
+            let saved = &mut self.reloads.in_force_mut().static_routes;
+            saved.retain(|known| known.key() != waiting.route.key());
+            saved.push(waiting.route.clone());
         }
         Ok(success(rows))
     }
@@ -133,6 +150,9 @@ impl Daemon {
     }
 
     fn save(&self, change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>) -> Result<(), String> {
+        if self.reloads.is_on_trial() {
+            return Err(NOT_SAVED.to_owned());
+        }
         let save = || {
             let mut edit = ConfigEdit::open(&self.config_file)?;
             change(&mut edit)?;

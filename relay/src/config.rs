@@ -8,6 +8,7 @@ use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
     self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
     PeerSection, PeerSettings, TableWord, device_name, interface_name, routing_table, static_routes,
+    without_restart,
 };
 use l2link_os::{PortDiscard, Spared};
 use relay_core::police::Limits;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 /// What a valid configuration file says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) link: LinkSettings,
     pub(crate) relay: RelayConfig,
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) peers: Vec<PeerSettings>,
     /// What the operator should be told at every start.
     pub(crate) warnings: Vec<String>,
+    /// The file.
+    pub(crate) source: ConfigSource,
 }
 
 /// The file.
@@ -147,7 +150,12 @@ impl Settings {
         let peers = PeerSettings::check(&file.peer, &source)?;
         let forwarding = file.routes.forwarding.unwrap_or(routed || !static_routes.is_empty());
         let relay = RelayConfig { name, ethertype: link.ethertype, ports, limits: Limits::default(), fib };
-        Ok(Self { link, relay, api_socket, metrics, forwarding, static_routes, peers, warnings })
+        Ok(Self { link, relay, api_socket, metrics, forwarding, static_routes, peers, warnings, source })
+    }
+
+    /// Whether a daemon that runs by `before` can go on by these.
+    pub(crate) fn without_restart(&self, before: &Self) -> Result<(), ConfigError> {
+        without_restart((&before.source, &before.link), (&self.source, &self.link))
     }
 
     /// Interfaces of the ports to which a control may give addresses.

@@ -27,6 +27,7 @@ use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::confine::{Confinement, folder_of};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
+use l2link_os::reload::{self, Reloads};
 use l2link_os::routes::Families;
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
@@ -43,26 +44,28 @@ use std::path::PathBuf;
 pub(crate) struct Daemon {
     pub(crate) relay: Relay,
     /// Where the keys of sessions are written, if anywhere.
-    keylog: Option<KeyLog>,
+    pub(crate) keylog: Option<KeyLog>,
     wire: Wire,
-    ports: Ports,
+    pub(crate) ports: Ports,
     outlets: Outlets,
     transits: Transits,
-    interfaces: Interfaces,
+    pub(crate) interfaces: Interfaces,
     signals: Signals,
     pub(crate) api: ApiServer,
     name: String,
     /// Figures for monitoring; `None` if nobody may have them.
-    metrics: Option<MetricsServer>,
-    service_manager: ServiceManager,
+    pub(crate) metrics: Option<MetricsServer>,
+    pub(crate) service_manager: ServiceManager,
     /// Requests of this turn, answered at its end.
     requests: Vec<Request>,
     /// Keeps the relay's kernel quiet; `None` without any port.
-    quiet: Option<Quiet>,
+    pub(crate) quiet: Option<Quiet>,
     /// Clients that wait for the end of a verification.
     verifying: Vec<ClientId>,
     /// Where changes by hand are saved.
     pub(crate) config_file: PathBuf,
+    /// What the file said when it was read last.
+    pub(crate) reloads: Reloads<Settings>,
     /// Commands that wait for the kernel.
     pub(crate) waiting: Vec<Waiting>,
     /// The kernel's routes.
@@ -70,7 +73,7 @@ pub(crate) struct Daemon {
     /// Those of them that controls are told, as they are none of theirs.
     own_routes: OwnRoutes,
     /// The settings of a router; put back when this is dropped.
-    forwarding: Forwarding,
+    pub(crate) forwarding: Forwarding,
     /// The controls that have routes.
     remembered: Remembered,
     /// What a port received just now.
@@ -80,7 +83,7 @@ pub(crate) struct Daemon {
     /// The signal that ends the daemon.
     stopping: Option<Signal>,
     // Last, as the others' registrations end before it does.
-    poll: Poll,
+    pub(crate) poll: Poll,
 }
 
 impl Daemon {
@@ -127,7 +130,7 @@ impl Daemon {
         let (_, mac, mtu) = wire.attributes().unwrap_or_default();
         let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
         let name = settings.relay.name.clone();
-        let mut relay = Relay::new(settings.relay, Link::new(config, seed::random()?, now), names);
+        let mut relay = Relay::new(settings.relay.clone(), Link::new(config, seed::random()?, now), names);
         if keylog.is_some() {
             relay.keep_session_keys();
         }
@@ -144,10 +147,13 @@ impl Daemon {
         if ports.follow(&links, &addresses, own_routes.known(), &mut relay, registry, now) {
             interfaces.look_again(now);
         }
-        let written = [Some(&settings.api_socket), Some(&config_file), settings.link.keylog.as_ref()];
+        let figures = settings.metrics.as_ref().and_then(|metrics| metrics.socket.as_ref());
+        let written =
+            [Some(&settings.api_socket), Some(&config_file), settings.link.keylog.as_ref(), figures];
         let written =
             written.into_iter().flatten().map(|file| folder_of(file)).chain(WRITTEN.map(PathBuf::from));
         Confinement::new(CAPABILITIES).using(&config_file).writing_below(written).begin()?;
+        log::info!(target: "relay::daemon", "the configuration is that of {}", config_file.display());
         log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
         Ok(Self {
             relay,
@@ -166,6 +172,7 @@ impl Daemon {
             quiet,
             verifying: Vec::new(),
             config_file,
+            reloads: Reloads::new(settings, now),
             waiting: Vec::new(),
             routes,
             own_routes,
@@ -205,7 +212,7 @@ impl Daemon {
             self.note(&events, now);
             // 5. Signals before anything that a flood can delay.
             if self.ready.remove(&Source::Signals) {
-                self.read_signals();
+                self.read_signals(now);
             }
             // 6. Interfaces and tables of the kernel before frames, which then meet them as they are.
             if self.ready.remove(&Source::Interfaces) || is_due(self.interfaces.poll_timeout(), now) {
@@ -233,8 +240,12 @@ impl Daemon {
                 metrics.handle_timeout(now);
             }
             let relay = &self.relay;
-            let status = || service_manager::status("ports", relay.ports_up(), "controls", relay.link());
+            let status = || {
+                let status = service_manager::status("ports", relay.ports_up(), "controls", relay.link());
+                reload::status(status, &self.reloads)
+            };
             self.service_manager.handle_timeout(status, now);
+            self.end_trial(now);
             // 9. Packets at the ports: by the tables as the messages left them.
             for place in 0..self.ports.len() {
                 if self.ready.remove(&Source::Port(place)) && self.read_port(place, now) {
@@ -265,7 +276,7 @@ impl Daemon {
 
     /// Carries out what the core asks for, and returns whether something is left: what the end of many rules leads to at once
     /// must not hold up keepalives.
-    fn act(&mut self, now: Time) -> bool {
+    pub(crate) fn act(&mut self, now: Time) -> bool {
         for _ in 0..ACTIONS {
             let Some(action) = self.relay.poll_action() else { return false };
             match action {
@@ -344,7 +355,7 @@ impl Daemon {
 
     fn answer(&mut self, now: Time) {
         for request in std::mem::take(&mut self.requests) {
-            if self.serve_by_hand(&request, now) {
+            if self.serve_reload(&request, now) || self.serve_by_hand(&request, now) {
                 continue;
             }
             let Request { client, json } = request;
@@ -371,8 +382,8 @@ impl Daemon {
         let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
         let service_manager = self.service_manager.poll_timeout();
         let (relay, interfaces) = (self.relay.poll_timeout(), self.interfaces.poll_timeout());
-        let wire = self.wire.poll_timeout();
-        let next = [relay, interfaces, own_routes, metrics, waiting, service_manager, wire];
+        let (wire, trial) = (self.wire.poll_timeout(), self.reloads.poll_timeout());
+        let next = [relay, interfaces, own_routes, metrics, waiting, service_manager, wire, trial];
         next.into_iter().flatten().min().map(|next| next - now)
     }
 
@@ -396,14 +407,11 @@ impl Daemon {
         }
     }
 
-    fn read_signals(&mut self) {
+    fn read_signals(&mut self, now: Time) {
         loop {
             match self.signals.next() {
                 Ok(Some(signal @ (Signal::Stop | Signal::Leave))) => self.stopping = Some(signal),
-                Ok(Some(Signal::Reload)) => log::warn!(
-                    target: "relay::daemon",
-                    "this version does not apply a changed configuration: restart l2relay"
-                ),
+                Ok(Some(Signal::Reload)) => self.reload_by_signal(now),
                 Ok(None) => return,
                 Err(error) => {
                     log::error!(target: "relay::daemon", "reading signals: {error}");
@@ -413,7 +421,7 @@ impl Daemon {
         }
     }
 
-    fn follow_interfaces(&mut self, now: Time) {
+    pub(crate) fn follow_interfaces(&mut self, now: Time) {
         let Some((links, addresses)) = self.interfaces.changed(now) else { return };
         let registry = self.poll.registry();
         let link = links.iter().find(|info| info.name == self.wire.interface());
@@ -624,4 +632,4 @@ const CAPABILITIES: &[Capability] = &[Capability::NetAdmin, Capability::NetRaw];
 /// to say.
 const WRITTEN: [&str; 3] = ["/proc/sys/net", "/dev/net/tun", "/dev/null"];
 /// Permission bits of the command socket: the owner and the group.
-const API_MODE: u32 = 0o660;
+pub(crate) const API_MODE: u32 = 0o660;

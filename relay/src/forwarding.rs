@@ -46,6 +46,25 @@ impl Forwarding {
         Ok(forwarding)
     }
 
+    /// As [`Forwarding::begin`], for another configuration.
+    pub(crate) fn change(
+        &mut self,
+        wanted: bool,
+        links: &[LinkInfo],
+        is_port: impl Fn(&str) -> bool,
+        addressed: &[String],
+    ) -> io::Result<()> {
+        if wanted && !self.wanted {
+            switch_on(&mut self.saved, links, is_port)?;
+        }
+        if !wanted && self.wanted {
+            self.saved.put_back_those(|path| !path.ends_with("/promote_secondaries"));
+        }
+        self.wanted = wanted;
+        addressed.iter().for_each(|interface| self.keep_secondaries(interface));
+        Ok(())
+    }
+
     /// Sees to it that the interface's other addresses stay when one that a control gave it goes: Linux removes with the
     /// first IPv4 address of a prefix all others of it (`promote_secondaries` of ip-sysctl).
     pub(crate) fn keep_secondaries(&mut self, interface: &str) {

@@ -13,6 +13,7 @@ mod outlets;
 mod own_routes;
 mod ports;
 mod quiet;
+mod reload;
 mod remembered;
 mod routes;
 mod source;
@@ -48,6 +49,11 @@ const PAGE: Page = Page {
         Section {
             title: "SIGNALS",
             entries: &[
+                (
+                    "SIGHUP",
+                    "Read the configuration again, and do what differs; if anything in it is wrong, nothing. As l2ctl reload, \
+                     with the log for an answer.",
+                ),
                 (
                     "SIGTERM, SIGINT",
                     "Take leave of the controls, remove routes, addresses and discards from the kernel, and end.",

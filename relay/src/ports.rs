@@ -12,10 +12,11 @@ use mio::Registry;
 use relay_core::{Capture, PortState, Relay, WaysOut};
 use std::io;
 
-/// The ports in the order of the configuration.
+/// The ports, by their ids.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    ports: Vec<Port>,
+    /// The place of one that is offered no more stays empty.
+    ports: Vec<Option<Port>>,
     link_ethertype: u16,
 }
 
@@ -33,19 +34,37 @@ struct Port {
 impl Ports {
     /// Ports of these interfaces, none of them open yet.
     pub(crate) fn new(interfaces: impl IntoIterator<Item = String>, link_ethertype: u16) -> Self {
-        let port = |(id, interface)| Port {
-            id: PortId(id),
-            interface,
-            socket: None,
-            queued: false,
-            complaint: Complaint::default(),
-        };
-        Self { ports: (1..).zip(interfaces).map(port).collect(), link_ethertype }
+        let mut ports = Self { ports: Vec::new(), link_ethertype };
+        interfaces.into_iter().for_each(|interface| ports.add(interface));
+        ports
+    }
+
+    fn add(&mut self, interface: String) {
+        let id = PortId(u32::try_from(self.ports.len() + 1).unwrap_or(u32::MAX));
+        let complaint = Complaint::default();
+        self.ports.push(Some(Port { id, interface, socket: None, queued: false, complaint }));
+    }
+
+    /// Closes the ports that are not in the list, and adds those that are not there: as the core numbers them.
+    pub(crate) fn replace(&mut self, interfaces: &[&str]) {
+        for port in &mut self.ports {
+            port.take_if(|port| !interfaces.contains(&port.interface.as_str()));
+        }
+        for interface in interfaces {
+            if !self.open_or_not().any(|port| port.interface == *interface) {
+                self.add((*interface).to_owned());
+            }
+        }
+    }
+
+    fn open_or_not(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter().flatten()
     }
 
     /// Opens the interfaces that are there when the daemon starts. One that is not may come later.
     pub(crate) fn open(&mut self, links: &[LinkInfo], registry: &Registry) -> Result<(), SetupError> {
         for (place, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port else { continue };
             match port.find(links) {
                 Some(info) => port.socket = Some(port.open(place, info, self.link_ethertype, registry)?),
                 None => log::warn!(
@@ -69,6 +88,7 @@ impl Ports {
     ) -> bool {
         let mut again = false;
         for (place, port) in self.ports.iter_mut().enumerate() {
+            let Some(port) = port else { continue };
             let info = port.find(links);
             let index = info.map(|info| info.ifindex);
             if port.socket.take_if(|socket| Some(socket.ifindex()) != index || !socket.is_bound()).is_some() {
@@ -92,7 +112,7 @@ impl Ports {
         }
         let elsewhere: Vec<_> = addresses
             .iter()
-            .filter(|address| !self.ports.iter().any(|port| port.is(address.at.ifindex)))
+            .filter(|address| !self.open_or_not().any(|port| port.is(address.at.ifindex)))
             .map(|address| address.at.address)
             .collect();
         relay.handle_addresses(&elsewhere);
@@ -101,35 +121,35 @@ impl Ports {
 
     /// Whether this is the interface of a port that is open.
     pub(crate) fn has(&self, ifindex: IfIndex) -> bool {
-        self.ports.iter().any(|port| port.is(ifindex))
+        self.open_or_not().any(|port| port.is(ifindex))
     }
 
     /// The interface of a port.
     pub(crate) fn interface(&self, id: PortId) -> Option<&str> {
-        let port = self.ports.iter().find(|port| port.id == id);
+        let port = self.open_or_not().find(|port| port.id == id);
         port.map(|port| port.interface.as_str())
     }
 
     /// The interface number of a port; zero while there is none.
     pub(crate) fn ifindex(&self, id: PortId) -> IfIndex {
-        let port = self.ports.iter().find(|port| port.id == id);
+        let port = self.open_or_not().find(|port| port.id == id);
         port.and_then(|port| port.socket.as_ref()).map_or(IfIndex(0), PortSocket::ifindex)
     }
 
-    /// How many there are, open or not.
+    /// How many places there are.
     pub(crate) fn len(&self) -> usize {
         self.ports.len()
     }
 
-    /// The id of the port at this place in the configuration.
+    /// The id of the port at this place, if it is still offered.
     pub(crate) fn id(&self, place: usize) -> Option<PortId> {
-        self.ports.get(place).map(|port| port.id)
+        self.ports.get(place)?.as_ref().map(|port| port.id)
     }
 
     /// Takes parcels out of a port's socket; zero if none waits. After a failure, which ends with the call, there may
     /// be.
     pub(crate) fn receive(&mut self, place: usize, relay: &mut Relay, now: Time) -> Result<usize, Failed> {
-        let Some(port) = self.ports.get_mut(place) else { return Ok(0) };
+        let Some(Some(port)) = self.ports.get_mut(place) else { return Ok(0) };
         let Some(socket) = &mut port.socket else { return Ok(0) };
         let received = socket.receive();
         relay.handle_drops(DropReason::PortRxOverrun, socket.overruns());
@@ -145,7 +165,7 @@ impl Ports {
 
     /// Parcel `index` of those that [`Ports::receive`] took at this place.
     pub(crate) fn parcel_mut(&mut self, place: usize, index: usize) -> &mut [u8] {
-        let socket = self.ports.get_mut(place).and_then(|port| port.socket.as_mut());
+        let socket = self.ports.get_mut(place).and_then(|port| port.as_mut()?.socket.as_mut());
         socket.map_or(&mut [], |socket| socket.parcel_mut(index))
     }
 
@@ -160,7 +180,7 @@ impl Ports {
 
     /// Sends the parcels that were queued.
     pub(crate) fn flush(&mut self, relay: &mut Relay) {
-        for port in self.ports.iter_mut().filter(|port| port.queued) {
+        for port in self.ports.iter_mut().flatten().filter(|port| port.queued) {
             port.queued = false;
             let Some(socket) = &mut port.socket else { continue };
             let sent = socket.flush();
@@ -209,7 +229,7 @@ impl Ports {
 
     fn by_id(&mut self, id: PortId) -> Option<&mut Port> {
         // Ids are places from 1 on.
-        self.ports.get_mut((id.0 as usize).checked_sub(1)?)
+        self.ports.get_mut((id.0 as usize).checked_sub(1)?)?.as_mut()
     }
 }
 

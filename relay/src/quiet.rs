@@ -34,6 +34,15 @@ impl Quiet {
         Ok(Some(Self { ports, discard, watch }))
     }
 
+    /// Has the table be about these ports, in one step. On an error it is about those that it was about.
+    pub(crate) fn replace(&mut self, ports: Vec<PortDiscard>) -> Result<(), SetupError> {
+        if self.ports != ports {
+            self.discard.replace(&ports)?;
+            self.ports = ports;
+        }
+        Ok(())
+    }
+
     /// Puts the table back if it is gone. That takes some milliseconds, and happens when a firewall is loaded anew.
     pub(crate) fn restore(&mut self) {
         match self.watch.is_gone() {

@@ -36,7 +36,7 @@ pub enum Addressing {
 }
 
 /// One symbol.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SymbolConfig {
     /// Name of the relay.
     pub relay: String,

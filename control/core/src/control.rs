@@ -127,6 +127,11 @@ impl Control {
         self.link.keep_session_keys();
     }
 
+    /// Ends [`Control::keep_session_keys`].
+    pub fn drop_session_keys(&mut self) {
+        self.link.drop_session_keys();
+    }
+
     /// The keys of the next session that was made; to be polled before [`Control::poll_transmit`].
     pub fn poll_session_keys(&mut self) -> Option<SessionKeys> {
         self.link.poll_session_keys()
@@ -302,7 +307,7 @@ impl Control {
     fn ask_again(&mut self) {
         self.ask_again_at = None;
         for symbol in &mut self.symbols {
-            symbol.rules.ask_again(&mut self.tables);
+            symbol.rules.ask_again(false, &mut self.tables);
         }
         self.flush();
     }

@@ -21,7 +21,7 @@ use frames::ProtocolAddress;
 use l2link::service::{Service, ServiceSet};
 
 /// Which sockets behind a symbol make rules.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposure {
     services: ServiceSet,
     hidden: ServiceSet,

@@ -26,6 +26,7 @@
 //! | [`way_back`] | by which ways the answers to a symbol's clients leave |
 //! | [`by_hand`], `peers` | what operators do and decide at run time |
 //! | `routes` | the kernel's routes, and what relays were told of them |
+//! | `reload` | another configuration |
 #![forbid(unsafe_code)]
 
 pub mod action;
@@ -49,6 +50,7 @@ mod parcels;
 mod peers;
 mod receive_table;
 mod relay;
+mod reload;
 pub mod report;
 mod reports;
 mod return_path;

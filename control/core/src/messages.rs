@@ -16,7 +16,7 @@ use frames::message::{
     Message, Notice, PortAttributes, PortRelease, PortReply, PortRequest, PortUpdate, RuleDelete, RuleReply,
     Status, TunnelReply, TunnelRequest,
 };
-use frames::{DropReason, SymbolId, UpTunnel};
+use frames::{DropReason, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, PeerState, ReceivedMessage, Time};
 use log::{debug, info, log, warn};
 use std::collections::BTreeSet;
@@ -178,6 +178,12 @@ impl Control {
             return;
         };
         let symbol = &mut self.symbols[index];
+        if reply.request == UNASKED && reply.status != Status::OK && matches!(symbol.stage, Stage::Granted(_))
+        {
+            // The relay takes it back.
+            self.refuse(index, reply.status, reply.text, now);
+            return;
+        }
         if symbol.request != reply.request {
             return;
         }
@@ -282,7 +288,8 @@ impl Control {
 
     fn handle_rule_reply(&mut self, peer: PeerId, reply: &RuleReply<'_>, now: Time) {
         let Some(rule) = self.tables.receive.get(reply.tunnel) else { return };
-        let answered = rule.request == reply.request && rule.told == Told::Now;
+        let unasked = reply.request == UNASKED && reply.status != Status::OK;
+        let answered = (unasked || rule.request == reply.request) && rule.told == Told::Now;
         if !answered || rule.state == RuleState::Closing || self.addressed(peer, rule.symbol).is_none() {
             return;
         }
@@ -332,14 +339,21 @@ impl Control {
     fn handle_notice(&mut self, peer: PeerId, notice: &Notice<'_>, now: Time) {
         let Some(relay) = self.relay_of(peer) else { return };
         let name = self.relays[relay.0].name.clone();
-        warn!(target: "control::peer", "relay {name} says: {}: {}", notice.status, notice.text);
+        let level = if notice.status == Status::OK { log::Level::Info } else { log::Level::Warn };
+        log!(target: "control::peer", level, "relay {name} says: {}: {}", notice.status, notice.text);
         let (status, text) = (notice.status.to_string(), notice.text.to_owned());
         self.report(Event::Notice { relay: name, status, text }, now);
         for symbol in self.symbols_of(relay) {
             if self.symbol(symbol).is_some_and(|symbol| matches!(symbol.stage, Stage::Refused(_))) {
                 self.request_port(symbol, now);
             }
+            if notice.status == Status::OK
+                && let Some(index) = crate::parcels::place(&self.symbols, symbol)
+            {
+                self.symbols[index].rules.ask_again(true, &mut self.tables);
+            }
         }
+        self.flush();
     }
 
     /// Says `RULES_END` to every relay that has heard all rules, so that it sweeps what it holds besides them.
@@ -416,6 +430,9 @@ impl Control {
         self.link.peers().iter().find(|info| info.peer == peer).map(|info| self.row_of_peer(info, now))
     }
 }
+
+/// The request of an answer by which a relay takes back what it gave.
+const UNASKED: RequestId = RequestId(0);
 
 fn reason(status: Status, text: &str) -> String {
     if text.is_empty() { status.to_string() } else { format!("{status}: {text}") }

@@ -50,7 +50,8 @@ impl Tables {
     }
 
     pub(crate) fn request(&mut self) -> RequestId {
-        self.last_request = self.last_request.wrapping_add(1);
+        // 0 is that of answers to nothing.
+        self.last_request = self.last_request.wrapping_add(1).max(1);
         RequestId(self.last_request)
     }
 
@@ -313,11 +314,13 @@ impl SymbolRules {
         }
     }
 
-    /// Asks again for the rules that were refused for a cause that may have passed.
-    pub(crate) fn ask_again(&mut self, tables: &mut Tables) {
+    /// Asks again for the rules that were refused for a cause that may have passed; for `all` that were refused, if the relay
+    /// has another configuration.
+    pub(crate) fn ask_again(&mut self, all: bool, tables: &mut Tables) {
         for tunnel in self.listeners.values().chain(self.flows.values()) {
             let rule = tables.receive.get_mut(*tunnel);
-            let passing = |rule: &&mut Rule| rule.passing && matches!(rule.state, RuleState::Refused(_));
+            let passing =
+                |rule: &&mut Rule| (all || rule.passing) && matches!(rule.state, RuleState::Refused(_));
             if let Some(rule) = rule.filter(passing) {
                 rule.state = RuleState::Pending;
                 self.tell(*tunnel, tables);

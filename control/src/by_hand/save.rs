@@ -1,18 +1,19 @@
 //! Changes by hand on their way into the configuration file.
 
-use crate::config::Settings;
+use crate::config::{Settings, SymbolSettings};
 use crate::daemon::Daemon;
-use frames::SymbolId;
+use frames::{ProtocolAddress, SymbolId};
 use l2link::route_text::RouteText;
 use l2link::rule_text::RuleText;
 use l2link_os::config_file::edit::{add_text, remove_texts};
 use l2link_os::config_file::{ConfigEdit, ConfigError, remove_route, save_route};
+use l2link_os::reload::NOT_SAVED;
 use serde_json::{Map, Value as Json};
 use toml_edit::{Array, Item, Table, Value, value};
 
 impl Daemon {
     /// Writes a rule into its symbol's `rules`, or takes it out.
-    pub(super) fn save_rule(&self, symbol: SymbolId, rule: RuleText, wanted: bool) -> Result<(), String> {
+    pub(super) fn save_rule(&mut self, symbol: SymbolId, rule: RuleText, wanted: bool) -> Result<(), String> {
         let Some(settings) = self.settings.get(&symbol) else { return Ok(()) };
         let (name, netns) = (&settings.core.name, settings.core.netns.as_deref());
         let at = |rule: RuleText| self.control.rule_at(symbol, rule.0);
@@ -30,16 +31,30 @@ impl Daemon {
                 add_text(table, "rules", &rule.to_string());
             }
             Ok(())
-        })
+        })?;
+        let core = &settings.core;
+        let is_it = |known: &&mut SymbolSettings| {
+            (&known.core.name, &known.core.netns, known.core.kind()) == (&core.name, &core.netns, core.kind())
+        };
+        let control = &self.control;
+        if let Some(known) = self.reloads.in_force_mut().symbols.iter_mut().find(is_it) {
+            let at = |rule: &ProtocolAddress| control.rule_at(symbol, *rule);
+            known.rules.retain(|known| at(known) != at(&rule.0));
+            known.rules.extend(wanted.then_some(rule.0));
+        }
+        Ok(())
     }
 
-    pub(super) fn save_new_symbol(&self, table: Table) -> Result<(), String> {
-        self.save(|edit| edit.add_element("symbol", table))
+    pub(super) fn save_new_symbol(&mut self, id: SymbolId, table: Table) -> Result<(), String> {
+        self.save(|edit| edit.add_element("symbol", table))?;
+        let settings = self.settings.get(&id).cloned();
+        self.reloads.in_force_mut().symbols.extend(settings);
+        Ok(())
     }
 
     /// Takes a symbol out, and the routes that led by it.
     pub(super) fn save_without_symbol(
-        &self,
+        &mut self,
         name: &str,
         netns: Option<&str>,
         kind: Option<&str>,
@@ -49,27 +64,47 @@ impl Daemon {
             edit.remove_elements("symbol", |table| is_symbol(table, name, netns, kind));
             routes.iter().for_each(|route| _ = remove_route(edit, route));
             Ok(())
-        })
+        })?;
+        let saved = self.reloads.in_force_mut();
+        saved.symbols.retain(|SymbolSettings { core, .. }| {
+            core.name != name
+                || core.netns.as_deref() != netns
+                || kind.is_some_and(|kind| core.kind() != kind)
+        });
+        saved.static_routes.retain(|route| !routes.contains(route));
+        Ok(())
     }
 
-    pub(super) fn save_route(&self, route: &RouteText) -> Result<(), String> {
+    pub(super) fn save_route(&mut self, route: &RouteText) -> Result<(), String> {
         // Of itself the section is about routes of others.
-        self.save(|edit| save_route(edit, route, |table| table["enabled"] = value(false)))
+        self.save(|edit| save_route(edit, route, |table| table["enabled"] = value(false)))?;
+        let saved = &mut self.reloads.in_force_mut().static_routes;
+        saved.retain(|known| known.key() != route.key() || known.netns != route.netns);
+        saved.push(route.clone());
+        Ok(())
     }
 
-    pub(super) fn save_without_route(&self, route: &RouteText) -> Result<(), String> {
+    pub(super) fn save_without_route(&mut self, route: &RouteText) -> Result<(), String> {
         self.save(|edit| {
             remove_route(edit, route);
             Ok(())
-        })
+        })?;
+        self.reloads.in_force_mut().static_routes.retain(|known| known != route);
+        Ok(())
     }
 
     /// Writes what is decided about a relay.
-    pub(super) fn save_peer(&self, name: &str) -> Result<(), String> {
-        self.save(|edit| self.peer_settings(name).save(edit))
+    pub(super) fn save_peer(&mut self, name: &str) -> Result<(), String> {
+        let settings = self.peer_settings(name);
+        self.save(|edit| settings.save(edit))?;
+        settings.put_into(&mut self.reloads.in_force_mut().peers);
+        Ok(())
     }
 
     fn save(&self, change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>) -> Result<(), String> {
+        if self.reloads.is_on_trial() {
+            return Err(NOT_SAVED.to_owned());
+        }
         let save = || {
             let mut edit = ConfigEdit::open(&self.config_file)?;
             change(&mut edit)?;

@@ -34,7 +34,7 @@ pub(super) struct Contradiction {
 }
 
 /// What two symbols have in common that only one can have.
-pub(super) enum Clash {
+pub(crate) enum Clash {
     /// The files of a port.
     Files,
     /// A port, in one namespace.
@@ -47,7 +47,7 @@ pub(super) enum Clash {
 
 /// Two symbols cannot have one interface, two of one port in one namespace would be one station twice, and an address has
 /// one symbol.
-pub(super) fn clash<'a>(
+pub(crate) fn clash<'a>(
     own: &SymbolConfig,
     others: &[&'a SymbolConfig],
 ) -> Option<(Clash, &'a SymbolConfig)> {

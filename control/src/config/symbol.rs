@@ -14,7 +14,7 @@ use std::path::Path;
 use toml::Spanned;
 
 /// One symbol: what the core has to know, and what only the shell has to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SymbolSettings {
     pub(crate) core: SymbolConfig,
     /// Default routes by way of the symbol, at most one for each version of IP.

@@ -24,7 +24,7 @@ use mio::{Interest, Registry, Waker};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
@@ -224,10 +224,27 @@ impl Daemon {
         }
     }
 
+    /// Has the files be mounted elsewhere. Those that are open now are over.
+    pub(crate) fn mount_elsewhere(&mut self, path: &Path, now: Time) {
+        if self.files.path == path {
+            return;
+        }
+        let was_mounted = self.files.mounted.is_some();
+        self.files.unmount();
+        path.clone_into(&mut self.files.path);
+        if was_mounted {
+            self.end_files(now);
+        }
+    }
+
     /// Somebody has unmounted the files.
     fn files_gone(&mut self, now: Time) {
         warn!(target: "control::files", "the files at {} were unmounted", self.files.path.display());
         self.files.unmount();
+        self.end_files(now);
+    }
+
+    fn end_files(&mut self, now: Time) {
         self.control.handle_files_gone(now);
         for symbol in self.files.symbols.clone() {
             self.control.handle_symbol_failed(symbol, Failure::Removed, now);

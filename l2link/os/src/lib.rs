@@ -33,6 +33,7 @@ pub mod port_socket;
 pub mod privileges;
 pub mod psk;
 pub mod raw_socket;
+pub mod reload;
 pub mod return_tables;
 pub mod routes;
 mod rtnetlink;

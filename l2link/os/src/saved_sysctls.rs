@@ -95,6 +95,11 @@ impl SavedSysctls {
         self.put_back(|changed| left.contains(&changed.path));
     }
 
+    /// Puts back those settings that `which` picks by their paths: this process wants them no more.
+    pub fn put_back_those(&mut self, which: impl Fn(&str) -> bool) {
+        self.put_back(|changed| which(&changed.path));
+    }
+
     /// Ends this without putting anything back: a successor takes over.
     pub fn keep(mut self) {
         // What is not in `changed` is not put back by drop; the file has it all.

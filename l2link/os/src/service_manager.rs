@@ -45,6 +45,22 @@ impl ServiceManager {
         }
     }
 
+    /// The daemon reads its configuration again; to be followed by [`ServiceManager::reloaded`].
+    pub fn reloading(&self) {
+        if self.present
+            && let Ok(now) = NotifyState::monotonic_usec_now()
+        {
+            self.tell(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    /// It has done so, whatever came of it.
+    pub fn reloaded(&self) {
+        if self.present {
+            self.tell(&[NotifyState::Ready]);
+        }
+    }
+
     /// When [`ServiceManager::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {

@@ -16,7 +16,8 @@ pub struct RelayConfig {
     pub name: String,
     /// EtherType of the link protocol, which is never punted.
     pub ethertype: u16,
-    /// The ports that are offered. Their ids are their places in this list, from 1.
+    /// The ports that are offered. Their ids are their places in this list at the start, from 1; those that come later have
+    /// further ids.
     pub ports: Vec<PortConfig>,
     /// Rates of punts.
     pub limits: Limits,
@@ -44,7 +45,7 @@ impl RelayConfig {
 }
 
 /// One port that is offered.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortConfig {
     /// Interface name; the name under which controls ask for it.
     pub interface: String,
@@ -82,7 +83,7 @@ pub enum Conflicts {
 }
 
 /// One entry of the interface permission list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
     /// Who.
     pub control: ControlName,

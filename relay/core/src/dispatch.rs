@@ -299,7 +299,7 @@ impl Dispatch {
         self.table.get(key).map_or(&[], |entry| &entry.members)
     }
 
-    fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Rule> {
+    pub(crate) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Rule> {
         self.by_tunnel.range(tunnels_of(peer)).filter_map(|(_, index)| self.rules[index.0].as_ref())
     }
 

@@ -251,6 +251,11 @@ impl Fib {
         }
     }
 
+    /// Takes over what the configuration says now. How long the routes of a control stay that is gone already, it said before.
+    pub(crate) fn configure(&mut self, config: FibConfig) {
+        self.config = config;
+    }
+
     /// What the relay is to say of controls' tables in keepalives, where it changed.
     pub(crate) fn take_digests(&mut self) -> Vec<(PeerId, Option<RoutesDigest>)> {
         // With room again, the digest shows what is missing, and the control says it again.

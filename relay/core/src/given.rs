@@ -22,7 +22,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use crate::port::Ports;
+use crate::port::{Port, Ports};
 use core::fmt;
 use core::time::Duration;
 use frames::PortId;
@@ -186,17 +186,12 @@ impl Given {
         let (Some(port), Some(name)) = (ports.get(id), self.names.get(&peer)) else { return };
         let refusal = if !granted {
             Some(Refusal::new(Status::BAD_REQUEST, format!("{name} was not granted port {}", port.name())))
-        } else if !port.config.permits_addressing(name) {
-            let port = port.name();
-            let text = format!(
-                "the relay does not let {name} give port {port} addresses; in its configuration, below the \
-                 [[port.allow]] of {name} at {port}, add: addressing = true"
-            );
-            Some(Refusal::new(Status::NOT_PERMITTED, text))
         } else {
-            self.spoke.insert((id, name.clone()));
-            None
+            prohibition(port, name)
         };
+        if refusal.is_none() {
+            self.spoke.insert((id, name.clone()));
+        }
         let mut wanted: Vec<Address> = Vec::new();
         for address in addresses.iter().map(Address::of) {
             if !wanted.contains(&address) {
@@ -206,6 +201,40 @@ impl Given {
         self.told.retain(|(to, at, address), _| (*to, *at) != (peer, id) || wanted.contains(address));
         self.said.insert((id, peer), Said { addresses: wanted, refusal, phase: Phase::Current });
         self.changed = true;
+    }
+
+    /// Ports are offered on other conditions: who may give addresses is judged anew.
+    pub(crate) fn permit_again(&mut self, ports: &Ports) {
+        for ((id, peer), said) in &mut self.said {
+            let (Some(port), Some(name)) = (ports.get(*id), self.names.get(peer)) else { continue };
+            let judged = said.refusal.as_ref().is_none_or(|refusal| refusal.status == Status::NOT_PERMITTED);
+            if judged {
+                said.refusal = prohibition(port, name);
+            }
+        }
+        self.changed = true;
+    }
+
+    /// A port is offered no more: what controls gave it goes.
+    pub(crate) fn retire(&mut self, port: &Port) {
+        self.said.retain(|(id, _), _| *id != port.id);
+        self.told.retain(|(_, id, _), _| *id != port.id);
+        let there = self.entries.iter().filter(|((id, _), entry)| *id == port.id && entry.there);
+        self.orders.extend(there.map(|((_, address), _)| {
+            Order::Delete(GivenAddress {
+                port: port.id,
+                ifindex: port.state.ifindex,
+                address: address.address,
+                prefix_length: address.prefix_length,
+            })
+        }));
+        self.entries.retain(|(id, _), _| *id != port.id);
+        self.changed = true;
+    }
+
+    /// How long the addresses of a control stay that goes from now on.
+    pub(crate) fn set_hold(&mut self, hold: Option<Duration>) {
+        self.hold = hold;
     }
 
     /// A control has asked for all ports that it wants.
@@ -311,6 +340,19 @@ impl Given {
         of_peer.for_each(|(_, said)| said.phase = phase);
         self.changed = true;
     }
+}
+
+/// Why a control may not give a port addresses, if it may not.
+fn prohibition(port: &Port, control: &str) -> Option<Refusal> {
+    if port.config.permits_addressing(control) {
+        return None;
+    }
+    let port = port.name();
+    let text = format!(
+        "the relay does not let {control} give port {port} addresses; in its configuration, below the \
+         [[port.allow]] of {control} at {port}, add: addressing = true"
+    );
+    Some(Refusal::new(Status::NOT_PERMITTED, text))
 }
 
 impl Phase {

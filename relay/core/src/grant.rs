@@ -57,9 +57,21 @@ impl Relay {
         }
     }
 
-    /// The interface permission list decides.
     fn grant(&self, peer: PeerId, request: &PortRequest<'_>) -> Result<PortId, Refusal> {
-        let (relay, control, name) = (&self.config.name, self.control_name(peer), request.name);
+        let id = self.permit_port(peer, request.name)?;
+        let (relay, control) = (&self.config.name, self.control_name(peer));
+        let fresh = self.symbols.port(peer, request.symbol).is_none();
+        if fresh && self.symbols.count(peer) >= SYMBOLS_PER_CONTROL {
+            let text =
+                format!("control {control} has {SYMBOLS_PER_CONTROL} symbols at relay {relay} already");
+            return Err((Status::TABLE_FULL, text));
+        }
+        Ok(id)
+    }
+
+    /// The interface permission list decides.
+    pub(crate) fn permit_port(&self, peer: PeerId, name: &str) -> Result<PortId, Refusal> {
+        let (relay, control) = (&self.config.name, self.control_name(peer));
         let port = self.ports.by_name(name).ok_or_else(|| {
             let offered: Vec<_> = self.ports.iter().map(|port| port.name()).collect();
             let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
@@ -73,12 +85,6 @@ impl Relay {
                      below its [[port]] interface = \"{name}\", add: [[port.allow]] control = \"{control}\""
                 ),
             ));
-        }
-        let fresh = self.symbols.port(peer, request.symbol).is_none();
-        if fresh && self.symbols.count(peer) >= SYMBOLS_PER_CONTROL {
-            let text =
-                format!("control {control} has {SYMBOLS_PER_CONTROL} symbols at relay {relay} already");
-            return Err((Status::TABLE_FULL, text));
         }
         Ok(port.id)
     }

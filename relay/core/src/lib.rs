@@ -31,6 +31,7 @@
 //! | `addresses` | given addresses between link, table and shell |
 //! | `transit` | packets from relay to relay |
 //! | `membership` | groups that programs joined |
+//! | `reload` | another configuration |
 #![forbid(unsafe_code)]
 
 pub mod action;
@@ -54,6 +55,7 @@ mod fragment;
 mod grant;
 mod membership;
 mod punt;
+mod reload;
 mod routed;
 mod routes;
 mod rule;

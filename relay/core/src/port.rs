@@ -38,10 +38,11 @@ pub(crate) struct Port {
     broadcasts: Vec<Ipv4Addr>,
 }
 
-/// The ports in the order of the configuration, and every address of the relay.
+/// The ports, and every address of the relay.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    ports: Vec<Port>,
+    /// By their ids. The place of one that is offered no more stays empty, so that its id means nothing else.
+    ports: Vec<Option<Port>>,
     /// Addresses of interfaces that are not ports.
     elsewhere: Vec<IpAddr>,
     /// All addresses of the relay.
@@ -50,25 +51,47 @@ pub(crate) struct Ports {
 
 impl Ports {
     pub(crate) fn new(configs: Vec<PortConfig>) -> Self {
-        let ports = (1..).zip(configs).map(|(id, config)| Port::new(PortId(id), config)).collect();
+        let ports = (1..).zip(configs).map(|(id, config)| Some(Port::new(PortId(id), config))).collect();
         Self { ports, elsewhere: Vec::new(), locals: FxHashSet::default() }
     }
 
+    /// Offers one more port.
+    pub(crate) fn add(&mut self, config: PortConfig) -> PortId {
+        let id = PortId(u32::try_from(self.ports.len() + 1).unwrap_or(u32::MAX));
+        self.ports.push(Some(Port::new(id, config)));
+        id
+    }
+
+    /// Offers a port no more. Its id is not used again.
+    pub(crate) fn retire(&mut self, id: PortId) {
+        if let Some(port) = place(id).and_then(|place| self.ports.get_mut(place)) {
+            *port = None;
+            self.collect_locals();
+        }
+    }
+
+    /// Offers a port on other conditions.
+    pub(crate) fn configure(&mut self, id: PortId, config: PortConfig) {
+        if let Some(Some(port)) = place(id).and_then(|place| self.ports.get_mut(place)) {
+            port.config = config;
+        }
+    }
+
     pub(crate) fn get(&self, id: PortId) -> Option<&Port> {
-        self.ports.get(place(id)?)
+        self.ports.get(place(id)?)?.as_ref()
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<&Port> {
-        self.ports.iter().find(|port| port.config.interface == name)
+        self.iter().find(|port| port.config.interface == name)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Port> {
-        self.ports.iter()
+        self.ports.iter().flatten()
     }
 
     /// Takes over the state of a port's interface, `None` if there is none. Returns whether anything is new.
     pub(crate) fn set_state(&mut self, id: PortId, state: Option<PortState>) -> bool {
-        let Some(port) = place(id).and_then(|place| self.ports.get_mut(place)) else { return false };
+        let Some(Some(port)) = place(id).and_then(|place| self.ports.get_mut(place)) else { return false };
         let changed = port.set_state(state);
         if changed {
             self.collect_locals();
@@ -107,7 +130,7 @@ impl Ports {
 
     /// All addresses of the relay, in order, without those of the loopback, which are never on a cable.
     pub(crate) fn locals(&self) -> Vec<IpAddr> {
-        let present = self.ports.iter().filter(|port| port.is_present()).flat_map(Port::addresses);
+        let present = self.iter().filter(|port| port.is_present()).flat_map(Port::addresses);
         let mut locals: Vec<_> = present.chain(self.elsewhere.iter().copied()).collect();
         locals.retain(|address| !address.is_loopback());
         locals.sort_unstable();
@@ -235,6 +258,18 @@ mod tests {
         assert_eq!(ports.get(PortId(1)).unwrap().generation, 2);
         assert!(is_local(&ports, "192.0.2.1"));
         assert!(!ports.set_state(PortId(2), Some(state())), "no such port");
+    }
+
+    #[test]
+    fn an_id_means_one_port_for_ever() {
+        let mut ports = Ports::new(vec![config()]);
+        assert!(ports.set_state(PortId(1), Some(state())));
+        ports.retire(PortId(1));
+        assert!(ports.get(PortId(1)).is_none() && ports.by_name("eth1").is_none());
+        assert!(!ports.is_own(&"192.0.2.1".parse().unwrap()) && !ports.set_state(PortId(1), Some(state())));
+        assert_eq!(ports.add(config()), PortId(2));
+        assert_eq!(ports.by_name("eth1").map(|port| port.id), Some(PortId(2)));
+        assert_eq!(ports.iter().count(), 1);
     }
 
     #[test]

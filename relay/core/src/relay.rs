@@ -267,6 +267,11 @@ impl Relay {
         self.link.keep_session_keys();
     }
 
+    /// Ends [`Relay::keep_session_keys`].
+    pub fn drop_session_keys(&mut self) {
+        self.link.drop_session_keys();
+    }
+
     /// The keys of the next session that was made; to be polled before [`Relay::poll_transmit`].
     pub fn poll_session_keys(&mut self) -> Option<SessionKeys> {
         self.link.poll_session_keys()

@@ -24,7 +24,7 @@ impl Relay {
         self.answer_rule(peer, rule, Err((Status::BAD_REQUEST, why.to_owned())));
     }
 
-    fn answer_rule(&mut self, peer: PeerId, rule: &RuleAdd, result: Result<(), Refusal>) {
+    pub(crate) fn answer_rule(&mut self, peer: PeerId, rule: &RuleAdd, result: Result<(), Refusal>) {
         let (status, text) = match result {
             Ok(()) => {
                 self.refusals.remove(&(peer, rule.tunnel));
@@ -48,23 +48,34 @@ impl Relay {
 
     /// Whether the control may have the rule.
     fn admit(&self, peer: PeerId, rule: &RuleAdd) -> Result<(), Refusal> {
-        let (relay, control, address) = (&self.config.name, self.control_name(peer), &rule.protocol_address);
+        let (control, address) = (self.control_name(peer), &rule.protocol_address);
         let granted = self.symbols.port(peer, rule.symbol) == Some(rule.port);
         let Some(port) = self.ports.get(rule.port).filter(|_| granted) else {
             let text = format!("{} of control {control} was not granted {}", rule.symbol, rule.port);
             return Err((Status::BAD_REQUEST, text));
         };
-        let name = port.name();
         self.admit_translated(peer, rule)?;
-        match address {
-            ProtocolAddress::EtherType(ETHERTYPE_ARP) => return Ok(()),
-            ProtocolAddress::EtherType(ethertype) if *ethertype == self.config.ethertype => {
-                return Err((Status::BAD_REQUEST, "frames of the link itself are never sent up".to_owned()));
-            }
-            ProtocolAddress::EtherType(_)
-            | ProtocolAddress::IpProtocol { .. }
-            | ProtocolAddress::Listener { .. }
-            | ProtocolAddress::Flow { .. } => {}
+        if *address == ProtocolAddress::EtherType(self.config.ethertype) {
+            return Err((Status::BAD_REQUEST, "frames of the link itself are never sent up".to_owned()));
+        }
+        self.permit_rule(control, port, address)?;
+        if self.is_anothers(peer, control, port, address) {
+            let text = format!("another control has the packets of {address} at port {}", port.name());
+            return Err((Status::CONFLICT, text));
+        }
+        Ok(())
+    }
+
+    /// Whether the configuration lets a control have a rule at a port. The rule for ARP goes with the port.
+    pub(crate) fn permit_rule(
+        &self,
+        control: &str,
+        port: &Port,
+        address: &ProtocolAddress,
+    ) -> Result<(), Refusal> {
+        let (relay, name) = (&self.config.name, port.name());
+        if *address == ProtocolAddress::EtherType(ETHERTYPE_ARP) {
+            return Ok(());
         }
         if port.config.relay_services.covers(address) {
             let text = format!("relay {relay} keeps {address} at port {name} for itself (relay_services)");
@@ -77,12 +88,6 @@ impl Relay {
                     "relay {relay} does not permit {address} at port {name} to control {control}; add it to \
                      `services` of its [[port.allow]] in the relay's configuration"
                 ),
-            ));
-        }
-        if self.is_anothers(peer, control, port, address) {
-            return Err((
-                Status::CONFLICT,
-                format!("another control has the packets of {address} at port {name}"),
             ));
         }
         Ok(())

@@ -23,6 +23,8 @@ pub(crate) enum Object {
     Routes,
     /// Frames by kind and drops by reason
     Counters,
+    /// The file by which the daemon runs, and whether a reload has yet to be confirmed
+    Configuration,
 }
 
 impl Object {
@@ -99,6 +101,7 @@ impl Object {
                 "state", "static", "reason",
             ],
             Self::Counters => &["name", "value"],
+            Self::Configuration => &["file", "age_ms", "state", "reverts_in_ms"],
         }
     }
 
@@ -113,6 +116,7 @@ impl Object {
             Self::Rules => "rules",
             Self::Routes => "routes",
             Self::Counters => "counters",
+            Self::Configuration => "configuration",
         }
     }
 }

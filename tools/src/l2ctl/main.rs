@@ -1,9 +1,9 @@
 //! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket, and changes it by hand.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`keys`] makes keys, [`socket`] finds the daemon, [`owners`] the processes behind tunnels, [`by_hand`] has the commands that
-//! change something. Exit code 0: done; 1: the daemon cannot be reached or
-//! refused; 2: the command line is wrong.
+//! units, [`table`] lays rows out, [`keys`] makes keys, [`socket`] finds the daemon, [`owners`] the processes behind tunnels,
+//! [`by_hand`] has the commands that change something, [`reload`] has it read its file again. Exit code 0: done; 1: the daemon
+//! cannot be reached or refused; 2: the command line is wrong.
 
 mod by_hand;
 mod columns;
@@ -12,6 +12,7 @@ mod doctor;
 mod keys;
 mod monitor;
 mod owners;
+mod reload;
 mod socket;
 mod table;
 
@@ -24,6 +25,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Look into a running l2relay or l2control, and change it by hand.
 #[derive(Debug, Parser)]
@@ -75,6 +77,20 @@ enum Command {
         #[command(subcommand)]
         command: PeerCommand,
     },
+    /// Have the daemon read its configuration again, and do what differs; nothing is changed if anything in it is wrong
+    Reload {
+        /// Only print what would change
+        #[arg(long)]
+        check: bool,
+        /// Go back to the earlier configuration after this time (60s, 5m, 1h), unless `l2ctl confirm` comes first
+        #[arg(long, value_name = "TIME", value_parser = reload::time, conflicts_with = "check")]
+        confirm: Option<Duration>,
+        /// Print JSON: an array of objects with stable keys
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stay with the configuration of `reload --confirm`
+    Confirm,
     /// Look for what keeps this machine's daemon from working well, and tell what mends it; exit code 1 if something is wrong
     Doctor {
         /// Configuration file to look at [default: those of /etc/l2link/{relay,control}.toml that exist]
@@ -228,6 +244,8 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Command::Genkey => keys::genkey(out)?,
         Command::Pubkey => keys::pubkey(io::stdin().lock(), out)?,
         Command::Genpsk => keys::genpsk(out)?,
+        &Command::Reload { check, confirm, json } => reload::reload(&find()?, check, confirm, json, out)?,
+        Command::Confirm => reload::confirm(&find()?)?,
         &Command::Completions { shell } => l2link_pages::complete::<Arguments>(shell, out)?,
         &Command::Monitor { json } => {
             let socket = find()?;

@@ -111,7 +111,7 @@ impl Control {
     }
 
     /// Brings the rules of a symbol in line with what is wanted, unless that is to come anyway.
-    fn compare(&mut self, id: SymbolId, now: Time) {
+    pub(crate) fn compare(&mut self, id: SymbolId, now: Time) {
         let place = crate::parcels::place(&self.symbols, id);
         if let Some(index) = place.filter(|index| self.symbols[*index].looked.sockets) {
             let all = self.addresses_in(self.symbols[index].namespace);

@@ -26,7 +26,7 @@ impl Control {
     /// Makes a symbol, whose contradictions with others the shell has ruled out. The shell is to know its place before the
     /// next action is taken.
     pub fn add_symbol(&mut self, config: SymbolConfig, now: Time) -> SymbolId {
-        info!(target: "control::symbol", "symbol {}: by hand", config.name);
+        info!(target: "control::symbol", "symbol {}: is to be made", config.name);
         let id = self.place_symbol(config);
         self.request_port(id, now);
         self.flush();

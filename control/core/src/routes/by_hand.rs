@@ -101,6 +101,11 @@ impl Control {
         Ok(text)
     }
 
+    /// All routes by hand.
+    pub fn routes_by_hand(&self) -> impl Iterator<Item = &RouteText> {
+        self.routes.by_hand()
+    }
+
     /// How far a route by hand is; none if there is no such.
     #[must_use]
     pub fn route_standing(&self, text: &RouteText) -> Option<Standing> {

@@ -73,12 +73,12 @@ impl Control {
     pub(super) fn introduce(&mut self, relay: usize, peer: PeerId) {
         let wanted = self.seats_elsewhere(relay);
         for (seat, mac) in &wanted {
+            let key = self.link.key_of(Role::Relay, &self.relays[seat.relay].name);
             let told = &mut self.routes.outlet(relay).introduced;
-            if told.insert(seat.symbol, *mac) == Some(*mac) {
+            if told.insert(seat.symbol, (*mac, key)) == Some((*mac, key)) {
                 continue;
             }
             let salt = self.salt(relay, seat.relay);
-            let key = self.link.key_of(Role::Relay, &self.relays[seat.relay].name);
             let Some(symbol) = self.symbols.iter().find(|symbol| symbol.id == seat.symbol) else { continue };
             let introduction = RelayIntroduce {
                 symbol: seat.symbol,

@@ -41,6 +41,7 @@ use frames::message::RouteNexthop;
 use frames::route::{RouteContent, RouteKey, RouteKind};
 use introductions::Salts;
 use l2link::Time;
+use l2link::route_text::RouteText;
 use log::warn;
 use mirror::{Family, Mirror, Teller};
 use pump::{Outlet, Seat};
@@ -122,12 +123,48 @@ impl Routes {
 
     /// Makes room for a namespace.
     pub(crate) fn add_namespace(&mut self, name: Option<&str>) {
-        let mirrored = self.config.as_ref().is_some_and(|config| match (&config.netns, name) {
+        let mirrored = self.is_about(name);
+        self.spaces.push(Space { mirrored, ..Space::default() });
+    }
+
+    fn is_about(&self, netns: Option<&str>) -> bool {
+        self.config.as_ref().is_some_and(|config| match (&config.netns, netns) {
             (None, _) => true,
             (Some(names), Some(name)) => names.contains(name),
             (Some(_), None) => false,
-        });
-        self.spaces.push(Space { mirrored, ..Space::default() });
+        })
+    }
+
+    /// Takes over what the configuration says now. Returns those of the namespaces whose routes were told before and are
+    /// to be listed anew, as others of them count.
+    pub(crate) fn configure(
+        &mut self,
+        config: Option<RoutesConfig>,
+        namespaces: Vec<(NamespaceId, Option<String>)>,
+    ) -> Vec<NamespaceId> {
+        if self.config == config {
+            return Vec::new();
+        }
+        self.config = config;
+        let mut anew = Vec::new();
+        for (namespace, name) in namespaces {
+            let mirrored = self.is_about(name.as_deref());
+            let Some(space) = self.spaces.get_mut(namespace.0 as usize) else { continue };
+            let was = core::mem::replace(&mut space.mirrored, mirrored);
+            if !mirrored {
+                space.mirror = Mirror::default();
+                space.unsupported.clear();
+            } else if was {
+                anew.push(namespace);
+            }
+        }
+        self.outlets.iter_mut().for_each(Outlet::restart);
+        anew
+    }
+
+    /// All routes by hand.
+    pub(crate) fn by_hand(&self) -> impl Iterator<Item = &RouteText> {
+        self.spaces.iter().flat_map(|space| space.fixed.values()).map(|fixed| &fixed.text)
     }
 
     fn space(&mut self, namespace: NamespaceId) -> Option<&mut Space> {

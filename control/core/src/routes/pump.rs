@@ -15,7 +15,7 @@ use frames::message::{
 use frames::route::{Prefix, RouteContent, RouteKey, RouteKind, Slice};
 use frames::session::Stream;
 use frames::{Mac, PortId, SymbolId};
-use l2link::{PeerId, Time};
+use l2link::{PeerId, PublicKey, Time};
 use log::{debug, info, warn};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub(super) struct Outlet {
     /// All keys are to be compared, from the one behind this on.
     cursor: Cursor,
     /// Symbols of other relays' ports that it was told of, and where those relays are.
-    pub(super) introduced: BTreeMap<SymbolId, Mac>,
+    pub(super) introduced: BTreeMap<SymbolId, (Mac, Option<PublicKey>)>,
     /// The relay has been told that it has the whole table.
     ended: bool,
     pub(super) repair: Option<Repair>,

@@ -107,6 +107,14 @@ impl PeerSettings {
         Ok(all)
     }
 
+    /// Takes it into a list of what a file says.
+    pub fn put_into(self, all: &mut Vec<Self>) {
+        all.retain(|known| known.name != self.name);
+        if self.weight.is_some() || self.drain {
+            all.push(self);
+        }
+    }
+
     /// Writes it into a file. A section that says nothing else goes.
     ///
     /// # Errors

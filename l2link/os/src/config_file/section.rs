@@ -6,7 +6,7 @@ use crate::psk::{self, KeyKind, PskError};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
-use l2link::{Config, Keys, Security};
+use l2link::{Config, Keys, PublicKey, Security};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -346,6 +346,15 @@ impl LinkSettings {
         match &self.security {
             Security::Keys(keys) => keys.peers.iter().any(|(known, _)| known == name),
             Security::None | Security::Psk(_) => true,
+        }
+    }
+
+    /// Who can be a peer, by key: all in mode `keys`, none in others.
+    #[must_use]
+    pub fn peer_keys(&self) -> &[(String, PublicKey)] {
+        match &self.security {
+            Security::Keys(keys) => &keys.peers,
+            Security::None | Security::Psk(_) => &[],
         }
     }
 

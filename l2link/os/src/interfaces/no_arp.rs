@@ -29,15 +29,27 @@ impl Netlink {
     /// # Errors
     /// The kernel's.
     pub fn route_all(&mut self, ifindex: IfIndex, source: IpAddr) -> io::Result<()> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family(source);
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = RouteProtocol::Other(PROTOCOL);
-        message.header.scope = if source.is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
-        message.header.kind = RouteType::Unicast;
-        message.attributes =
-            vec![RouteAttribute::Oif(ifindex.0), RouteAttribute::PrefSource(RouteAddress::from(source))];
-        let route = RouteNetlinkMessage::NewRoute(message);
+        let route = RouteNetlinkMessage::NewRoute(all(ifindex, source));
         unless(libc::EEXIST, self.requests.change(route, NLM_F_CREATE | NLM_F_EXCL))
     }
+
+    /// Removes what [`Netlink::route_all`] added; one that is not there is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unroute_all(&mut self, ifindex: IfIndex, source: IpAddr) -> io::Result<()> {
+        unless(libc::ESRCH, self.requests.change(RouteNetlinkMessage::DelRoute(all(ifindex, source)), 0))
+    }
+}
+
+fn all(ifindex: IfIndex, source: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(source);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.scope = if source.is_ipv4() { RouteScope::Link } else { RouteScope::Universe };
+    message.header.kind = RouteType::Unicast;
+    message.attributes =
+        vec![RouteAttribute::Oif(ifindex.0), RouteAttribute::PrefSource(RouteAddress::from(source))];
+    message
 }

@@ -82,6 +82,42 @@ impl MetricsServer {
         })
     }
 
+    /// Has a server listen as `after` says that listened as `before` says; or as before, if that fails.
+    ///
+    /// # Errors
+    /// Those of [`MetricsServer::bind`] and [`MetricsServer::register`].
+    pub fn switch(
+        server: &mut Option<Self>,
+        before: Option<&MetricsSettings>,
+        after: Option<&MetricsSettings>,
+        registry: &Registry,
+        tokens: Range<usize>,
+        mode: u32,
+    ) -> Result<(), SetupError> {
+        if before == after {
+            return Ok(());
+        }
+        let open = |settings: &MetricsSettings| {
+            let mut server = Self::bind(settings, mode)?;
+            server
+                .register(registry, tokens.clone())
+                .map_err(|error| SetupError::system("watch the metrics server", error))?;
+            Ok(server)
+        };
+        // A part of both may be the same.
+        *server = None;
+        match after.map(open).transpose() {
+            Ok(opened) => {
+                *server = opened;
+                Ok(())
+            }
+            Err(error) => {
+                *server = before.and_then(|before| open(before).ok());
+                Err(error)
+            }
+        }
+    }
+
     /// Registers the listeners by the first of `tokens` and later the clients by the others. There must be
     /// [`MetricsServer::TOKENS`] of them.
     ///

@@ -55,6 +55,11 @@ impl Relay {
         Ok(text)
     }
 
+    /// All routes by hand.
+    pub fn routes_by_hand(&self) -> impl Iterator<Item = &RouteText> {
+        self.fixed.values()
+    }
+
     /// How far a route by hand is; none if there is no such.
     #[must_use]
     pub fn route_standing(&self, text: &RouteText) -> Option<Standing> {

@@ -22,6 +22,17 @@ impl Dispatch {
         dispatch
     }
 
+    /// A port is offered on these conditions now, or no more.
+    pub(crate) fn configure(&mut self, id: PortId, config: Option<PortConfig>) {
+        match config {
+            Some(config) => _ = self.ports.insert(id, config),
+            None => _ = self.ports.remove(&id),
+        }
+        let rules = self.rules.iter().flatten().filter(|rule| rule.port == id);
+        let keys: BTreeSet<Key> = rules.flat_map(|rule| Key::of(id, &rule.protocol_address)).collect();
+        keys.iter().for_each(|key| self.share_out(key));
+    }
+
     /// The name by which a control is known to all relays.
     pub(crate) fn name(&mut self, peer: PeerId, name: &str) {
         self.names.insert(peer, name.to_owned());

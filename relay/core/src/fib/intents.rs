@@ -1,7 +1,8 @@
 //! What controls want: intents come, change and go.
 
-use super::{Answer, Entry, Fib, Intent, OPERATOR, Refusal, Work};
+use super::{Answer, Entry, Fib, Intent, OPERATOR, Refusal, Speaker, Work};
 use crate::port::Ports;
+use frames::RequestId;
 use frames::message::{RouteAdd, RouteNexthop, Status};
 use frames::route::{RouteContent, RouteKey, Slice, TableDigest};
 use l2link::PeerId;
@@ -156,6 +157,56 @@ impl Fib {
             contenders.iter().for_each(|intent| add(key, intent));
         }
         digests
+    }
+
+    /// Ports are offered on other conditions: who may have which route is judged anew.
+    pub(crate) fn permit_again(&mut self, ports: &Ports) {
+        let owned = self.entries.iter().filter_map(|(key, entry)| Some((key, entry.intent.as_ref()?)));
+        let contended = self.contenders.iter().flat_map(|(key, all)| all.iter().map(move |one| (key, one)));
+        let changed = |(key, intent): &(&RouteKey, &Intent)| {
+            let speaker = self.speakers.get(&intent.peer).filter(|_| !intent.is_by_hand());
+            let content = self.contents.get(intent.content);
+            speaker.is_some_and(|speaker| {
+                permit(&speaker.name, key, &content, ports).is_ok() != intent.permitted
+            })
+        };
+        let changed: Vec<(RouteKey, Intent)> =
+            owned.chain(contended).filter(changed).map(|(key, intent)| (*key, *intent)).collect();
+        for (key, intent) in changed {
+            self.say_again(key, intent, ports);
+        }
+        let may_not =
+            |speaker: &Speaker| !ports.iter().any(|port| port.config.permits_routing(&speaker.name));
+        let routeless: Vec<PeerId> = self
+            .speakers
+            .iter()
+            .filter(|(peer, speaker)| **peer != OPERATOR && may_not(speaker))
+            .map(|(peer, _)| *peer)
+            .collect();
+        routeless.into_iter().for_each(|peer| self.partners.sweep(peer, false));
+    }
+
+    /// As if its control said it again, which it does not.
+    fn say_again(&mut self, key: RouteKey, intent: Intent, ports: &Ports) {
+        let Some(speaker) = self.speakers.get(&intent.peer) else { return };
+        let (request, unsaid) = (RequestId(speaker.newest), speaker.unsaid.contains(&key));
+        let content = self.contents.get(intent.content);
+        let (kind, mtu, nexthops) = (content.kind, content.mtu, content.nexthops.to_vec());
+        let content = RouteContent { kind, mtu, nexthops: &nexthops };
+        self.add(intent.peer, &RouteAdd { request, key, content }, ports);
+        if let Some(speaker) = self.speakers.get_mut(&intent.peer).filter(|_| unsaid) {
+            speaker.unsaid.insert(key);
+        }
+        let owned = self.entries.get_mut(&key).and_then(|entry| entry.intent.as_mut());
+        let contended = self.contenders.get_mut(&key).into_iter().flatten();
+        if let Some(said) = owned.into_iter().chain(contended).find(|said| said.peer == intent.peer) {
+            said.epoch = intent.epoch;
+            if said.permitted {
+                // It was told that it may not: what comes of it now is to be told too.
+                let text = "it was not permitted".to_owned();
+                self.refusals.entry(key).or_insert(Refusal { status: Status::NOT_PERMITTED, text });
+            }
+        }
     }
 
     fn withdraw(&mut self, peer: PeerId, key: RouteKey) {
