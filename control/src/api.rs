@@ -49,6 +49,7 @@ fn show(
     now: Time,
 ) -> Value {
     match object {
+        "device" => rows(&[control.show_device()]),
         "peers" => rows(&control.show_peers(now)),
         "ports" => rows(&control.show_ports()),
         "symbols" => rows(&control.show_symbols()),
@@ -58,7 +59,7 @@ fn show(
         "counters" => rows(&control.show_counters()),
         "routes" => routes(control, after),
         other => failure(format!(
-            "unknown object {other:?}: there are peers, ports, symbols, tunnels, translations, rules, counters, routes, configuration"
+            "unknown object {other:?}: there are device, peers, ports, symbols, tunnels, translations, rules, counters, routes, configuration"
         )),
     }
 }

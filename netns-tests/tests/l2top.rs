@@ -28,7 +28,7 @@ fn every_view_shows_what_happens() {
     let Some(lab) = Lab::up() else { return };
     let mut top = l2top(&lab);
     top.await_text("l2top  relay relay1: up  control control1: up");
-    let lines = top.await_text("control1  symbol 1  up");
+    let lines = top.await_text("control1  symbol eth1  up");
     assert!(lines.iter().any(|line| line.starts_with("└─ port eth1  up  192.0.2.1/24")), "{lines:#?}");
     assert!(lines.len() <= LINES.into() && lines[23].starts_with("q quit"), "{lines:#?}");
 
@@ -86,7 +86,7 @@ fn a_daemon_that_restarts_is_found_again() {
     lab.relay.start();
     lab.await_symbol();
     top.await_text("l2top  relay relay1: up  control control1: up");
-    top.await_text("control1  symbol 1  up");
+    top.await_text("control1  symbol eth1  up");
 }
 
 #[rstest]

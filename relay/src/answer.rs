@@ -24,6 +24,7 @@ pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
         (Some("monitor"), _) => return Asked::Monitor,
         (Some("verify"), _) => return Asked::Verify,
         (Some("show"), Some(object)) => match object {
+            "device" => rows(&[relay.show_device()]),
             "peers" => rows(&relay.show_peers(now)),
             "ports" => rows(&relay.show_ports()),
             "symbols" => rows(&relay.show_symbols()),
@@ -63,7 +64,8 @@ fn rows<T: Serialize>(rows: &[T]) -> Value {
     success(rows.iter().map(|row| json!(row)).collect::<Vec<_>>())
 }
 
-const OBJECTS: &str = "peers, ports, symbols, tunnels, translations, rules, routes, counters, configuration";
+const OBJECTS: &str =
+    "device, peers, ports, symbols, tunnels, translations, rules, routes, counters, configuration";
 
 #[cfg(test)]
 mod tests {
@@ -77,7 +79,17 @@ mod tests {
 
     #[rstest]
     fn every_object_is_an_array(
-        #[values("peers", "ports", "symbols", "tunnels", "translations", "rules", "routes", "counters")]
+        #[values(
+            "device",
+            "peers",
+            "ports",
+            "symbols",
+            "tunnels",
+            "translations",
+            "rules",
+            "routes",
+            "counters"
+        )]
         object: &str,
     ) {
         let answered = ask(&json!({"verb": "show", "object": object}));
@@ -86,8 +98,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({"verb": "show", "object": "colors"}), "there is no object \"colors\"; there are peers")]
-    #[case(json!({"verb": "show"}), "show needs an \"object\": peers")]
+    #[case(json!({"verb": "show", "object": "colors"}), "there is no object \"colors\"; there are device")]
+    #[case(json!({"verb": "show"}), "show needs an \"object\": device")]
     #[case(json!({"verb": "dance"}), "l2relay does not know the verb \"dance\"")]
     #[case(json!({"verb": 7}), "a request needs a \"verb\"")]
     #[case(json!([]), "a request needs a \"verb\"")]

@@ -34,6 +34,17 @@ pub struct PeerRow {
     pub public_key: Option<String>,
 }
 
+/// The device itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceRow {
+    /// Its name, by which others know it.
+    pub name: String,
+    /// `control`.
+    pub role: &'static str,
+    /// The daemon's version.
+    pub version: &'static str,
+}
+
 /// A relay's port that was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
@@ -143,6 +154,12 @@ pub struct CounterRow {
 }
 
 impl Control {
+    /// Who this is.
+    #[must_use]
+    pub fn show_device(&self) -> DeviceRow {
+        DeviceRow { name: self.name.clone(), role: "control", version: env!("CARGO_PKG_VERSION") }
+    }
+
     /// `show peers`.
     #[must_use]
     pub fn show_peers(&self, now: Time) -> Vec<PeerRow> {

@@ -32,6 +32,17 @@ pub struct PeerRow {
     pub public_key: Option<String>,
 }
 
+/// The device itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeviceRow {
+    /// Its name, by which others know it.
+    pub name: String,
+    /// `relay`.
+    pub role: &'static str,
+    /// The daemon's version.
+    pub version: &'static str,
+}
+
 /// A row of `show ports`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PortRow {
@@ -159,6 +170,12 @@ pub struct CounterRow {
 }
 
 impl Relay {
+    /// Who this is.
+    #[must_use]
+    pub fn show_device(&self) -> DeviceRow {
+        DeviceRow { name: self.config.name.clone(), role: "relay", version: env!("CARGO_PKG_VERSION") }
+    }
+
     /// Every peer that was heard.
     #[must_use]
     pub fn show_peers(&self, now: Time) -> Vec<PeerRow> {

@@ -7,6 +7,8 @@ use std::fmt;
 /// A table of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Object {
+    /// The daemon itself
+    Device,
     /// The devices heard on the segment
     Peers,
     /// The relay's ports
@@ -31,6 +33,7 @@ impl Object {
     /// Keys in the order in which columns stand. Keys that are not listed follow by name.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
+            Self::Device => &["name", "role", "version"],
             Self::Peers => &[
                 "name",
                 "role",
@@ -108,6 +111,7 @@ impl Object {
     /// Its name on the command line and in requests.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Device => "device",
             Self::Peers => "peers",
             Self::Ports => "ports",
             Self::Symbols => "symbols",

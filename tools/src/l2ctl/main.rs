@@ -1,9 +1,9 @@
 //! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket, and changes it by hand.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`keys`] makes keys, [`socket`] finds the daemon, [`owners`] the processes behind tunnels,
-//! [`by_hand`] has the commands that change something, [`reload`] has it read its file again. Exit code 0: done; 1: the daemon
-//! cannot be reached or refused; 2: the command line is wrong.
+//! units, [`table`] lays rows out, [`topology`] draws, [`keys`] makes keys, [`socket`] finds the daemon, [`owners`] the processes
+//! behind tunnels, [`by_hand`] has the commands that change something, [`reload`] has it read its file again. Exit code 0: done;
+//! 1: the daemon cannot be reached or refused; 2: the command line is wrong.
 
 mod by_hand;
 mod columns;
@@ -15,6 +15,7 @@ mod owners;
 mod reload;
 mod socket;
 mod table;
+mod topology;
 
 use by_hand::{PeerCommand, RouteCommand, RuleCommand, SymbolCommand};
 use clap::error::ErrorKind;
@@ -31,9 +32,9 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "l2ctl", version)]
 struct Arguments {
-    /// API socket of the daemon [default: the one of /run/l2link/{relay,control}.sock that exists]
+    /// API socket of the daemon; several for topology [default: the one of /run/l2link/{relay,control}.sock that exists]
     #[arg(long, global = true, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    socket: Vec<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -50,6 +51,11 @@ enum Command {
         /// Print counters that are zero as well
         #[arg(long)]
         all: bool,
+    },
+    /// Print who has which port of whom, as seen by the daemon, or by several, each given by --socket
+    Topology {
+        #[command(flatten)]
+        form: topology::Form,
     },
     /// Compare what the daemon means with what its kernel has; exit code 1 and the differences, if there are any
     Verify {
@@ -198,7 +204,7 @@ fn right_words(words: impl Iterator<Item = String>) -> (String, String) {
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
-    let find = || socket::find(arguments.socket.as_deref());
+    let find = || socket::find(&arguments.socket);
     match &arguments.command {
         &Command::Show { object, json, all } => {
             if all && object != Object::Counters {
@@ -223,6 +229,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
             }
             table::print(out, object.name(), object.keys(), &rows)?;
         }
+        Command::Topology { form } => topology::run(out, &arguments.socket, form)?,
         &Command::Verify { json } => {
             let rows = daemon::verify(&find()?)?;
             if json {
@@ -239,7 +246,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Command::Route { command } => by_hand::route(&find()?, command, out)?,
         Command::Peer { command } => by_hand::peer(&find()?, command, out)?,
         Command::Doctor { config, json } => {
-            doctor::run(out, config.as_deref(), arguments.socket.as_deref(), *json)?;
+            doctor::run(out, config.as_deref(), socket::one(&arguments.socket)?, *json)?;
         }
         Command::Genkey => keys::genkey(out)?,
         Command::Pubkey => keys::pubkey(io::stdin().lock(), out)?,
@@ -296,7 +303,7 @@ mod tests {
         let words = |line: &str| right_words(line.split(' ').map(str::to_owned));
         assert_eq!(words("rule ad eth1"), ("rule".to_owned(), "add, del, list".to_owned()));
         assert_eq!(words("peer drian"), ("peer".to_owned(), "weight, drain, forget".to_owned()));
-        assert!(words("dance").1.starts_with("show, verify, rule, symbol, route, peer"));
+        assert!(words("dance").1.starts_with("show, topology, verify, rule, symbol, route, peer"));
     }
 
     #[test]

@@ -16,8 +16,29 @@ pub(crate) const fn of(role: Role) -> &'static str {
 }
 
 /// The socket that was asked for, or the only one that is there.
-pub(crate) fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    given.map_or_else(|| choose(Path::new(RELAY), Path::new(CONTROL)), |path| Ok(path.to_owned()))
+pub(crate) fn find(given: &[PathBuf]) -> Result<PathBuf, Failure> {
+    one(given)?.map_or_else(|| choose(Path::new(RELAY), Path::new(CONTROL)), |path| Ok(path.to_owned()))
+}
+
+/// The socket that was asked for, if any was, of a command to one daemon.
+pub(crate) fn one(given: &[PathBuf]) -> Result<Option<&Path>, Failure> {
+    match given {
+        [] => Ok(None),
+        [path] => Ok(Some(path)),
+        _ => Err(Failure::Usage(
+            "this command goes to one daemon: only `topology` takes several --socket".to_owned(),
+        )),
+    }
+}
+
+/// The sockets that were asked for, or those that are there.
+pub(crate) fn all(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let there: Vec<PathBuf> =
+        [RELAY, CONTROL].map(PathBuf::from).into_iter().filter(|path| path.exists()).collect();
+    if there.is_empty() { find(&[]).map(|found| vec![found]) } else { Ok(there) }
 }
 
 fn choose(relay: &Path, control: &Path) -> Result<PathBuf, Failure> {

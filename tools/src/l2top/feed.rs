@@ -3,9 +3,8 @@
 //! A daemon answers in its one loop, so asking must not cost it much: when the tables are large and an answer takes long,
 //! the pause until the next one grows with it.
 
-use crate::sample::Sample;
 use l2link_os::api::{ApiClient, ClientError};
-use serde_json::json;
+use l2link_tools::sample::Sample;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -81,15 +80,5 @@ fn tables(socket: &Path, client: &mut Option<ApiClient>, start: Instant) -> Resu
         Some(client) => client,
         None => client.insert(ApiClient::connect(socket)?),
     };
-    let mut show = |object: &str| client.request_all(&json!({"verb": "show", "object": object}));
-    Ok(Sample {
-        peers: show("peers")?,
-        ports: show("ports")?,
-        symbols: show("symbols")?,
-        rules: show("rules")?,
-        tunnels: show("tunnels")?,
-        translations: show("translations")?,
-        counters: show("counters")?,
-        at: start.elapsed(),
-    })
+    Sample::ask(client, start.elapsed())
 }

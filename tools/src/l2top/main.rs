@@ -12,7 +12,6 @@
 mod feed;
 mod figure;
 mod model;
-mod sample;
 mod topology;
 mod view;
 

@@ -1,8 +1,8 @@
 //! [`Model`]: what is known of the daemons, and what the user chose to see.
 
 use crate::label;
-use crate::sample::{Rates, Role, Sample};
 use clap::ValueEnum;
+use l2link_tools::sample::{Rates, Role, Sample};
 use std::path::PathBuf;
 
 /// What there is to see.

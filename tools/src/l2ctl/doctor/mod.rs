@@ -102,7 +102,7 @@ fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
     match socket {
         Some(path) => daemon::examine(None, path, &mut findings),
         None if files.is_empty() => {
-            if let Ok(path) = socket::find(None) {
+            if let Ok(path) = socket::find(&[]) {
                 daemon::examine(None, &path, &mut findings);
             }
         }

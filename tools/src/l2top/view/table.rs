@@ -3,8 +3,8 @@
 use super::style;
 use crate::figure;
 use crate::model::{Daemon, Model, Sorting, View};
-use crate::sample::{number, word};
 use core::cmp::Ordering;
+use l2link_tools::sample::{number, word};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};

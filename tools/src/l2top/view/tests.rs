@@ -1,7 +1,7 @@
 //! Pictures of 80 columns and 24 lines.
 
 use super::*;
-use crate::sample::Sample;
+use l2link_tools::sample::Sample;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use rstest::rstest;
@@ -12,6 +12,7 @@ use std::time::Duration;
 fn relay(at: u64) -> Sample {
     let packets = 8_000 * at;
     Sample {
+        device: vec![json!({"name": "relay1", "role": "relay", "version": "1.0.0"})],
         peers: vec![
             json!({"name": "control1", "role": "control", "mac": "02:00:00:00:00:02", "state": "up",
                    "session_age_ms": 61_000, "rtt_us": 85, "weight": null}),

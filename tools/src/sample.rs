@@ -1,32 +1,46 @@
 //! [`Sample`]: the tables of one daemon at one moment, and what follows from two of them.
 
-use serde_json::Value;
+use l2link_os::api::{ApiClient, ClientError};
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// Tables of a daemon, in the form of `l2ctl show --json`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sample {
-    pub(crate) peers: Vec<Value>,
-    pub(crate) ports: Vec<Value>,
-    pub(crate) symbols: Vec<Value>,
-    pub(crate) rules: Vec<Value>,
-    pub(crate) tunnels: Vec<Value>,
-    pub(crate) translations: Vec<Value>,
-    pub(crate) counters: Vec<Value>,
+pub struct Sample {
+    /// The daemon itself, in one row; nothing, if it is of a version that does not tell.
+    pub device: Vec<Value>,
+    /// The devices that it heard.
+    pub peers: Vec<Value>,
+    /// The relay's ports.
+    pub ports: Vec<Value>,
+    /// What stands for them.
+    pub symbols: Vec<Value>,
+    /// Which packets go to which control.
+    pub rules: Vec<Value>,
+    /// Up and down tunnels.
+    pub tunnels: Vec<Value>,
+    /// What is rewritten for address symbols.
+    pub translations: Vec<Value>,
+    /// Frames, drops and the like.
+    pub counters: Vec<Value>,
     /// Time since the program was started.
-    pub(crate) at: Duration,
+    pub at: Duration,
 }
 
 /// What kind of daemon it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
+    /// `l2relay`.
     Relay,
+    /// `l2control`.
     Control,
 }
 
 impl Role {
-    pub(crate) fn name(self) -> &'static str {
+    /// As in `show peers`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Relay => "relay",
             Self::Control => "control",
@@ -35,19 +49,50 @@ impl Role {
 }
 
 /// A text of a row; empty if there is none.
-pub(crate) fn word<'a>(row: &'a Value, key: &str) -> &'a str {
+#[must_use]
+pub fn word<'a>(row: &'a Value, key: &str) -> &'a str {
     row[key].as_str().unwrap_or_default()
 }
 
 /// A number of a row; zero if there is none.
-pub(crate) fn number(row: &Value, key: &str) -> u64 {
+#[must_use]
+pub fn number(row: &Value, key: &str) -> u64 {
     row[key].as_u64().unwrap_or_default()
 }
 
 impl Sample {
-    /// What the daemon is, as far as its tables tell: only a relay has ports with controls, only a control's symbols have a
-    /// kind, and the peers of one are the others.
-    pub(crate) fn role(&self) -> Option<Role> {
+    /// Asks a daemon for all of them. `at`: the time since the program was started.
+    ///
+    /// # Errors
+    /// Those of [`ApiClient::request`].
+    pub fn ask(client: &mut ApiClient, at: Duration) -> Result<Self, ClientError> {
+        let device = match client.request(&json!({"verb": "show", "object": "device"})) {
+            Err(ClientError::Refused(_)) => Vec::new(),
+            told => told?,
+        };
+        let mut show = |object: &str| client.request_all(&json!({"verb": "show", "object": object}));
+        Ok(Self {
+            device,
+            peers: show("peers")?,
+            ports: show("ports")?,
+            symbols: show("symbols")?,
+            rules: show("rules")?,
+            tunnels: show("tunnels")?,
+            translations: show("translations")?,
+            counters: show("counters")?,
+            at,
+        })
+    }
+
+    /// What the daemon is. If it does not say so, its tables tell as far as they can: only a relay has ports with controls, only
+    /// a control's symbols have a kind, and the peers of one are the others.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        match self.device.first().map(|device| word(device, "role")) {
+            Some("relay") => return Some(Role::Relay),
+            Some("control") => return Some(Role::Control),
+            Some(_) | None => {}
+        }
         if self.ports.iter().any(|port| port.get("controls").is_some()) {
             return Some(Role::Relay);
         }
@@ -61,18 +106,22 @@ impl Sample {
         }
     }
 
-    /// Its name, which stands in every rule.
-    pub(crate) fn name(&self) -> Option<&str> {
+    /// Its name, which stands in every rule as well.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let own = self.device.first().map(|device| word(device, "name"));
         let key = self.role()?.name();
-        self.rules.first().map(|rule| word(rule, key)).filter(|name| !name.is_empty())
+        own.or_else(|| self.rules.first().map(|rule| word(rule, key))).filter(|name| !name.is_empty())
     }
 }
 
 /// Per second, from the sample before to this one.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Rate {
-    pub(crate) packets: f64,
-    pub(crate) bytes: f64,
+pub struct Rate {
+    /// Packets.
+    pub packets: f64,
+    /// Bytes.
+    pub bytes: f64,
 }
 
 impl std::ops::AddAssign for Rate {
@@ -84,14 +133,15 @@ impl std::ops::AddAssign for Rate {
 
 /// Rates of tunnels, translations and counters.
 #[derive(Debug, Default)]
-pub(crate) struct Rates {
+pub struct Rates {
     streams: HashMap<String, Rate>,
     counters: HashMap<String, f64>,
 }
 
 impl Rates {
     /// Those between two samples. What has become smaller was counted anew, after a restart.
-    pub(crate) fn between(before: &Sample, after: &Sample) -> Self {
+    #[must_use]
+    pub fn between(before: &Sample, after: &Sample) -> Self {
         let seconds = after.at.saturating_sub(before.at).as_secs_f64();
         if seconds <= 0.0 {
             return Self::default();
@@ -124,12 +174,14 @@ impl Rates {
     }
 
     /// The rate of a row of `show tunnels` or `show translations`.
-    pub(crate) fn stream(&self, row: &Value) -> Rate {
+    #[must_use]
+    pub fn stream(&self, row: &Value) -> Rate {
         self.streams.get(&stream(row)).copied().unwrap_or_default()
     }
 
     /// The rate of a counter.
-    pub(crate) fn counter(&self, name: &str) -> f64 {
+    #[must_use]
+    pub fn counter(&self, name: &str) -> f64 {
         self.counters.get(name).copied().unwrap_or_default()
     }
 }
@@ -190,5 +242,8 @@ mod tests {
         );
         assert_eq!(with(&[], &[], &[json!({"role": "relay"})]).role(), Some(Role::Control));
         assert_eq!(with(&[], &[], &[]).role(), None);
+        let device = vec![json!({"name": "control1", "role": "control"})];
+        let silent = Sample { device, ..Sample::default() };
+        assert_eq!((silent.role(), silent.name()), (Some(Role::Control), Some("control1")));
     }
 }
