@@ -1,8 +1,8 @@
-//! What `l2ctl` shows of running daemons besides their tables: the topology.
+//! What `l2ctl` shows of running daemons besides their tables: topology and repeated looks.
 
 use netns_tests::address::*;
 use netns_tests::program::Nginx;
-use netns_tests::{Finished, Lab, Layout, binary, eventually};
+use netns_tests::{Finished, Lab, Layout, Terminal, binary, eventually};
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -64,4 +64,27 @@ fn the_topology_of_both_ends_is_one_picture() {
     let text = of_both(&lab, &["topology"]).expect_success();
     assert!(text.contains("no daemon listens at") && text.contains("control1"), "{text}");
     assert_eq!(of_both(&lab, &["show", "rules"]).code(), Some(2), "a table is of one daemon");
+}
+
+#[test]
+fn a_table_is_watched_in_place_and_a_pipe_gets_lines() {
+    let Some(lab) = Lab::up() else { return };
+    let socket = lab.relay.socket().display().to_string();
+    let arguments = ["--socket", &*socket, "show", "rules", "--watch", "0.2"];
+    let screen = Terminal::start(&binary("l2ctl"), &arguments, 80, 24);
+    screen.await_text("0x0806");
+    let nginx = Nginx::start(&lab.control_ns, lab.folder(), &["80"]);
+    let lines = screen.await_text("0.0.0.0");
+    assert!(lines[0].starts_with("RELAY") && lines.len() <= 24, "drawn in place: {lines:#?}");
+    drop(nginx);
+    screen.await_screen("the rule is gone", |lines| !lines.iter().any(|line| line.contains("0.0.0.0")));
+
+    let mut command = Command::new("timeout");
+    command
+        .arg("2")
+        .arg(binary("l2ctl"))
+        .args(["--socket", &*socket, "show", "peers", "--json", "--watch", "0.2"]);
+    let looks = Finished::new(&mut command).stdout();
+    let looks: Vec<Value> = looks.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(looks.len() > 2 && looks.iter().all(|look| look[0]["name"] == "control1"), "{looks:?}");
 }

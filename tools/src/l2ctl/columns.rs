@@ -125,6 +125,31 @@ impl Object {
     }
 }
 
+/// By what a row of a table is the same one in two looks: what its key is made of, and no state or figure.
+pub(crate) fn identity(object: Object, row: &Value) -> String {
+    let changes = |key: &str| {
+        let figure = key.ends_with("_ms") || key.ends_with("_us");
+        figure
+            || matches!(
+                key,
+                "value" | "packets" | "bytes" | "state" | "reason" | "weight" | "draining" | "version"
+            )
+    };
+    let is_key = |key: &str| match object {
+        // The rest is what they are like at the moment.
+        Object::Peers | Object::Ports | Object::Symbols => {
+            matches!(key, "name" | "role" | "relay" | "control" | "symbol" | "kind" | "netns" | "port")
+        }
+        Object::Routes => matches!(key, "prefix" | "table" | "metric" | "netns" | "control" | "protocol"),
+        Object::Tunnels => matches!(key, "direction" | "id" | "peer" | "symbol"),
+        Object::Device | Object::Translations | Object::Rules | Object::Counters | Object::Configuration => {
+            !changes(key)
+        }
+    };
+    let fields = row.as_object().into_iter().flatten();
+    fields.filter(|(key, _)| is_key(key)).map(|(key, value)| format!("{key}={value} ")).collect()
+}
+
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -16,6 +16,7 @@ mod reload;
 mod socket;
 mod table;
 mod topology;
+mod watch;
 
 use by_hand::{PeerCommand, RouteCommand, RuleCommand, SymbolCommand};
 use clap::error::ErrorKind;
@@ -51,6 +52,16 @@ enum Command {
         /// Print counters that are zero as well
         #[arg(long)]
         all: bool,
+        /// Look again and again, every second or so many: in place on a terminal, with what changed in reverse; elsewhere a block
+        /// for each look, and with --json a line
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            num_args = 0..=1,
+            default_missing_value = "1",
+            value_parser = watch::interval
+        )]
+        watch: Option<Duration>,
     },
     /// Print who has which port of whom, as seen by the daemon, or by several, each given by --socket
     Topology {
@@ -123,6 +134,13 @@ enum Command {
         /// The shell
         shell: l2link_pages::Shell,
     },
+}
+
+/// A table, and how it is to be printed.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    object: Object,
+    json: bool,
 }
 
 /// Why `l2ctl` ends without having done what it was asked to do.
@@ -206,28 +224,19 @@ fn right_words(words: impl Iterator<Item = String>) -> (String, String) {
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let find = || socket::find(&arguments.socket);
     match &arguments.command {
-        &Command::Show { object, json, all } => {
+        &Command::Show { object, json, all, watch } => {
             if all && object != Object::Counters {
                 return Err(Failure::Usage(format!(
                     "--all goes with `show counters`, not with `show {object}`"
                 )));
             }
-            let mut rows = daemon::show(&find()?, object)?;
-            if object == Object::Tunnels {
-                owners::fill_in(Path::new("/proc"), &mut rows);
+            let (socket, what) = (find()?, Look { object, json });
+            let look = || rows(&socket, what, all);
+            match watch {
+                Some(interval) => watch::run(out, &what, interval, look)?,
+                None if json => writeln!(out, "{:#}", serde_json::Value::from(look()?))?,
+                None => table::print(out, object.name(), object.keys(), &look()?)?,
             }
-            if json {
-                writeln!(out, "{:#}", serde_json::Value::from(rows))?;
-                return Ok(());
-            }
-            if object == Object::Tunnels {
-                owners::leave_out_sockets(&mut rows);
-            }
-            by_hand::leave_out_usual(&mut rows);
-            if object == Object::Counters && !all {
-                rows.retain(|row| row["value"] != 0);
-            }
-            table::print(out, object.name(), object.keys(), &rows)?;
         }
         Command::Topology { form } => topology::run(out, &arguments.socket, form)?,
         &Command::Verify { json } => {
@@ -268,6 +277,25 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The rows of a table as they are printed. For people, what says little to them is left out.
+fn rows(socket: &Path, Look { object, json }: Look, all: bool) -> Result<Vec<serde_json::Value>, Failure> {
+    let mut rows = daemon::show(socket, object)?;
+    if object == Object::Tunnels {
+        owners::fill_in(Path::new("/proc"), &mut rows);
+    }
+    if json {
+        return Ok(rows);
+    }
+    if object == Object::Tunnels {
+        owners::leave_out_sockets(&mut rows);
+    }
+    by_hand::leave_out_usual(&mut rows);
+    if object == Object::Counters && !all {
+        rows.retain(|row| row["value"] != 0);
+    }
+    Ok(rows)
 }
 
 impl fmt::Display for Failure {

@@ -2,9 +2,13 @@
 
 use crate::columns::{cell, heading, is_quantity, keys_of};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 const GAP: &str = "  ";
+
+/// The keys of each row whose cells are to be marked.
+pub(crate) type Marks = Vec<BTreeSet<String>>;
 
 /// Prints rows under their headings, those of the `documented` keys first; or that there are none of `what`.
 pub(crate) fn print(
@@ -13,31 +17,52 @@ pub(crate) fn print(
     documented: &'static [&'static str],
     rows: &[Value],
 ) -> io::Result<()> {
+    print_marked(out, what, documented, rows, None)
+}
+
+/// As [`print()`], with some cells in reverse.
+pub(crate) fn print_marked(
+    out: &mut impl Write,
+    what: &str,
+    documented: &'static [&'static str],
+    rows: &[Value],
+    marks: Option<&Marks>,
+) -> io::Result<()> {
     if rows.is_empty() {
         return writeln!(out, "no {what}");
     }
-    let columns: Vec<Column> =
+    let columns: Vec<Column<'_>> =
         keys_of(documented, rows).into_iter().map(|key| Column::new(key, rows)).collect();
     for line in 0..=rows.len() {
-        let cells: Vec<String> = columns.iter().map(|column| column.padded(line)).collect();
+        let marked = line.checked_sub(1).and_then(|row| marks?.get(row));
+        let cells: Vec<String> = columns
+            .iter()
+            .map(|column| {
+                let cell = column.padded(line);
+                let is_marked = marked.is_some_and(|marked| marked.contains(column.key));
+                if is_marked { format!("\x1b[7m{cell}\x1b[0m") } else { cell }
+            })
+            .collect();
         writeln!(out, "{}", cells.join(GAP).trim_end())?;
     }
     Ok(())
 }
 
-struct Column {
+struct Column<'a> {
+    key: &'a str,
     /// The heading, then a cell for each row.
     cells: Vec<String>,
     width: usize,
     right: bool,
 }
 
-impl Column {
-    fn new(key: &str, rows: &[Value]) -> Self {
+impl<'a> Column<'a> {
+    fn new(key: &'a str, rows: &[Value]) -> Self {
         let values = || rows.iter().map(|row| &row[key]);
         let cells: Vec<String> =
             std::iter::once(heading(key)).chain(values().map(|value| cell(key, value))).collect();
         Self {
+            key,
             width: cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0),
             right: values().all(|value| value.is_null() || is_quantity(key, value)),
             cells,
