@@ -3,7 +3,8 @@
 use control_core::Control;
 use control_core::seen::NumberedSocket;
 use l2link::Time;
-use l2link_os::api::{ApiServer, Request, failure, success};
+use l2link::trace_text::TraceText;
+use l2link_os::api::{ApiServer, Request, failure, hops, success};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -23,12 +24,13 @@ pub(crate) fn answer(
             server.monitor(request.client);
             return false;
         }
+        Some("trace") => trace(control, word("what"), sockets),
         Some("verify") => {
             control.verify(now);
             return true;
         }
         Some(verb) => failure(format!(
-            "unknown verb {verb:?}: l2control knows show, monitor, verify, rule, symbol, route, peer, reload and confirm"
+            "unknown verb {verb:?}: l2control knows show, monitor, verify, trace, rule, symbol, route, peer, reload and confirm"
         )),
         None => failure("a request needs a \"verb\""),
     };
@@ -38,7 +40,8 @@ pub(crate) fn answer(
 
 /// Whether the answer tells of sockets, which are looked at for nothing else.
 pub(crate) fn needs_sockets(request: &Request) -> bool {
-    request.json["verb"] == "show" && request.json["object"] == "tunnels"
+    let tunnels = request.json["verb"] == "show" && request.json["object"] == "tunnels";
+    tunnels || request.json["verb"] == "trace"
 }
 
 fn show(
@@ -62,6 +65,12 @@ fn show(
             "unknown object {other:?}: there are device, peers, ports, symbols, tunnels, translations, rules, counters, routes, configuration"
         )),
     }
+}
+
+fn trace(control: &Control, what: Option<&str>, sockets: &[NumberedSocket]) -> Value {
+    let Some(what) = what else { return failure("trace needs a \"what\": a socket or a prefix") };
+    let what = what.parse::<TraceText>().map_err(|error| error.to_string());
+    what.and_then(|what| control.trace(&what, sockets)).map_or_else(failure, |found| hops(&found))
 }
 
 /// A page of routes. `next` names the place where it ends, for `after` of the next request; without it that was all.

@@ -54,6 +54,13 @@ impl Prefix {
     }
 }
 
+impl Prefix {
+    /// The prefixes in which it lies, the longest first, itself included.
+    pub fn covering(self) -> impl Iterator<Item = Self> {
+        (0..=self.length).rev().filter_map(move |length| Self::new(self.address, length))
+    }
+}
+
 /// As numbers: the derived order goes through the addresses byte by byte, and tables of a million routes compare a lot.
 impl Ord for Prefix {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -94,6 +101,12 @@ pub struct RouteKey {
 impl RouteKey {
     /// The *main* table.
     pub const MAIN: u32 = 254;
+
+    /// The least key of a table, whether there is such a route or not.
+    #[must_use]
+    pub const fn first_of(table: u32) -> Self {
+        Self { table, prefix: Prefix { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), length: 0 }, metric: 0 }
+    }
 
     /// Spreads keys evenly over 64 bits, the same on both devices: [`Slice`]s are cut by its first bits.
     #[must_use]

@@ -43,6 +43,8 @@ pub mod sim;
 mod stream;
 pub mod time;
 mod timers;
+pub mod trace;
+pub mod trace_text;
 mod transmit;
 mod trust;
 

@@ -218,6 +218,9 @@ impl Machines {
                 let daemons = match arguments.split(' ').next() {
                     Some("peer" | "route") => vec![&lab.relay],
                     Some("rule" | "symbol") => vec![&lab.control],
+                    // Packets arrive at relays, and sockets are on controls.
+                    Some("trace") if arguments.contains(" to ") => vec![&lab.relay],
+                    Some("trace") if arguments.contains(':') => vec![&lab.control],
                     _ => vec![&lab.relay, &lab.control],
                 };
                 for daemon in daemons {

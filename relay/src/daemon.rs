@@ -17,6 +17,7 @@ use crate::quiet::Quiet;
 use crate::remembered::Remembered;
 use crate::routes::Routes;
 use crate::source::Source;
+use crate::trace;
 use crate::transits::Transits;
 use crate::wire::{Taken, Wire, register};
 use core::time::Duration;
@@ -50,6 +51,8 @@ pub(crate) struct Daemon {
     outlets: Outlets,
     transits: Transits,
     pub(crate) interfaces: Interfaces,
+    /// Where the ports are.
+    netns: NetNs,
     signals: Signals,
     pub(crate) api: ApiServer,
     name: String,
@@ -163,6 +166,7 @@ impl Daemon {
             outlets: Outlets::default(),
             transits: Transits::open(&netns)?,
             interfaces,
+            netns,
             signals,
             api,
             name,
@@ -359,6 +363,10 @@ impl Daemon {
                 continue;
             }
             let Request { client, json } = request;
+            if json["verb"] == "trace" {
+                self.api.answer(client, &trace::answer(&json, &self.relay, &self.netns, now));
+                continue;
+            }
             match answer(&json, &self.relay, now) {
                 Asked::Answer(answer) => self.api.answer(client, &answer),
                 Asked::Verify => {

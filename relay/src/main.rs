@@ -17,6 +17,7 @@ mod reload;
 mod remembered;
 mod routes;
 mod source;
+mod trace;
 mod transits;
 mod wire;
 

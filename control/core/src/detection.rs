@@ -125,21 +125,45 @@ impl Control {
 
 /// The rules that these open sockets need on one symbol, [`NEIGHBORS`] included.
 pub(crate) fn desired(seat: &Seat, exposure: &Exposure, sockets: &[OpenSocket]) -> BTreeSet<ProtocolAddress> {
-    let reached = sockets.iter().filter(|socket| {
-        let local = match socket.address {
-            ProtocolAddress::Listener { local, .. } | ProtocolAddress::IpProtocol { local, .. } => local,
-            ProtocolAddress::Flow { local, .. } => Local::Address(local),
-            ProtocolAddress::EtherType(_) => Local::Any(frames::protocol_address::Family::Both),
-        };
-        let fits = seat.virtual_address.is_none_or(|address| can_reach(address, &socket.address));
-        fits && seat.reaches(local, socket.interface) && exposure.listens(&socket.address)
-    });
     let neighbors = seat.virtual_address.is_none().then_some(NEIGHBORS);
-    let address = |socket: &OpenSocket| match seat.virtual_address {
+    sockets.iter().filter_map(|socket| wanted(seat, exposure, socket).ok()).chain(neighbors).collect()
+}
+
+/// Why a socket needs no rule on a symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreached {
+    /// It cannot be reached by the one address of an address symbol.
+    Virtual,
+    /// It is bound to another address or interface.
+    Elsewhere,
+    /// The outside world is not to reach it.
+    Hidden,
+}
+
+/// The rule that an open socket needs on one symbol.
+pub(crate) fn wanted(
+    seat: &Seat,
+    exposure: &Exposure,
+    socket: &OpenSocket,
+) -> Result<ProtocolAddress, Unreached> {
+    let local = match socket.address {
+        ProtocolAddress::Listener { local, .. } | ProtocolAddress::IpProtocol { local, .. } => local,
+        ProtocolAddress::Flow { local, .. } => Local::Address(local),
+        ProtocolAddress::EtherType(_) => Local::Any(frames::protocol_address::Family::Both),
+    };
+    if seat.virtual_address.is_some_and(|address| !can_reach(address, &socket.address)) {
+        return Err(Unreached::Virtual);
+    }
+    if !seat.reaches(local, socket.interface) {
+        return Err(Unreached::Elsewhere);
+    }
+    if !exposure.listens(&socket.address) {
+        return Err(Unreached::Hidden);
+    }
+    Ok(match seat.virtual_address {
         Some(virtual_address) => at_address(socket.address, virtual_address),
         None => socket.address,
-    };
-    reached.map(address).chain(neighbors).collect()
+    })
 }
 
 /// Makes the listener rules equal to `desired`, but for listeners that leave. `known` says that the connections have been

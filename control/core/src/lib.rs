@@ -63,6 +63,7 @@ pub mod show;
 mod socket_index;
 mod symbol;
 mod symbol_rules;
+mod trace;
 mod translation;
 pub mod way_back;
 mod weight;

@@ -17,6 +17,7 @@
 //! its keys once.
 
 mod contests;
+mod decision;
 mod flow_table;
 mod hash;
 mod learning;
@@ -28,6 +29,7 @@ mod services;
 mod shares;
 mod tracks;
 
+pub(crate) use decision::{Cause, Decision};
 pub(crate) use pool::Standing;
 pub(crate) use services::Ends;
 
@@ -235,7 +237,7 @@ impl Dispatch {
         self.services.seek(port, protocol, ends)
     }
 
-    /// Reads what [`Dispatch::find`] is going to read of tables that are too large for the processor's caches. Nothing depends on
+    /// Reads what [`Dispatch::decide`] is going to read of tables that are too large for the processor's caches. Nothing depends on
     /// what is read, so that the processor waits for the memory of many flows at once.
     pub(crate) fn fetch<'a>(&self, flows: impl Iterator<Item = &'a Sought> + Clone) {
         self.services.fetch(flows.clone());
@@ -244,17 +246,24 @@ impl Dispatch {
         }
     }
 
-    /// The one that has a rule for the flow, or serves it by that of a listener. `opens` tells whether the
-    /// packet asks for a new connection.
+    /// Decides about a packet that is there.
+    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn find(&mut self, sought: &Sought, opens: bool) -> Option<Target> {
-        let own = if self.classes[Key::FLOW] > 0 { self.first(&sought.flow()) } else { None };
-        own.or_else(|| self.services.serve(sought, opens))
+        let decision = self.decide(sought, opens);
+        self.commit(&decision);
+        decision.target
     }
 
     /// As [`Dispatch::find`], of a flow by itself.
+    #[cfg(test)]
     pub(crate) fn serve(&mut self, port: PortId, protocol: u8, ends: &Ends, opens: bool) -> Option<Target> {
         let sought = self.seek(port, protocol, *ends);
         self.find(&sought, opens)
+    }
+
+    /// The rule of a target that is in force.
+    pub(crate) fn rule(&self, target: &Target) -> Option<&Rule> {
+        self.rules.get(target.rule.0)?.as_ref()
     }
 
     /// Whether another control has a rule with this key.

@@ -30,6 +30,7 @@
 //! | `routed` | packets that are routed without translation: file symbols |
 //! | `addresses` | given addresses between link, table and shell |
 //! | `transit` | packets from relay to relay |
+//! | [`trace`] | what would become of a packet, and why |
 //! | `membership` | groups that programs joined |
 //! | `reload` | another configuration |
 #![forbid(unsafe_code)]
@@ -44,6 +45,7 @@ pub mod police;
 pub mod port;
 pub mod relay;
 pub mod show;
+pub mod trace;
 pub mod ways_out;
 
 mod addresses;
@@ -75,5 +77,6 @@ pub use metrics::Metrics;
 pub use port::PortState;
 pub use punt::Arrival;
 pub use relay::{LinkVerdict, PortVerdict, Relay};
+pub use trace::{KernelWay, Question, Trace};
 pub use translation::Outlet;
 pub use ways_out::{WayOut, WaysOut};

@@ -117,6 +117,12 @@ impl Police {
         admitted
     }
 
+    /// The limit of a class, and whether one more packet may go up now.
+    pub(crate) fn standing(&self, class: PuntClass, now: Time) -> (Option<Limit>, bool) {
+        let bucket = &self.buckets[class as usize];
+        (bucket.limit, bucket.limit.is_none_or(|limit| bucket.tokens_at(&limit, now) >= PACKET))
+    }
+
     /// Counts by class.
     pub(crate) fn punted(&self) -> impl Iterator<Item = (PuntClass, Punted)> {
         PuntClass::ALL.into_iter().zip(self.buckets.iter().map(|bucket| bucket.punted))
@@ -126,10 +132,8 @@ impl Police {
 impl Bucket {
     fn take(&mut self, now: Time) -> bool {
         let Some(limit) = self.limit else { return true };
-        let elapsed = now.0.saturating_sub(self.filled.0);
+        self.tokens = self.tokens_at(&limit, now);
         self.filled = now;
-        self.tokens =
-            self.tokens.saturating_add(elapsed.saturating_mul(u64::from(limit.rate))).min(limit.full());
         match self.tokens.checked_sub(PACKET) {
             Some(rest) => {
                 self.tokens = rest;
@@ -137,6 +141,11 @@ impl Bucket {
             }
             None => false,
         }
+    }
+
+    fn tokens_at(&self, limit: &Limit, now: Time) -> u64 {
+        let elapsed = now.0.saturating_sub(self.filled.0);
+        self.tokens.saturating_add(elapsed.saturating_mul(u64::from(limit.rate))).min(limit.full())
     }
 }
 

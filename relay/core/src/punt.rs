@@ -10,7 +10,7 @@ use crate::dispatch::{Ends, Sought, Target};
 use crate::fragment::{Followed, FragmentKey};
 use crate::police::PuntClass;
 use crate::relay::{OFFLOAD, PortVerdict, Relay};
-use crate::select::Selector;
+use crate::select::{Left, Selector};
 use frames::inet::{self, Layer3, PacketView, Transport, classify};
 use frames::{DropReason, PortId};
 use l2link::{Batch, Time};
@@ -106,27 +106,27 @@ impl Relay {
         let mut selector = Selector {
             link_ethertype: self.config.ethertype,
             ports: &self.ports,
-            dispatch: &mut self.dispatch,
+            dispatch: &self.dispatch,
             memberships: &self.memberships,
             targets: &mut self.targets,
             sought,
+            decision: None,
         };
-        if !selector.is_for_port(port, &view) {
-            return Err(DropReason::NotForPort);
+        selector.check_for_port(port, &view).map_err(Left::reason)?;
+        let fragment = fragment(&view);
+        if let Some((packet, true)) = fragment {
+            return self.follow(FragmentKey::new(id, packet), parcel, now);
         }
-        match fragment(&view) {
-            None => selector.select(port, &view).map(Selected::Targets),
-            Some((packet, is_later)) => {
-                let key = FragmentKey::new(id, packet);
-                if is_later {
-                    return self.follow(key, parcel, now);
-                }
-                let decision = selector.select(port, &view);
-                self.fragments.remember(key, decision, &self.targets, now);
-                self.release_held(&key, decision);
-                decision.map(Selected::Targets)
-            }
+        let selected = selector.select(port, &view).map_err(Left::reason);
+        if let Some(decision) = selector.decision {
+            self.dispatch.commit(&decision);
         }
+        if let Some((packet, _)) = fragment {
+            let key = FragmentKey::new(id, packet);
+            self.fragments.remember(key, selected, &self.targets, now);
+            self.release_held(&key, selected);
+        }
+        selected.map(Selected::Targets)
     }
 
     /// What becomes of a later fragment.

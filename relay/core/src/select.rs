@@ -23,7 +23,7 @@
 //! error goes the way of the packet that it is about, looked up in reverse: what that packet was from is local here.
 
 use crate::config::ETHERTYPE_ARP;
-use crate::dispatch::{Dispatch, Ends, Sought, Target, Targets};
+use crate::dispatch::{Cause, Decision, Dispatch, Ends, Sought, Targets};
 use crate::membership::Memberships;
 use crate::police::PuntClass;
 use crate::port::{Port, Ports};
@@ -33,23 +33,60 @@ use frames::inet::{ArpOperation, EchoKind, IcmpInner, Ip, Layer3, PacketView, Tr
 use frames::protocol_address::{Family, Local};
 use frames::{DropReason, ProtocolAddress};
 
-/// Whom a packet at a port is for. Reads the tables, fills `targets`.
+/// Whom a packet at a port is for. Reads the tables, fills `targets` and `decision`, and changes nothing else.
 pub(crate) struct Selector<'a> {
     pub(crate) link_ethertype: u16,
     pub(crate) ports: &'a Ports,
-    pub(crate) dispatch: &'a mut Dispatch,
+    pub(crate) dispatch: &'a Dispatch,
     pub(crate) memberships: &'a Memberships,
     pub(crate) targets: &'a mut Targets,
     /// The packet's flow, if it has one.
     pub(crate) sought: Option<Sought>,
+    /// What was decided about its socket, if that was looked for: to be committed if the packet is there.
+    pub(crate) decision: Option<Decision>,
+}
+
+/// Why no control gets a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// A frame of the link protocol.
+    Link,
+    /// It is for the Ethernet address of another station.
+    Station,
+    /// It is for an IP address that is not the relay's.
+    Transit,
+    /// It is of the relay's own services.
+    Service,
+    /// The relay's kernel answers echo requests.
+    Echo,
+    /// The relay's kernel answers who asks for its addresses.
+    Neighbor,
+    /// No rule matches.
+    Unmatched,
+    /// It is not known yet which control has the flow.
+    Learning,
+}
+
+impl Left {
+    /// How it is counted.
+    pub(crate) const fn reason(self) -> DropReason {
+        match self {
+            Self::Link | Self::Station | Self::Transit | Self::Service | Self::Echo | Self::Neighbor => {
+                DropReason::NotForPort
+            }
+            Self::Unmatched | Self::Learning => DropReason::Unmatched,
+        }
+    }
 }
 
 impl Selector<'_> {
     /// Whether the packet is the relay's, neither transit nor somebody else's.
-    pub(crate) fn is_for_port(&self, port: &Port, view: &PacketView) -> bool {
+    pub(crate) fn check_for_port(&self, port: &Port, view: &PacketView) -> Result<(), Left> {
         let own = view.destination.is_multicast() || view.destination == port.state.mac;
         let joined = !own && self.memberships.accepts(port.id, view.destination);
-        let heard = own || joined;
+        if !(own || joined) {
+            return Err(Left::Station);
+        }
         let addressed = match view.layer3 {
             Layer3::Ip(ip) => {
                 joined
@@ -59,11 +96,15 @@ impl Selector<'_> {
             }
             Layer3::Arp { .. } | Layer3::Other => true,
         };
-        heard && addressed && view.ethertype != self.link_ethertype
+        match addressed {
+            false => Err(Left::Transit),
+            true if view.ethertype == self.link_ethertype => Err(Left::Link),
+            true => Ok(()),
+        }
     }
 
-    /// Fills the targets of a packet that [`Selector::is_for_port`]; at least one, if it is not dropped.
-    pub(crate) fn select(&mut self, port: &Port, view: &PacketView) -> Result<PuntClass, DropReason> {
+    /// Fills the targets of a packet that passes [`Selector::check_for_port`]; at least one, if it is not dropped.
+    pub(crate) fn select(&mut self, port: &Port, view: &PacketView) -> Result<PuntClass, Left> {
         self.targets.clear();
         if !view.destination.is_multicast() && view.destination != port.state.mac {
             return self.station(port, view);
@@ -73,7 +114,7 @@ impl Selector<'_> {
                 let asked =
                     *operation == ArpOperation::Request && self.ports.is_local(port, &IpAddr::V4(*target));
                 if asked {
-                    return Err(DropReason::NotForPort);
+                    return Err(Left::Neighbor);
                 }
                 self.neighbors(port)
             }
@@ -92,11 +133,19 @@ impl Selector<'_> {
             self.copies(&Key::ethertype(port.id, view.ethertype));
             self.copies(&Key::ethertype(port.id, ETHERTYPE_ALL));
         }
-        if self.targets.is_empty() { Err(DropReason::Unmatched) } else { Ok(class) }
+        self.outcome(class)
+    }
+
+    fn outcome(&self, class: PuntClass) -> Result<PuntClass, Left> {
+        match self.decision {
+            _ if !self.targets.is_empty() => Ok(class),
+            Some(Decision { cause: Cause::Learning, .. }) => Err(Left::Learning),
+            Some(_) | None => Err(Left::Unmatched),
+        }
     }
 
     /// What is for another station that controls stand for.
-    fn station(&mut self, port: &Port, view: &PacketView) -> Result<PuntClass, DropReason> {
+    fn station(&mut self, port: &Port, view: &PacketView) -> Result<PuntClass, Left> {
         let joined = |peer| self.memberships.is_joined_by(port.id, view.destination, peer);
         self.dispatch.copies_of(&Key::ethertype(port.id, ETHERTYPE_ARP), joined, self.targets);
         let class = match &view.layer3 {
@@ -105,11 +154,11 @@ impl Selector<'_> {
             Layer3::Ip(_) => PuntClass::Transport,
             Layer3::Other => PuntClass::Raw,
         };
-        if self.targets.is_empty() { Err(DropReason::Unmatched) } else { Ok(class) }
+        self.outcome(class)
     }
 
     /// Stage 1: what the packet's socket gets. The class is that of the packet as a whole.
-    fn socket(&mut self, port: &Port, ip: &Ip) -> Result<PuntClass, DropReason> {
+    fn socket(&mut self, port: &Port, ip: &Ip) -> Result<PuntClass, Left> {
         match ip.transport {
             Transport::Ports { source, destination, tcp } => {
                 keep_port(port, ip.protocol, destination)?;
@@ -121,15 +170,13 @@ impl Selector<'_> {
                 }
                 let seek = || self.dispatch.seek(port.id, ip.protocol, Ends { local, remote });
                 let sought = self.sought.unwrap_or_else(seek);
-                let found = self.dispatch.find(&sought, tcp.opens());
-                self.unicast(found);
+                self.unicast(&sought, tcp.opens());
                 Ok(if self.targets.is_empty() { PuntClass::Raw } else { PuntClass::Transport })
             }
-            Transport::Echo { kind: EchoKind::Request, .. } => Err(DropReason::NotForPort),
+            Transport::Echo { kind: EchoKind::Request, .. } => Err(Left::Echo),
             Transport::Echo { kind: EchoKind::Reply, id } => {
                 let ends = Ends { local: (ip.destination, id), remote: (ip.source, 0) };
-                let found = self.dispatch.serve(port.id, ip.protocol, &ends, false);
-                self.unicast(found);
+                self.unicast(&self.dispatch.seek(port.id, ip.protocol, ends), false);
                 Ok(PuntClass::Icmp)
             }
             Transport::IcmpError(inner) => {
@@ -140,7 +187,7 @@ impl Selector<'_> {
                 Ok(PuntClass::Icmp)
             }
             Transport::NeighborSolicitation(target) if self.ports.is_local(port, &IpAddr::V6(target)) => {
-                Err(DropReason::NotForPort)
+                Err(Left::Neighbor)
             }
             Transport::NeighborSolicitation(_) | Transport::NeighborAdvertisement(_) => {
                 Ok(self.neighbors(port))
@@ -156,18 +203,19 @@ impl Selector<'_> {
     }
 
     /// The one control of a flow.
-    fn unicast(&mut self, found: Option<Target>) {
-        if let Some(target) = found {
+    fn unicast(&mut self, sought: &Sought, opens: bool) {
+        let decision = self.dispatch.decide(sought, opens);
+        if let Some(target) = decision.target {
             self.targets.push(target);
         }
+        self.decision = Some(decision);
     }
 
     fn error(&mut self, port: &Port, inner: &IcmpInner) {
         match inner.ports {
             Some((source, destination)) => {
                 let ends = Ends { local: (inner.source, source), remote: (inner.destination, destination) };
-                let found = self.dispatch.serve(port.id, inner.protocol, &ends, false);
-                self.unicast(found);
+                self.unicast(&self.dispatch.seek(port.id, inner.protocol, ends), false);
             }
             None => {
                 self.copies(&Key::ip_protocol(port.id, inner.protocol, inner.source));
@@ -188,14 +236,14 @@ impl Selector<'_> {
 }
 
 /// Keeps with the relay what is of its services, from copies to raw and packet sockets too.
-fn keep(port: &Port, address: &ProtocolAddress) -> Result<(), DropReason> {
-    if port.config.relay_services.covers(address) { Err(DropReason::NotForPort) } else { Ok(()) }
+fn keep(port: &Port, address: &ProtocolAddress) -> Result<(), Left> {
+    if port.config.relay_services.covers(address) { Err(Left::Service) } else { Ok(()) }
 }
 
 /// As [`keep`], for a local port.
-fn keep_port(port: &Port, protocol: u8, local_port: u16) -> Result<(), DropReason> {
+fn keep_port(port: &Port, protocol: u8, local_port: u16) -> Result<(), Left> {
     let kept = port.config.relay_services.covers_port(protocol, local_port);
-    if kept { Err(DropReason::NotForPort) } else { Ok(()) }
+    if kept { Err(Left::Service) } else { Ok(()) }
 }
 
 /// Whether packet sockets get copies: whatever no kernel would answer.

@@ -424,7 +424,7 @@ pub(crate) fn port_state(flags: PortFlags) -> &'static str {
     }
 }
 
-fn protocol_text(protocol: u8) -> String {
+pub(crate) fn protocol_text(protocol: u8) -> String {
     protocol_name(protocol).map_or_else(|| protocol.to_string(), str::to_owned)
 }
 

@@ -1,8 +1,9 @@
 //! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket, and changes it by hand.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`topology`] draws, [`keys`] makes keys, [`socket`] finds the daemon, [`owners`] the processes
-//! behind tunnels, [`by_hand`] has the commands that change something, [`reload`] has it read its file again. Exit code 0: done;
+//! units, [`table`] lays rows out, [`topology`] draws, [`trace`] explains, [`keys`] makes keys, [`socket`] finds the daemon,
+//! [`owners`] the processes behind tunnels, [`by_hand`] has the commands that change something, [`reload`] has it read its file
+//! again. Exit code 0: done;
 //! 1: the daemon cannot be reached or refused; 2: the command line is wrong.
 
 mod by_hand;
@@ -16,6 +17,7 @@ mod reload;
 mod socket;
 mod table;
 mod topology;
+mod trace;
 mod watch;
 
 use by_hand::{PeerCommand, RouteCommand, RuleCommand, SymbolCommand};
@@ -67,6 +69,16 @@ enum Command {
     Topology {
         #[command(flatten)]
         form: topology::Form,
+    },
+    /// Explain what would become of a packet at a relay's port, of a socket at a control, or of a route, and change nothing
+    Trace {
+        /// tcp from 192.0.2.9:40000 to 192.0.2.1:80 [port eth1]; icmp, udp, ip ospf, arp, ethertype 0x88cc in the same way; tcp
+        /// 0.0.0.0:80 for a socket; 198.51.100.0/24 for a route
+        #[arg(required = true, value_name = "WHAT")]
+        what: Vec<String>,
+        /// Print JSON: an array of objects with stable keys
+        #[arg(long)]
+        json: bool,
     },
     /// Compare what the daemon means with what its kernel has; exit code 1 and the differences, if there are any
     Verify {
@@ -239,6 +251,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
             }
         }
         Command::Topology { form } => topology::run(out, &arguments.socket, form)?,
+        Command::Trace { what, json } => trace::run(&find()?, what, *json, out)?,
         &Command::Verify { json } => {
             let rows = daemon::verify(&find()?)?;
             if json {
@@ -331,7 +344,7 @@ mod tests {
         let words = |line: &str| right_words(line.split(' ').map(str::to_owned));
         assert_eq!(words("rule ad eth1"), ("rule".to_owned(), "add, del, list".to_owned()));
         assert_eq!(words("peer drian"), ("peer".to_owned(), "weight, drain, forget".to_owned()));
-        assert!(words("dance").1.starts_with("show, topology, verify, rule, symbol, route, peer"));
+        assert!(words("dance").1.starts_with("show, topology, trace, verify, rule, symbol, route, peer"));
     }
 
     #[test]

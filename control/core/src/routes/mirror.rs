@@ -3,7 +3,7 @@
 //! While a dump runs, events go before it: the kernel may have written a route into the dump before the event's change,
 //! and the dump be read after the event. An event that is older than the dump is followed by the newer one.
 
-use frames::route::{RouteContent, RouteKey};
+use frames::route::{Prefix, RouteContent, RouteKey};
 use l2link::routes::{ContentId, Contents};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +146,23 @@ impl Mirror {
     pub(super) fn keys_behind(&self, last: Option<&RouteKey>) -> impl Iterator<Item = &RouteKey> {
         use core::ops::Bound::{Excluded, Unbounded};
         self.routes.range((last.map_or(Unbounded, Excluded), Unbounded)).map(|(key, _)| key)
+    }
+
+    /// The routes that cover a prefix, of every table the longest first.
+    pub(super) fn keys_to(&self, prefix: Prefix) -> Vec<RouteKey> {
+        let mut keys = Vec::new();
+        let mut table = self.routes.keys().next().map(|key| key.table);
+        while let Some(of) = table {
+            let key = |prefix, metric| RouteKey { table: of, prefix, metric };
+            let here = prefix
+                .covering()
+                .flat_map(|prefix| self.routes.range(key(prefix, 0)..=key(prefix, u32::MAX)));
+            keys.extend(here.map(|(key, _)| *key));
+            let next =
+                of.checked_add(1).and_then(|next| self.routes.range(RouteKey::first_of(next)..).next());
+            table = next.map(|(key, _)| key.table);
+        }
+        keys
     }
 
     pub(super) fn len(&self) -> usize {

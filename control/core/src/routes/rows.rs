@@ -99,6 +99,24 @@ impl Control {
         (rows, None)
     }
 
+    /// Rows of the routes that cover a prefix.
+    pub(crate) fn routes_to(&self, prefix: &Prefix) -> Vec<RouteRow> {
+        let mut rows = Vec::new();
+        for (namespace, space) in (0..).map(NamespaceId).zip(&self.routes.spaces) {
+            let mut fixed = Vec::new();
+            self.fixed_rows(namespace, &mut fixed);
+            let covering: Vec<String> = prefix.covering().map(|prefix| prefix.to_string()).collect();
+            rows.extend(fixed.into_iter().filter(|row| covering.contains(&row.prefix)));
+            for key in space.mirror.keys_to(*prefix) {
+                self.rows_of(namespace, &key, &mut rows);
+            }
+            for (key, reason) in space.unsupported.iter().filter(|(key, _)| key.prefix.covers(prefix)) {
+                rows.push(self.row(namespace, key, None, 0, &[], ("refused", Some((*reason).to_owned()))));
+            }
+        }
+        rows
+    }
+
     fn rows_of(&self, namespace: NamespaceId, key: &RouteKey, rows: &mut Vec<RouteRow>) {
         let space = &self.routes.spaces[namespace.0 as usize];
         let Some((known, content)) = space.mirror.get(key) else { return };

@@ -9,6 +9,7 @@ mod server;
 pub use client::{ApiClient, ClientError};
 pub use server::{ApiServer, ClientId, Request};
 
+use l2link::trace::Hop;
 use serde_json::{Value, json};
 
 /// Longest line that either side accepts, in bytes, of a request.
@@ -24,4 +25,20 @@ pub fn success(data: impl Into<Value>) -> Value {
 #[must_use]
 pub fn failure(error: impl core::fmt::Display) -> Value {
     json!({ "ok": false, "error": error.to_string() })
+}
+
+/// The answer that carries the steps of a trace.
+#[must_use]
+pub fn hops(hops: &[Hop]) -> Value {
+    let row = |hop: &Hop| {
+        json!({
+            "stage": hop.stage.to_string(),
+            "outcome": hop.outcome.to_string(),
+            "peer": hop.peer,
+            "up_tunnel": hop.up_tunnel,
+            "reason": hop.reason,
+            "text": hop.text,
+        })
+    };
+    success(hops.iter().map(row).collect::<Vec<_>>())
 }

@@ -1,15 +1,18 @@
-//! The routes of a namespace: [`RouteDump`] reads them, [`RouteMonitor`] tells of changes, [`RouteWriter`] changes them.
+//! The routes of a namespace: [`RouteDump`] reads them, [`RouteMonitor`] tells of changes, [`RouteWriter`] changes them,
+//! [`look_up`] asks which of them a packet takes.
 //!
-//! All three work on rtnetlink(7) messages of `struct rtmsg` in `kernel_route`, by themselves rather than by a library's
+//! The first three work on rtnetlink(7) messages of `struct rtmsg` in `kernel_route`, by themselves rather than by a library's
 //! types, as a full table has a million of them. None holds more than a datagram at a time.
 
 mod dump;
 mod kernel_route;
+mod lookup;
 mod monitor;
 mod writer;
 
 pub use dump::{Progress, RouteDump};
 pub use kernel_route::{KernelNexthop, KernelRoute};
+pub use lookup::{Way, Wayfarer, look_up};
 pub use monitor::{Change, RouteEvent, RouteMonitor};
 pub use writer::{RouteChange, RouteFailure, RouteWriter};
 

@@ -105,11 +105,16 @@ impl Pins {
         }
     }
 
-    /// Pins a flow to a server of a control, in the place of a former pin of it. Returns whether there was room.
-    pub(super) fn insert(&mut self, key: PinKey, control: PeerId, pin: Pin) -> bool {
+    /// Whether a flow can be pinned to a server of a control.
+    pub(super) fn has_room(&self, key: PinKey, control: PeerId) -> bool {
         let known = self.flows.get(key.0).map(|entry| self.owners[entry.owner as usize].control);
         let own = self.by_control.get(&control).copied().unwrap_or(0);
-        if known != Some(control) && own >= PINS_MAX - self.len() {
+        known == Some(control) || own < PINS_MAX - self.len()
+    }
+
+    /// Pins a flow to a server of a control, in the place of a former pin of it. Returns whether there was room.
+    pub(super) fn insert(&mut self, key: PinKey, control: PeerId, pin: Pin) -> bool {
+        if !self.has_room(key, control) {
             self.refused += 1;
             if !core::mem::replace(&mut self.told, true) {
                 log::warn!(target: "relay::balance", "a control has too many flows that stay against the table: its others go by it");

@@ -21,7 +21,7 @@
 //! Datagrams do not say whether they open a flow, and their sockets not whether it is there. [`Tracks`] are kept of them.
 
 use super::contests::Contests;
-use super::hash::{FlowHash, FlowId};
+use super::hash::FlowHash;
 use super::learning::Learning;
 use super::pins::{Pin, Pins};
 use super::pool::{Candidate, Pool, Share, Standing, Tables, Turnover};
@@ -66,14 +66,14 @@ impl ServiceKey {
 
 #[derive(Debug, Default)]
 pub(super) struct Services {
-    pools: Pools,
+    pub(super) pools: Pools,
     /// The addresses of the pools of each service, in their 128-bit form.
     locals: BTreeMap<ServiceKey, BTreeSet<u128>>,
     /// The controls of servers.
     owners: BTreeMap<ServerId, PeerId>,
     tables: Tables,
-    pins: Pins,
-    tracks: Tracks,
+    pub(super) pins: Pins,
+    pub(super) tracks: Tracks,
     /// The newest request to a control for the flows of a rule.
     asked: BTreeMap<(PeerId, UpTunnel), RequestId>,
     /// Rules that have told a part of their flows.
@@ -81,7 +81,7 @@ pub(super) struct Services {
     contests: Contests,
     /// Rules that are asked for no other cause than contests: what they tell begins none.
     referees: BTreeSet<(PeerId, UpTunnel)>,
-    last_request: u32,
+    pub(super) last_request: u32,
     /// Requests on their way out.
     requests: Vec<(PeerId, UpTunnel, RequestId)>,
     /// Services whose old table still counts.
@@ -105,7 +105,7 @@ pub(crate) struct Ends {
 
 impl Services {
     /// Whether it is learned who has which flow of a service.
-    fn learns(&self, service: &ServiceKey) -> bool {
+    pub(super) fn learns(&self, service: &ServiceKey) -> bool {
         self.learning.as_ref().is_some_and(|learning| learning.is_of(service))
     }
 
@@ -122,7 +122,7 @@ impl Services {
         Sought { port, protocol, ends, pin: self.pins.key(port, &ends), pool }
     }
 
-    /// Reads what [`Services::serve`] is going to read: see [`Dispatch::fetch`](super::Dispatch::fetch).
+    /// Reads what [`Services::decide`] is going to read: see [`Dispatch::fetch`](super::Dispatch::fetch).
     pub(super) fn fetch<'a>(&self, flows: impl Iterator<Item = &'a Sought> + Clone) {
         let (many_pools, many_pins) = (self.pools.len() > NEAR, self.pins.len() > NEAR);
         if many_pools {
@@ -138,52 +138,6 @@ impl Services {
         if many_pools || many_pins {
             black_box(flows.fold(0, |read, sought| read ^ touch(sought)));
         }
-    }
-
-    /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
-    pub(super) fn serve(&mut self, sought: &Sought, opens: bool) -> Option<Target> {
-        let Sought { port, protocol, ends, pin: key, pool } = *sought;
-        let (service, local) = sought.pool_key();
-        let pool = self.pools.find(&(service, local), pool);
-        let pool = pool.or_else(|| self.pools.get(&(service, any_like(local))))?;
-        if protocol != TCP {
-            let flow = FlowId::new(port, protocol, ends.local, ends.remote);
-            if let Some(share) = self.tracks.follow(&flow).and_then(|server| pool.share(server)) {
-                return Some(share.target);
-            }
-            let share = pool.choose(flow.hash())?;
-            self.tracks.note(flow, share.server);
-            return Some(share.target);
-        }
-        if let Some(target) = pool.sole().filter(|_| !opens && !self.learns(&service)) {
-            return Some(target);
-        }
-        if let Some(pin) = self.pins.get(key)
-            && let Some(share) = pool.share(pin.server)
-            && (!opens || share.standing == Standing::Active)
-        {
-            if opens {
-                // A new flow of the same ends, which a report that is under way does not know.
-                self.pins.renew(key, self.last_request);
-            }
-            return Some(share.target);
-        }
-        let flow = FlowHash::new(protocol, ends.local, ends.remote);
-        if !opens {
-            return if self.learns(&service) { None } else { Some(pool.follow(flow)?.target) };
-        }
-        let Share { server, target, .. } = *pool.choose(flow)?;
-        if !self.learns(&service) && !pool.moves(flow) {
-            self.pins.remove(key);
-            return Some(target);
-        }
-        let pin = Pin { server, tunnel: target.tunnel, request: self.last_request };
-        if self.pins.insert(key, target.peer, pin) {
-            return Some(target);
-        }
-        // What follows goes by the old table. If its server takes no new flows, the next try may find room.
-        self.pins.remove(key);
-        Some(pool.follow(flow).filter(|share| share.standing == Standing::Active)?.target)
     }
 
     /// Takes over who serves at an address of a service; nobody if there is none. A pool without a listener that names its

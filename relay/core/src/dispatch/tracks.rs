@@ -24,15 +24,20 @@ pub(super) struct Tracks {
     turn_at: Option<Time>,
 }
 
+/// Where a flow went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Track {
+    pub(super) server: ServerId,
+    pub(super) is_old: bool,
+}
+
 impl Tracks {
-    /// The server of a flow, which has a packet now.
-    pub(super) fn follow(&mut self, flow: &FlowId) -> Option<ServerId> {
+    /// What is known of a flow. An old track is to be noted anew if the flow has a packet now.
+    pub(super) fn get(&self, flow: &FlowId) -> Option<Track> {
         if let Some(server) = self.young.get(flow) {
-            return Some(*server);
+            return Some(Track { server: *server, is_old: false });
         }
-        let server = self.old.get(flow).copied()?;
-        self.note(*flow, server);
-        Some(server)
+        Some(Track { server: *self.old.get(flow)?, is_old: true })
     }
 
     /// Notes the server of a flow.
@@ -87,10 +92,12 @@ mod tests {
         tracks.handle_timeout(Time(0));
         for n in 1..5 {
             tracks.handle_timeout(age(n));
-            assert_eq!(tracks.follow(&flow(1)), Some(server));
+            assert_eq!(tracks.get(&flow(1)), Some(Track { server, is_old: true }));
+            tracks.note(flow(1), server);
+            assert_eq!(tracks.get(&flow(1)), Some(Track { server, is_old: false }));
             assert_eq!(tracks.poll_timeout(), Some(age(n + 1)));
         }
-        assert_eq!(tracks.follow(&flow(2)), None);
+        assert_eq!(tracks.get(&flow(2)), None);
         tracks.handle_timeout(age(5));
         tracks.handle_timeout(age(6));
         assert_eq!((tracks.len(), tracks.poll_timeout()), (0, None));

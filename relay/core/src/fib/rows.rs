@@ -69,6 +69,24 @@ impl Fib {
         (rows, None)
     }
 
+    /// The rows of the routes that cover a prefix, of every table the longest first.
+    pub(crate) fn rows_to(&self, prefix: Prefix, relay: &str, ports: &Ports) -> Vec<RouteRow> {
+        let mut rows = Vec::new();
+        let mut next = self.entries.keys().next().map(|key| key.table);
+        while let Some(table) = next {
+            for prefix in prefix.covering() {
+                let key = |metric| RouteKey { table, prefix, metric };
+                for (key, entry) in self.entries.range(key(0)..=key(u32::MAX)) {
+                    self.rows_of(key, entry, relay, ports, &mut rows);
+                }
+            }
+            let behind = table.checked_add(1);
+            let behind = behind.and_then(|table| self.entries.range(RouteKey::first_of(table)..).next());
+            next = behind.map(|(key, _)| key.table);
+        }
+        rows
+    }
+
     fn rows_of(&self, key: &RouteKey, entry: &Entry, relay: &str, ports: &Ports, rows: &mut Vec<RouteRow>) {
         let row = |content: Option<RouteContent<'_>>, peer: Option<PeerId>, state, reason| RouteRow {
             r#static: peer == Some(OPERATOR),

@@ -296,16 +296,13 @@ impl Tables {
         let mut selector = Selector {
             link_ethertype: 0x88b5,
             ports: &self.ports,
-            dispatch: &mut self.dispatch,
+            dispatch: &self.dispatch,
             memberships: &self.memberships,
             targets: &mut self.targets,
             sought: None,
+            decision: None,
         };
-        if selector.is_for_port(port, &view) {
-            selector.select(port, &view)
-        } else {
-            Err(DropReason::NotForPort)
-        }
+        selector.check_for_port(port, &view).and_then(|()| selector.select(port, &view)).map_err(Left::reason)
     }
 
     /// The up tunnels that get the packet, in order.
