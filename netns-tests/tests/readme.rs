@@ -196,6 +196,13 @@ impl Machines {
                 command.arg("1").arg(binary("l2ctl")).arg("--socket").arg(lab.relay.socket()).arg("monitor");
                 assert_eq!(command.status().unwrap().code(), Some(124), "it runs until it is interrupted");
             }
+            "sudo l2ctl support-bundle bundle.tar.gz" => {
+                let file = lab.relay.folder().join("bundle.tar.gz");
+                let _ = lab.relay.l2ctl(&format!("support-bundle {}", file.display())).expect_success();
+            }
+            "tar -tzf bundle.tar.gz" => {
+                assert!(self.sh(line).expect_success().contains("/relay/peers.json\n"));
+            }
             "sudo install target/release/l2dump /usr/local/bin" => assert!(binary("l2dump").is_file()),
             // It runs until it is interrupted; the others end by themselves.
             "sudo l2dump -i lan0" => {

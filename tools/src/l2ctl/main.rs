@@ -1,11 +1,12 @@
 //! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket, and changes it by hand.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`topology`] draws, [`trace`] explains, [`keys`] makes keys, [`socket`] finds the daemon,
-//! [`owners`] the processes behind tunnels, [`by_hand`] has the commands that change something, [`reload`] has it read its file
-//! again. Exit code 0: done;
+//! units, [`table`] lays rows out, [`topology`] draws, [`trace`] explains, [`bundle`] gathers, [`keys`] makes keys, [`socket`] finds
+//! the daemon, [`owners`] the processes behind tunnels, [`by_hand`] has the commands that change something, [`reload`] has it read
+//! its file again. Exit code 0: done;
 //! 1: the daemon cannot be reached or refused; 2: the command line is wrong.
 
+mod bundle;
 mod by_hand;
 mod columns;
 mod daemon;
@@ -35,7 +36,7 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "l2ctl", version)]
 struct Arguments {
-    /// API socket of the daemon; several for topology [default: the one of /run/l2link/{relay,control}.sock that exists]
+    /// API socket of the daemon; several for topology and support-bundle [default: the one of /run/l2link/{relay,control}.sock that exists]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Vec<PathBuf>,
     #[command(subcommand)]
@@ -129,6 +130,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Gather all that tells how this machine's daemons are into one file, without secrets, for who has to find out what is wrong
+    SupportBundle {
+        /// The file, a compressed tar archive, which must not exist [default: l2link-HOST-TIME.tar.gz in this folder]
+        file: Option<PathBuf>,
+        /// Configuration file to take in; may be repeated [default: those of /etc/l2link/{relay,control}.toml that exist]
+        #[arg(long, value_name = "FILE")]
+        config: Vec<PathBuf>,
+    },
     /// Print what happens, as it happens, until interrupted
     Monitor {
         /// Print JSON: one object a line
@@ -180,7 +189,7 @@ const PAGE: Page = Page {
                 (
                     "1",
                     "The daemon cannot be reached or refused; verify found differences; doctor found something wrong; the \
-                     output cannot be written.",
+                     output, or the file of support-bundle, cannot be written.",
                 ),
                 ("2", "The command line is wrong, or it is not clear which daemon is meant."),
             ],
@@ -191,7 +200,7 @@ const PAGE: Page = Page {
                 ("/run/l2link/relay.sock, /run/l2link/control.sock", "The command sockets of the daemons."),
                 (
                     "/etc/l2link/relay.toml, /etc/l2link/control.toml",
-                    "The configurations at which doctor looks.",
+                    "The configurations at which doctor looks, and which support-bundle takes in.",
                 ),
             ],
         },
@@ -269,6 +278,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Command::Peer { command } => by_hand::peer(&find()?, command, out)?,
         Command::Doctor { config, json } => {
             doctor::run(out, config.as_deref(), socket::one(&arguments.socket)?, *json)?;
+        }
+        Command::SupportBundle { file, config } => {
+            bundle::run(out, file.as_deref(), config, &arguments.socket)?;
         }
         Command::Genkey => keys::genkey(out)?,
         Command::Pubkey => keys::pubkey(io::stdin().lock(), out)?,

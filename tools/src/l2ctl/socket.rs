@@ -26,7 +26,8 @@ pub(crate) fn one(given: &[PathBuf]) -> Result<Option<&Path>, Failure> {
         [] => Ok(None),
         [path] => Ok(Some(path)),
         _ => Err(Failure::Usage(
-            "this command goes to one daemon: only `topology` takes several --socket".to_owned(),
+            "this command goes to one daemon: only `topology` and `support-bundle` take several --socket"
+                .to_owned(),
         )),
     }
 }

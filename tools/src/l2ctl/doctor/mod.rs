@@ -54,7 +54,7 @@ impl Finding {
 }
 
 /// Where the daemons look for their files.
-const CONFIGS: [&str; 2] = ["/etc/l2link/relay.toml", "/etc/l2link/control.toml"];
+pub(crate) const CONFIGS: [&str; 2] = ["/etc/l2link/relay.toml", "/etc/l2link/control.toml"];
 
 /// Looks at everything, and prints what it finds.
 ///
@@ -79,7 +79,7 @@ pub(crate) fn run(
     }
 }
 
-fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
+pub(crate) fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
     let configs: Vec<PathBuf> = match config {
         Some(path) => vec![path.to_owned()],
         None => CONFIGS.iter().map(PathBuf::from).filter(|path| path.exists()).collect(),
@@ -113,6 +113,11 @@ fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The command socket of the daemon whose configuration this is, if it can be read.
+pub(crate) fn socket_of(config: &Path) -> Option<PathBuf> {
+    settings::load(config).ok().map(|settings| settings.socket)
 }
 
 /// Prints a line for each finding, and what mends it below.

@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::socket;
 use frames::discovery::Role;
-use l2link_os::config_file;
+use l2link_os::config_file::{self, ConfigError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,20 +69,26 @@ struct Symbol {
 
 /// Reads a file; what keeps it from being read is a finding.
 pub(super) fn read(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings> {
-    const TOPIC: &str = "configuration";
-    let (file, source) = match config_file::load::<File>(path) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            findings.push(Finding::wrong(TOPIC, error.to_string(), "mend the file"));
-            return None;
+    match load(path) {
+        Ok(settings) => {
+            findings.push(check(settings.role, path));
+            Some(settings)
         }
-    };
+        Err(error) => {
+            findings.push(Finding::wrong("configuration", error.to_string(), "mend the file"));
+            None
+        }
+    }
+}
+
+/// Reads what a file names, without judging the rest.
+pub(super) fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let (file, source) = config_file::load::<File>(path)?;
     let role = if file.port.is_empty() && !file.symbol.is_empty() { Role::Control } else { Role::Relay };
-    findings.push(check(role, path));
     let mut namespaces: Vec<_> = file.symbol.iter().map(|symbol| symbol.netns.clone()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
-    Some(Settings {
+    Ok(Settings {
         role,
         link: file.link.interface,
         routes: file.port.iter().any(|port| port.allow.iter().any(|allow| allow.routes)),

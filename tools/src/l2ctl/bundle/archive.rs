@@ -1,0 +1,176 @@
+//! [`Archive`]: the file, as a compressed tape archive.
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes of one entry.
+const ENTRY_MAX: usize = 16 << 20;
+
+/// A file that is being written. It is removed again unless it is finished.
+pub(super) struct Archive {
+    path: PathBuf,
+    tape: Option<tar::Builder<GzEncoder<File>>>,
+    /// The folder of all entries.
+    root: String,
+    time: u64,
+    entries: Vec<String>,
+    notes: Vec<String>,
+    folders: BTreeSet<String>,
+}
+
+impl Archive {
+    /// A new file, which nobody else can read. One that is there stays as it is.
+    pub(super) fn create(path: &Path, root: &str, time: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            tape: Some(tar::Builder::new(GzEncoder::new(file, Compression::default()))),
+            root: root.to_owned(),
+            time,
+            entries: Vec::new(),
+            notes: Vec::new(),
+            folders: BTreeSet::new(),
+        })
+    }
+
+    /// Puts an entry in, cut if it is too long.
+    pub(super) fn add(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > ENTRY_MAX {
+            self.note(name, &format!("the first {ENTRY_MAX} of {} bytes only", bytes.len()));
+        }
+        self.entries.push(name.to_owned());
+        self.write(name, &bytes[..bytes.len().min(ENTRY_MAX)])
+    }
+
+    /// Notes that something is not there, or not all of it.
+    pub(super) fn note(&mut self, name: &str, why: &impl Display) {
+        self.notes.push(format!("{name}: {}", why.to_string().trim().replace('\n', "\n    ")));
+    }
+
+    /// A folder of its own for a daemon: several of a role are told apart by their names.
+    pub(super) fn folder(&mut self, role: &str, name: &str) -> String {
+        let safe =
+            |text: &str| text.replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-', "_");
+        let (role, name) = (safe(role), safe(name));
+        let folder = if self.folders.contains(&role) { format!("{role}-{name}") } else { role };
+        self.folders.insert(folder.clone());
+        folder
+    }
+
+    pub(super) fn left_out(&self) -> usize {
+        self.notes.len()
+    }
+
+    /// Writes the list of all entries, and ends the file. Returns its size in bytes.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
+        let list = |lines: &[String]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        let text = format!(
+            "Made by l2ctl {} support-bundle.\n\nIn it:\n{}\nCould not be had, or not all of it:\n{}",
+            env!("CARGO_PKG_VERSION"),
+            list(&self.entries),
+            if self.notes.is_empty() { "  nothing\n".to_owned() } else { list(&self.notes) }
+        );
+        self.write("README.txt", text.as_bytes())?;
+        let Some(tape) = &mut self.tape else { return Ok(0) };
+        tape.finish()?;
+        let file = tape.get_mut();
+        file.try_finish()?;
+        file.get_mut().flush()?;
+        let size = file.get_ref().metadata()?.len();
+        self.tape = None;
+        Ok(size)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let Some(tape) = &mut self.tape else { return Ok(()) };
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(self.time);
+        tape.append_data(&mut header, format!("{}/{name}", self.root), bytes)
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        if self.tape.is_some() {
+            // What is not whole is of no use; that it cannot be removed changes nothing.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A point in time, in seconds since 1970, as `20261126T014500Z` (ISO 8601, basic format).
+pub(super) fn timestamp(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, with which leap days are at the ends of years (Hinnant, chrono-Compatible Low-Level Date Algorithms).
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[rstest]
+    #[case(0, "19700101T000000Z")]
+    #[case(951_782_399, "20000228T235959Z")]
+    #[case(951_782_400, "20000229T000000Z")]
+    #[case(951_868_800, "20000301T000000Z")]
+    #[case(1_735_689_599, "20241231T235959Z")]
+    #[case(4_107_542_400, "21000301T000000Z")]
+    fn time_is_told_by_the_calendar(#[case] seconds: u64, #[case] expected: &str) {
+        assert_eq!(timestamp(seconds), expected);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_nothing_half_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bundle.tar.gz");
+        let mut half = Archive::create(&path, "root", 0).unwrap();
+        half.add("one", b"1").unwrap();
+        drop(half);
+        assert!(!path.exists());
+
+        let mut whole = Archive::create(&path, "root", 0).unwrap();
+        whole.add("folder/one", b"1").unwrap();
+        whole.note("two", &"it is not there");
+        let size = whole.finish().unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (size, 0o600));
+        let refused = Archive::create(&path, "root", 0).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::metadata(&path).unwrap().len(), size);
+
+        let mut read = tar::Archive::new(flate2::read::GzDecoder::new(File::open(&path).unwrap()));
+        let names: Vec<String> = read
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        assert_eq!(names, ["root/folder/one", "root/README.txt"]);
+    }
+
+    #[test]
+    fn several_daemons_of_a_role_have_folders_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut archive = Archive::create(&folder.path().join("bundle"), "root", 0).unwrap();
+        assert_eq!(archive.folder("relay", "relay1"), "relay");
+        assert_eq!(archive.folder("relay", "../relay2"), "relay-___relay2");
+        assert_eq!(archive.folder("control", "control1"), "control");
+    }
+}

@@ -1,0 +1,150 @@
+//! `l2ctl support-bundle`: one file with all that tells how this machine's daemons are, for who has to find out why something does
+//! not work.
+//!
+//! | in the file | is |
+//! |---|---|
+//! | `README.txt` | what there is, and what could not be had and why |
+//! | `versions.txt` | of l2ctl, the daemons, the system and the programs that they use |
+//! | `relay/`, `control/` | of each daemon that runs: every table of `show` and the answer to `verify`, as JSON |
+//! | `doctor.json` | the findings of `doctor` |
+//! | `config/` | the configuration files, without secrets ([`hidden`]); key files are never opened |
+//! | `kernel/` | interfaces, addresses, routes, rules, packet filter and settings of the namespace of l2ctl |
+//! | `kernel/netns/NAME/` | the same of each namespace with a symbol |
+//! | `log/` | the last lines of the daemons in the journal |
+//!
+//! What cannot be had is noted, and keeps nothing else from being there: it is most useful where something is broken.
+
+mod archive;
+mod facts;
+mod hidden;
+
+use crate::columns::Object;
+use crate::{Failure, daemon, doctor, socket};
+use archive::Archive;
+use clap::ValueEnum;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Rows of one table. A full table of routes would hide the rest, and can be had by `show routes`.
+const ROWS_MAX: usize = 20_000;
+
+/// Gathers everything into a file, which must not be there yet, and tells its name.
+///
+/// # Errors
+/// If the file cannot be written: then there is none.
+pub(crate) fn run(
+    out: &mut impl Write,
+    file: Option<&Path>,
+    config: &[PathBuf],
+    sockets: &[PathBuf],
+) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let name = format!("l2link-{}-{}", facts::host(), archive::timestamp(now.as_secs()));
+    let path = file.map_or_else(|| PathBuf::from(format!("{name}.tar.gz")), Path::to_owned);
+    let told = |error| Failure::Daemon(format!("cannot write {}: {error}", path.display()));
+    let mut archive = Archive::create(&path, &name, now.as_secs()).map_err(told)?;
+    gather(&mut archive, config, sockets).map_err(told)?;
+    let left_out = archive.left_out();
+    let size = archive.finish().map_err(told)?;
+    writeln!(out, "{}: {} kB", path.display(), size.div_ceil(1_000))?;
+    if left_out > 0 {
+        writeln!(out, "{left_out} things could not be had: README.txt in it tells which")?;
+    }
+    Ok(())
+}
+
+fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std::io::Result<()> {
+    let configs: Vec<PathBuf> = if config.is_empty() {
+        doctor::CONFIGS.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
+    } else {
+        config.to_vec()
+    };
+    for path in &configs {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match fs::read_to_string(path) {
+            Ok(text) => archive.add(&format!("config/{name}"), hidden::without_secrets(&text).as_bytes())?,
+            Err(error) => archive.note(&format!("config/{name}"), &error),
+        }
+    }
+    if configs.is_empty() {
+        archive
+            .note("config/", &format!("there is neither {} nor {}", doctor::CONFIGS[0], doctor::CONFIGS[1]));
+    }
+    let mut namespaces = BTreeSet::new();
+    let mut versions = facts::versions();
+    // Those that were asked for, or of the configurations, or those of the usual places.
+    let configured: Vec<PathBuf> = configs.iter().filter_map(|path| doctor::socket_of(path)).collect();
+    match socket::all(if sockets.is_empty() { &configured } else { sockets }) {
+        Ok(found) => {
+            for socket in found {
+                daemon_facts(archive, &socket, &mut namespaces, &mut versions)?;
+            }
+        }
+        Err(error) => archive.note("relay/, control/", &error),
+    }
+    archive.add("versions.txt", versions.as_bytes())?;
+    let sole = if let [one] = sockets { Some(one.as_path()) } else { None };
+    let sole_config = if let [one] = configs.as_slice() { Some(one.as_path()) } else { None };
+    let mut findings = doctor::examine(sole_config, sole);
+    for finding in &mut findings {
+        // What is wrong in a configuration is shown with its line.
+        finding.found = hidden::without_secrets(&finding.found).trim_end().to_owned();
+    }
+    match serde_json::to_string_pretty(&findings) {
+        Ok(findings) => archive.add("doctor.json", findings.as_bytes())?,
+        Err(error) => archive.note("doctor.json", &error),
+    }
+    facts::kernel(archive, None)?;
+    for namespace in &namespaces {
+        facts::kernel(archive, Some(namespace))?;
+    }
+    facts::logs(archive)
+}
+
+/// What a daemon tells; adds the namespaces of its symbols, and its version.
+fn daemon_facts(
+    archive: &mut Archive,
+    socket: &Path,
+    namespaces: &mut BTreeSet<String>,
+    versions: &mut String,
+) -> std::io::Result<()> {
+    let device = match daemon::show(socket, Object::Device) {
+        Ok(rows) => rows.into_iter().next().unwrap_or_default(),
+        Err(error) => {
+            archive.note(&socket.display().to_string(), &error);
+            return Ok(());
+        }
+    };
+    let word = |key: &str| device[key].as_str().unwrap_or("unknown").to_owned();
+    let (role, name) = (word("role"), word("name"));
+    versions.push_str(&format!("{role} {name}: {}\n", word("version")));
+    let folder = archive.folder(&role, &name);
+    for object in Object::value_variants() {
+        let file = format!("{folder}/{object}.json");
+        match daemon::show(socket, *object) {
+            Ok(mut rows) => {
+                if *object == Object::Symbols {
+                    namespaces.extend(rows.iter().filter_map(|row| Some(row["netns"].as_str()?.to_owned())));
+                }
+                if rows.len() > ROWS_MAX {
+                    archive.note(&file, &format!("the first {ROWS_MAX} of {} rows only", rows.len()));
+                    rows.truncate(ROWS_MAX);
+                }
+                archive.add(&file, format!("{:#}\n", Value::from(rows)).as_bytes())?;
+            }
+            Err(error) => archive.note(&file, &error),
+        }
+    }
+    let file = format!("{folder}/verify.json");
+    match daemon::verify(socket) {
+        Ok(rows) => archive.add(&file, format!("{:#}\n", Value::from(rows)).as_bytes()),
+        Err(error) => {
+            archive.note(&file, &error);
+            Ok(())
+        }
+    }
+}
