@@ -3,7 +3,7 @@
 //! mio tells of a source once when it becomes readable, so a source that was not drained stays in the ready set, and
 //! the next turn does not wait. Each source has a budget per turn, so that a flood at one starves no other.
 
-use crate::answer::{Asked, answer, event};
+use crate::answer::{Asked, answer};
 use crate::by_hand::Waiting;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -19,23 +19,21 @@ use crate::routes::Routes;
 use crate::source::Source;
 use crate::trace;
 use crate::transits::Transits;
-use crate::wire::{Taken, Wire, register};
+use crate::wire::{Wire, register};
 use core::time::Duration;
-use frames::DropReason;
 use frames::discovery::Role;
-use l2link::{Link, PeerId, Time};
+use l2link::{Link, Time};
 use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::confine::{Confinement, folder_of};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
 use l2link_os::reload::{self, Reloads};
-use l2link_os::routes::Families;
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::{KeyLog, NetNs, clock, seed};
 use mio::{Events, Poll};
-use relay_core::{Action, Arrival, Decided, GivenAddress, LinkVerdict, PortVerdict, Relay, VerifyRow};
-use serde_json::{Value, json};
+use relay_core::{Arrival, Decided, Relay};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
@@ -46,10 +44,10 @@ pub(crate) struct Daemon {
     pub(crate) relay: Relay,
     /// Where the keys of sessions are written, if anywhere.
     pub(crate) keylog: Option<KeyLog>,
-    wire: Wire,
+    pub(crate) wire: Wire,
     pub(crate) ports: Ports,
-    outlets: Outlets,
-    transits: Transits,
+    pub(crate) outlets: Outlets,
+    pub(crate) transits: Transits,
     pub(crate) interfaces: Interfaces,
     /// Where the ports are.
     netns: NetNs,
@@ -64,7 +62,7 @@ pub(crate) struct Daemon {
     /// Keeps the relay's kernel quiet; `None` without any port.
     pub(crate) quiet: Option<Quiet>,
     /// Clients that wait for the end of a verification.
-    verifying: Vec<ClientId>,
+    pub(crate) verifying: Vec<ClientId>,
     /// Where changes by hand are saved.
     pub(crate) config_file: PathBuf,
     /// What the file said when it was read last.
@@ -72,17 +70,17 @@ pub(crate) struct Daemon {
     /// Commands that wait for the kernel.
     pub(crate) waiting: Vec<Waiting>,
     /// The kernel's routes.
-    routes: Routes,
+    pub(crate) routes: Routes,
     /// Those of them that controls are told, as they are none of theirs.
     own_routes: OwnRoutes,
     /// The settings of a router; put back when this is dropped.
     pub(crate) forwarding: Forwarding,
     /// The controls that have routes.
-    remembered: Remembered,
+    pub(crate) remembered: Remembered,
     /// What a port received just now.
-    arrivals: Vec<Arrival>,
+    pub(crate) arrivals: Vec<Arrival>,
     /// Sources that have something to read.
-    ready: BTreeSet<Source>,
+    pub(crate) ready: BTreeSet<Source>,
     /// The signal that ends the daemon.
     stopping: Option<Signal>,
     // Last, as the others' registrations end before it does.
@@ -278,72 +276,6 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the core asks for, and returns whether something is left: what the end of many rules leads to at once
-    /// must not hold up keepalives.
-    pub(crate) fn act(&mut self, now: Time) -> bool {
-        for _ in 0..ACTIONS {
-            let Some(action) = self.relay.poll_action() else { return false };
-            match action {
-                Action::SetCapture { port, capture } => self.ports.set_capture(port, capture, now),
-                Action::Join { port, group } => self.ports.join(port, group, now),
-                Action::Leave { port, group } => self.ports.leave(port, group, now),
-                Action::ChangeRoutes(operations) => self.routes.change(operations, &mut self.relay, now),
-                Action::Verified(rows) => self.verified(rows),
-                Action::LookAtRoutes => self.routes.look(Families::Both),
-                Action::RememberControls(names) => self.remembered.set(&names),
-                Action::AddAddress(address) => {
-                    if let Some(interface) = self.ports.interface(address.port) {
-                        self.forwarding.keep_secondaries(interface);
-                    }
-                    let added = self.interfaces.add(&address);
-                    self.address_changed(&address, added, now);
-                }
-                Action::DeleteAddress(address) => {
-                    let deleted = self.interfaces.delete(&address);
-                    self.address_changed(&address, deleted, now);
-                }
-                Action::OpenTransit { peer, relay } => {
-                    if let Some(ifindex) = self.transits.add(peer, &relay, self.poll.registry(), now) {
-                        self.relay.handle_transit_opened(peer, ifindex.0);
-                    }
-                }
-                Action::CloseTransit { peer } => self.close_transit(peer, now),
-                Action::ForgetSource(source) => self.outlets.forget(source),
-                Action::Tell(told) if self.api.monitored() => self.api.broadcast(&event(&told, now)),
-                Action::Tell(_) => {}
-            }
-        }
-        true
-    }
-
-    /// The kernel tells at once of the routes that go with the interface: it is heard before anything else is done to them.
-    fn close_transit(&mut self, peer: PeerId, now: Time) {
-        self.transits.remove(peer);
-        for _ in 0..BUDGET {
-            if !self.routes.follow(&mut self.relay, now) {
-                return;
-            }
-        }
-        self.ready.insert(Source::Routes);
-    }
-
-    /// An address that came or went is told of by the kernel, like any other.
-    fn address_changed(&mut self, address: &GivenAddress, result: io::Result<()>, now: Time) {
-        if let Err(error) = result {
-            let errno = error.raw_os_error().unwrap_or(0);
-            self.relay.handle_address_failure(address, errno, &error.to_string(), now);
-        }
-    }
-
-    /// Tells those who asked what a verification found.
-    fn verified(&mut self, mut rows: Vec<VerifyRow>) {
-        rows.extend(self.forwarding.differences());
-        let rows: Vec<Value> = rows.iter().map(|row| json!(row)).collect();
-        for client in std::mem::take(&mut self.verifying) {
-            self.api.answer(client, &success(rows.clone()));
-        }
-    }
-
     /// Sends what waits in the link and in the batch.
     fn transmit(&mut self, now: Time) {
         if let Some(keylog) = &mut self.keylog {
@@ -459,123 +391,6 @@ impl Daemon {
         }
     }
 
-    /// Reads frames of the link. Returns whether there may be more.
-    fn read_link(&mut self, now: Time) -> bool {
-        let (mut more, mut taken) = (false, Taken::default());
-        for _ in 0..BUDGET {
-            let received = self.wire.receive(&mut self.relay, now);
-            more = received.is_ok();
-            let count = received.unwrap_or(0);
-            for index in 0..count {
-                let mut next = Some(self.relay.handle_link_frame(self.wire.frame_mut(index), now));
-                let dropped = matches!(next, Some(LinkVerdict::Drop(_)));
-                *(if dropped { &mut taken.dropped } else { &mut taken.kept }) += 1;
-                while let Some(verdict) = next {
-                    match verdict {
-                        LinkVerdict::Transmit { port, parcel } => {
-                            if !self.ports.queue(port, parcel) {
-                                self.relay.handle_drops(DropReason::PortDown, 1);
-                            }
-                        }
-                        LinkVerdict::Route { outlet, parcel } => {
-                            let scope = self.ports.ifindex(outlet.port);
-                            let registry = self.poll.registry();
-                            let routed = self.outlets.send(&outlet, parcel, scope, registry, now);
-                            self.relay.handle_drops(DropReason::PortTxFull, routed.full);
-                            self.relay.handle_drops(DropReason::PortTxError, routed.errors);
-                            if let Some((packet, obstacle)) = routed.stopped {
-                                self.wire.make_room(&mut self.relay);
-                                let batch = &mut self.wire.batch;
-                                let told = self.relay.handle_obstacle(&outlet, packet, obstacle, now, batch);
-                                log::trace!(target: "relay::link", "stopped: {obstacle:?}: {told:?}");
-                            }
-                        }
-                        LinkVerdict::Forward { peer, parcel } => {
-                            if !self.transits.write(peer, parcel) {
-                                self.relay.handle_drops(DropReason::PortTxError, 1);
-                            }
-                        }
-                        LinkVerdict::Own { peer, port, icmp, parcel } => {
-                            let mut parcel = parcel.to_vec();
-                            let arrival = self.relay.classify_port_parcel(port, &parcel);
-                            let verdict =
-                                take_parcel(&mut self.relay, &mut self.wire, &arrival, &parcel, now);
-                            let kernels = icmp || verdict == PortVerdict::Drop(DropReason::NotForPort);
-                            if kernels && !self.transits.write(peer, &mut parcel) {
-                                self.relay.handle_drops(DropReason::PortTxError, 1);
-                            }
-                        }
-                        LinkVerdict::Consumed => {}
-                        LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
-                    }
-                    next = self.relay.next_parcel(self.wire.frame_mut(index));
-                }
-            }
-            self.relay.handle_link_events(now);
-            self.ports.flush(&mut self.relay);
-            if more && count == 0 {
-                more = false;
-                break;
-            }
-        }
-        self.wire.damp(taken, more, self.poll.registry(), now);
-        more
-    }
-
-    /// Reads parcels of a port. Returns whether there may be more.
-    fn read_port(&mut self, place: usize, now: Time) -> bool {
-        let Some(id) = self.ports.id(place) else { return false };
-        let mut more = false;
-        for _ in 0..BUDGET {
-            let received = self.ports.receive(place, &mut self.relay, now);
-            more = received.is_ok();
-            let count = received.unwrap_or(0);
-            self.arrivals.clear();
-            self.arrivals.extend((0..count).map(|index| {
-                let parcel = self.ports.parcel_mut(place, index);
-                self.relay.classify_port_parcel(id, parcel)
-            }));
-            self.relay.fetch(&self.arrivals);
-            for (index, arrival) in self.arrivals.iter().enumerate() {
-                let parcel = self.ports.parcel_mut(place, index);
-                let _ = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
-            }
-            self.wire.flush(&mut self.relay);
-            if more && count == 0 {
-                return false;
-            }
-        }
-        more
-    }
-
-    /// Reads parcels that leave at another relay. Returns whether there may be more.
-    fn read_transit(&mut self, place: usize, now: Time) -> bool {
-        for _ in 0..TRANSIT {
-            self.wire.make_room(&mut self.relay);
-            let Some((peer, parcel)) = self.transits.read(place, now) else {
-                self.wire.flush(&mut self.relay);
-                return false;
-            };
-            let verdict = self.relay.handle_transit(peer, parcel, now, &mut self.wire.batch);
-            if let PortVerdict::Drop(reason) = verdict {
-                log::trace!(target: "relay::transit", "dropped on the way to a relay: {reason}");
-            }
-        }
-        self.wire.flush(&mut self.relay);
-        true
-    }
-
-    /// Reads what the kernel said to virtual addresses. Returns whether there may be more.
-    fn read_own_errors(&mut self, now: Time) -> bool {
-        for _ in 0..ERRORS {
-            self.wire.make_room(&mut self.relay);
-            let Some((port, packet)) = self.outlets.next_error(now) else { return false };
-            let verdict = self.relay.handle_own_error(port, packet, now, &mut self.wire.batch);
-            log::trace!(target: "relay::punt", "an error of the relay's own kernel at {port}: {verdict:?}");
-        }
-        true
-    }
-
     /// Says goodbye, and leaves the machine as it was; or as it is, for a successor, who is told nothing.
     fn stop(mut self, signal: Signal, now: Time) -> Result<(), Failure> {
         self.service_manager.stopping();
@@ -601,37 +416,12 @@ impl Daemon {
     }
 }
 
-/// Sends a parcel up that is addressed to a port.
-fn take_parcel(
-    relay: &mut Relay,
-    wire: &mut Wire,
-    arrival: &Arrival,
-    parcel: &[u8],
-    now: Time,
-) -> PortVerdict {
-    let mut verdict = relay.handle_port_parcel(arrival, parcel, now, &mut wire.batch);
-    while verdict == PortVerdict::Full {
-        wire.flush(relay);
-        verdict = relay.resume_port_parcel(parcel, now, &mut wire.batch);
-    }
-    if let PortVerdict::Drop(reason) = verdict {
-        log::trace!(target: "relay::punt", "dropped at a port: {reason}");
-    }
-    verdict
-}
-
 fn is_due(timeout: Option<Time>, now: Time) -> bool {
     timeout.is_some_and(|timeout| timeout <= now)
 }
 
-/// Actions in one turn.
-const ACTIONS: usize = 512;
-/// Parcels to another relay in one turn.
-const TRANSIT: usize = 256;
-/// Errors of the relay's own kernel in one turn.
-const ERRORS: usize = 64;
 /// Receive batches of one source in one turn.
-const BUDGET: usize = 8;
+pub(crate) const BUDGET: usize = 8;
 /// Events of one turn; more are told in the next.
 const EVENTS: usize = 64;
 /// What it cannot do without: interfaces, routes, nftables; packet sockets.

@@ -1,6 +1,8 @@
 //! `l2relay`: offers its machine's network ports to controls on the same Ethernet segment.
 
+mod actions;
 mod answer;
+mod arrivals;
 mod by_hand;
 mod complaint;
 mod config;

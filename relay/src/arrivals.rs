@@ -1,0 +1,150 @@
+//! Frames of the link, and packets of ports and of other relays, through the core and out.
+
+use crate::daemon::{BUDGET, Daemon};
+use crate::wire::{Taken, Wire};
+use frames::DropReason;
+use l2link::Time;
+use relay_core::{Arrival, LinkVerdict, PortVerdict, Relay};
+
+impl Daemon {
+    /// Reads frames of the link. Returns whether there may be more.
+    pub(crate) fn read_link(&mut self, now: Time) -> bool {
+        let (mut more, mut taken) = (false, Taken::default());
+        for _ in 0..BUDGET {
+            let received = self.wire.receive(&mut self.relay, now);
+            more = received.is_ok();
+            let count = received.unwrap_or(0);
+            for index in 0..count {
+                let mut next = Some(self.relay.handle_link_frame(self.wire.frame_mut(index), now));
+                let dropped = matches!(next, Some(LinkVerdict::Drop(_)));
+                *(if dropped { &mut taken.dropped } else { &mut taken.kept }) += 1;
+                while let Some(verdict) = next {
+                    match verdict {
+                        LinkVerdict::Transmit { port, parcel } => {
+                            if !self.ports.queue(port, parcel) {
+                                self.relay.handle_drops(DropReason::PortDown, 1);
+                            }
+                        }
+                        LinkVerdict::Route { outlet, parcel } => {
+                            let scope = self.ports.ifindex(outlet.port);
+                            let registry = self.poll.registry();
+                            let routed = self.outlets.send(&outlet, parcel, scope, registry, now);
+                            self.relay.handle_drops(DropReason::PortTxFull, routed.full);
+                            self.relay.handle_drops(DropReason::PortTxError, routed.errors);
+                            if let Some((packet, obstacle)) = routed.stopped {
+                                self.wire.make_room(&mut self.relay);
+                                let batch = &mut self.wire.batch;
+                                let told = self.relay.handle_obstacle(&outlet, packet, obstacle, now, batch);
+                                log::trace!(target: "relay::link", "stopped: {obstacle:?}: {told:?}");
+                            }
+                        }
+                        LinkVerdict::Forward { peer, parcel } => {
+                            if !self.transits.write(peer, parcel) {
+                                self.relay.handle_drops(DropReason::PortTxError, 1);
+                            }
+                        }
+                        LinkVerdict::Own { peer, port, icmp, parcel } => {
+                            let mut parcel = parcel.to_vec();
+                            let arrival = self.relay.classify_port_parcel(port, &parcel);
+                            let verdict =
+                                take_parcel(&mut self.relay, &mut self.wire, &arrival, &parcel, now);
+                            let kernels = icmp || verdict == PortVerdict::Drop(DropReason::NotForPort);
+                            if kernels && !self.transits.write(peer, &mut parcel) {
+                                self.relay.handle_drops(DropReason::PortTxError, 1);
+                            }
+                        }
+                        LinkVerdict::Consumed => {}
+                        LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
+                    }
+                    next = self.relay.next_parcel(self.wire.frame_mut(index));
+                }
+            }
+            self.relay.handle_link_events(now);
+            self.ports.flush(&mut self.relay);
+            if more && count == 0 {
+                more = false;
+                break;
+            }
+        }
+        self.wire.damp(taken, more, self.poll.registry(), now);
+        more
+    }
+
+    /// Reads parcels of a port. Returns whether there may be more.
+    pub(crate) fn read_port(&mut self, place: usize, now: Time) -> bool {
+        let Some(id) = self.ports.id(place) else { return false };
+        let mut more = false;
+        for _ in 0..BUDGET {
+            let received = self.ports.receive(place, &mut self.relay, now);
+            more = received.is_ok();
+            let count = received.unwrap_or(0);
+            self.arrivals.clear();
+            self.arrivals.extend((0..count).map(|index| {
+                let parcel = self.ports.parcel_mut(place, index);
+                self.relay.classify_port_parcel(id, parcel)
+            }));
+            self.relay.fetch(&self.arrivals);
+            for (index, arrival) in self.arrivals.iter().enumerate() {
+                let parcel = self.ports.parcel_mut(place, index);
+                let _ = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
+            }
+            self.wire.flush(&mut self.relay);
+            if more && count == 0 {
+                return false;
+            }
+        }
+        more
+    }
+
+    /// Reads parcels that leave at another relay. Returns whether there may be more.
+    pub(crate) fn read_transit(&mut self, place: usize, now: Time) -> bool {
+        for _ in 0..TRANSIT {
+            self.wire.make_room(&mut self.relay);
+            let Some((peer, parcel)) = self.transits.read(place, now) else {
+                self.wire.flush(&mut self.relay);
+                return false;
+            };
+            let verdict = self.relay.handle_transit(peer, parcel, now, &mut self.wire.batch);
+            if let PortVerdict::Drop(reason) = verdict {
+                log::trace!(target: "relay::transit", "dropped on the way to a relay: {reason}");
+            }
+        }
+        self.wire.flush(&mut self.relay);
+        true
+    }
+
+    /// Reads what the kernel said to virtual addresses. Returns whether there may be more.
+    pub(crate) fn read_own_errors(&mut self, now: Time) -> bool {
+        for _ in 0..ERRORS {
+            self.wire.make_room(&mut self.relay);
+            let Some((port, packet)) = self.outlets.next_error(now) else { return false };
+            let verdict = self.relay.handle_own_error(port, packet, now, &mut self.wire.batch);
+            log::trace!(target: "relay::punt", "an error of the relay's own kernel at {port}: {verdict:?}");
+        }
+        true
+    }
+}
+
+/// Sends a parcel up that is addressed to a port.
+fn take_parcel(
+    relay: &mut Relay,
+    wire: &mut Wire,
+    arrival: &Arrival,
+    parcel: &[u8],
+    now: Time,
+) -> PortVerdict {
+    let mut verdict = relay.handle_port_parcel(arrival, parcel, now, &mut wire.batch);
+    while verdict == PortVerdict::Full {
+        wire.flush(relay);
+        verdict = relay.resume_port_parcel(parcel, now, &mut wire.batch);
+    }
+    if let PortVerdict::Drop(reason) = verdict {
+        log::trace!(target: "relay::punt", "dropped at a port: {reason}");
+    }
+    verdict
+}
+
+/// Parcels to another relay in one turn.
+const TRANSIT: usize = 256;
+/// Errors of the relay's own kernel in one turn.
+const ERRORS: usize = 64;
