@@ -52,10 +52,11 @@ impl Daemon {
                 Action::RemoveSymbol { symbol } => {
                     self.symbols.remove(symbol, &mut self.namespaces, self.poll.registry(), now);
                 }
-                Action::DumpSockets { namespace } => {
+                Action::DumpSockets { namespace, part } => {
                     let symbols = self.symbols.interfaces_in(namespace);
-                    if let Some(seen) = self.look(namespace, |watched| watched.open_sockets(&symbols), now) {
-                        self.control.handle_sockets(namespace, &seen, now);
+                    let look = |watched: &mut Watched| watched.open_sockets(part, &symbols);
+                    if let Some(seen) = self.look(namespace, look, now) {
+                        self.control.handle_sockets(namespace, part, &seen, now);
                         // A new listener's rule does not wait for the looks that follow.
                         self.transmit(now);
                     }

@@ -7,7 +7,7 @@ use crate::files::Files;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
 use crate::metrics;
-use crate::namespaces::Namespace;
+use crate::namespaces::{self, Namespace};
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
@@ -25,7 +25,7 @@ use l2link_os::metrics::MetricsServer;
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::trigger::Trigger;
+use l2link_os::trigger::{Told, Trigger};
 use l2link_os::{KeyLog, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
@@ -274,8 +274,10 @@ impl Daemon {
                 }
             }
             Source::Trigger => {
-                if self.trigger.as_mut().is_some_and(|trigger| trigger.drain().unwrap_or(true)) {
-                    self.control.handle_hint(now);
+                if let Some(trigger) = &mut self.trigger {
+                    // One that cannot be read may tell of anything.
+                    let told = trigger.drain().unwrap_or(Told::ANYTHING);
+                    namespaces::hint(&mut self.control, told, now);
                 }
             }
             Source::Keeper => self.symbols.keeper.handle_gone(now),

@@ -2,17 +2,20 @@
 
 use crate::routes::RouteWatch;
 use crate::source::Source;
-use control_core::NamespaceId;
 use control_core::seen::{
     ClosedSocket, Connection, Connections, IfIndex, NumberedSocket, OpenSocket, OpenSockets, Queue,
+    SocketPart,
 };
+use control_core::{Control, NamespaceId};
 use core::time::Duration;
 use frames::ProtocolAddress;
 use frames::message::Group;
 use l2link::Time;
 use l2link_os::sockets::{
-    DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Socket, SocketState, SocketTable,
+    DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Part, Socket, SocketState,
+    SocketTable,
 };
+use l2link_os::trigger::Told;
 use l2link_os::{Monitor, NetNs, Netlink, ReturnTables, SetupError, clock};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -163,9 +166,9 @@ impl Watched {
         Ok(watched)
     }
 
-    /// All open sockets.
-    pub(crate) fn open_sockets(&mut self, symbols: &[IfIndex]) -> io::Result<OpenSockets> {
-        let (sockets, took) = timed(|| self.sockets.dump_listeners())?;
+    /// All open sockets of a part.
+    pub(crate) fn open_sockets(&mut self, part: SocketPart, symbols: &[IfIndex]) -> io::Result<OpenSockets> {
+        let (sockets, took) = timed(|| self.sockets.dump_part(dumped(part)))?;
         let open = self.by_symbol(&sockets, symbols)?.into_iter();
         let open = open.map(|(_, address, interface)| OpenSocket { address, interface });
         let queues = sockets.iter().filter(|socket| socket.queue.0 > 0).filter_map(|socket| {
@@ -255,6 +258,21 @@ impl Watched {
             remote: socket.remote.map(|remote| (remote.ip(), remote.port())),
         });
         Ok((sockets.collect(), overrun))
+    }
+}
+
+/// Tells the core of what the trigger told.
+pub(crate) fn hint(control: &mut Control, told: Told, now: Time) {
+    let parts = [(told.listeners, SocketPart::Listeners), (told.others, SocketPart::Others)];
+    for (_, part) in parts.into_iter().filter(|(told, _)| *told) {
+        control.handle_hint(part, now);
+    }
+}
+
+const fn dumped(part: SocketPart) -> Part {
+    match part {
+        SocketPart::Listeners => Part::Listeners,
+        SocketPart::Others => Part::Others,
     }
 }
 

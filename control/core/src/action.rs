@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::routes::VerifyRow;
-use crate::seen::RouteFamilies;
+use crate::seen::{RouteFamilies, SocketPart};
 use crate::{Attributes, NamespaceId};
 use frames::SymbolId;
 
@@ -39,11 +39,13 @@ pub enum Action {
         /// The symbol.
         symbol: SymbolId,
     },
-    /// Look at the open sockets of a namespace. The shell owes
+    /// Look at a part of the open sockets of a namespace. The shell owes
     /// [`Control::handle_sockets`](crate::Control::handle_sockets), or nothing if it cannot look.
     DumpSockets {
         /// The namespace.
         namespace: NamespaceId,
+        /// The part.
+        part: SocketPart,
     },
     /// Look at the connections of a namespace. The shell owes
     /// [`Control::handle_connections`](crate::Control::handle_connections), or nothing if it cannot look.

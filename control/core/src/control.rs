@@ -10,7 +10,7 @@ use crate::relay::{Relay, RelayId};
 use crate::report::{Event, Report};
 use crate::reports::Reports;
 use crate::routes::Routes;
-use crate::seen::IfIndex;
+use crate::seen::{IfIndex, SocketPart};
 use crate::show::SymbolRow;
 use crate::symbol::{Interface, RETRY_INTERFACE, Stage, State, Symbol};
 use crate::symbol_rules::Tables;
@@ -181,9 +181,10 @@ impl Control {
 
     fn timers(&self) -> impl Iterator<Item = (Time, Timer)> {
         let looks = self.namespaces.iter().flat_map(|place| {
-            [&place.socket_looks, &place.connection_looks, &place.group_looks]
+            [place.socket_looks.timeout(), place.connection_looks.timeout(), place.group_looks.timeout()]
                 .into_iter()
-                .filter_map(|looks| Some((looks.timeout()?, Timer::Look(place.id))))
+                .flatten()
+                .map(|time| (time, Timer::Look(place.id)))
         });
         let retries = self.symbols.iter().filter_map(|symbol| Some((symbol.retry?, Timer::Retry(symbol.id))));
         let holds = self.symbols.iter().filter_map(|symbol| Some((symbol.hold?, Timer::Hold(symbol.id))));
@@ -376,8 +377,10 @@ impl Control {
     pub(crate) fn look(&mut self, now: Time) {
         for place in &mut self.namespaces {
             let namespace = place.id;
-            if place.socket_looks.poll(now) {
-                self.actions.push_back(Action::DumpSockets { namespace });
+            for part in SocketPart::ALL {
+                if place.socket_looks.of(part).poll(now) {
+                    self.actions.push_back(Action::DumpSockets { namespace, part });
+                }
             }
             if place.connection_looks.poll(now) {
                 self.actions.push_back(Action::DumpConnections { namespace });

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! A look at a namespace gives all sockets that are open at that moment. From it follows, for each symbol, the set of
-//! rules that there must be: [`desired`]. The rules are made equal to that set by difference ([`reconcile`]), so it
+//! A look at a part of a namespace's sockets ([`SocketPart`]) gives all of them that are open at that moment. From it follows, for
+//! each symbol, the set of that part's rules that there must be: [`desired`]. The rules are made equal to that set by difference ([`reconcile`]), so it
 //! does not matter what was missed between two looks, in what order things happened, or how many sockets share one
 //! protocol address: twins by `SO_REUSEPORT`, sockets inherited by fork, and both halves of an MPTCP listener are one
 //! element of the set, which is gone when the last of them is.
@@ -17,7 +17,7 @@
 
 use crate::exposure::Exposure;
 use crate::looks::Found;
-use crate::seen::{OpenSocket, OpenSockets};
+use crate::seen::{OpenSocket, OpenSockets, SocketPart};
 use crate::symbol::{Interface, Seat, Symbol};
 use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
 use crate::translation::{at_address, can_reach};
@@ -27,38 +27,43 @@ use core::net::IpAddr;
 use frames::ProtocolAddress;
 use frames::protocol_address::Local;
 use l2link::Time;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 impl Control {
-    /// Something may have been opened or closed, anywhere on this machine.
-    pub fn handle_hint(&mut self, now: Time) {
+    /// Something of this part may have been opened or closed, anywhere on this machine.
+    pub fn handle_hint(&mut self, part: SocketPart, now: Time) {
         for index in 0..self.namespaces.len() {
             if self.is_inhabited(self.namespaces[index].id) {
-                self.namespaces[index].socket_looks.hint(now);
+                self.namespaces[index].socket_looks.of(part).hint(now);
             }
         }
         self.look(now);
     }
 
-    /// Takes the open sockets of a namespace.
-    pub fn handle_sockets(&mut self, namespace: NamespaceId, seen: &OpenSockets, now: Time) {
+    /// Takes the open sockets of a part of a namespace.
+    pub fn handle_sockets(
+        &mut self,
+        namespace: NamespaceId,
+        part: SocketPart,
+        seen: &OpenSockets,
+        now: Time,
+    ) {
         if !self.is_inhabited(namespace) {
             return;
         }
         let triggered = self.triggered;
         let Some(place) = self.namespace_mut(namespace) else { return };
-        let changed = place.replace_sockets(&seen.sockets);
-        self.tables.noticed = place.socket_looks.cause();
+        let changed = place.replace_sockets(part, &seen.sockets);
+        self.tables.noticed = place.socket_looks.of(part).cause();
         self.latencies.socket_looks.record(seen.took);
         let all = self.addresses_in(namespace);
         let (mut untold, mut queued) = (false, false);
         for index in 0..self.symbols.len() {
             if self.symbols[index].namespace == namespace {
-                self.reconcile_symbol(index, &all, now);
-                untold |= self.symbols[index].rules.listeners().any(ends_untold);
+                self.reconcile_part(index, part, &all, now);
+                untold |= self.symbols[index].rules.listeners_of(part).any(ends_untold);
                 let symbol = &mut self.symbols[index];
-                if symbol.config.weight == Weight::Auto {
+                if part == SocketPart::Listeners && symbol.config.weight == Weight::Auto {
                     weight::follow_queues(&mut symbol.rules, seen, now, &mut self.tables);
                     queued = true;
                 }
@@ -66,10 +71,9 @@ impl Control {
         }
         self.tables.noticed = None;
         let Some(place) = self.namespace_mut(namespace) else { return };
-        let pace = place.pace.after(seen.took, Found { changed, untold }, triggered, now);
-        place.socket_looks.done(seen.took, Some(pace), now);
+        place.socket_looks.done(part, seen.took, Found { changed, untold }, triggered, now);
         if queued {
-            place.socket_looks.at_latest(now + weight::LOOK);
+            place.socket_looks.of(part).at_latest(now + weight::LOOK);
         }
         self.end_rules(now);
         self.look(now);
@@ -78,19 +82,25 @@ impl Control {
 
     /// Brings a symbol's listener rules in line with the sockets seen last.
     pub(crate) fn reconcile_symbol(&mut self, index: usize, all: &Rc<[IpAddr]>, now: Time) {
+        SocketPart::ALL.into_iter().for_each(|part| self.reconcile_part(index, part, all, now));
+    }
+
+    fn reconcile_part(&mut self, index: usize, part: SocketPart, all: &Rc<[IpAddr]>, now: Time) {
         let Some(seat) = self.seat(&self.symbols[index], all) else { return };
         let symbol = &mut self.symbols[index];
         let Some(place) = self.namespaces.iter_mut().find(|place| place.id == symbol.namespace) else {
             return;
         };
-        let sockets = if symbol.config.detect { &place.sockets[..] } else { &[] };
-        let mut desired = desired(&seat, &symbol.config.exposure, sockets);
-        desired.extend(symbol.rules.listeners_by_hand(&seat));
+        let sockets = if symbol.config.detect { &place.sockets.of(part)[..] } else { &[] };
+        let mut desired = desired(&seat, &symbol.config.exposure, part, sockets);
+        let by_hand = symbol.rules.listeners_by_hand(&seat);
+        desired.extend(by_hand.filter(|rule| SocketPart::of(rule) == part));
+        in_order(&mut desired);
         let known = symbol.looked.connections;
-        if reconcile(&mut symbol.rules, &desired, known, now, &mut self.tables) {
+        if reconcile(&mut symbol.rules, part, &desired, known, now, &mut self.tables) {
             place.connection_looks.ask(now);
         }
-        symbol.looked.sockets = true;
+        *symbol.looked.sockets.of_mut(part) = true;
         symbol.rules.restore_flows(&seat, now, &mut self.tables);
         self.join_by_hand(index);
     }
@@ -123,10 +133,18 @@ impl Control {
     }
 }
 
-/// The rules that these open sockets need on one symbol, [`NEIGHBORS`] included.
-pub(crate) fn desired(seat: &Seat, exposure: &Exposure, sockets: &[OpenSocket]) -> BTreeSet<ProtocolAddress> {
-    let neighbors = seat.virtual_address.is_none().then_some(NEIGHBORS);
-    sockets.iter().filter_map(|socket| wanted(seat, exposure, socket).ok()).chain(neighbors).collect()
+/// The rules that these open sockets of one part need on one symbol, in order, each once; [`NEIGHBORS`] is one of the others.
+pub(crate) fn desired(
+    seat: &Seat,
+    exposure: &Exposure,
+    part: SocketPart,
+    sockets: &[OpenSocket],
+) -> Vec<ProtocolAddress> {
+    let neighbors = (part == SocketPart::Others && seat.virtual_address.is_none()).then_some(NEIGHBORS);
+    let addresses = sockets.iter().filter_map(|socket| wanted(seat, exposure, socket).ok());
+    let mut desired: Vec<_> = addresses.chain(neighbors).collect();
+    in_order(&mut desired);
+    desired
 }
 
 /// Why a socket needs no rule on a symbol.
@@ -166,23 +184,29 @@ pub(crate) fn wanted(
     })
 }
 
-/// Makes the listener rules equal to `desired`, but for listeners that leave. `known` says that the connections have been
+/// Sorts them, and leaves out those that are there twice.
+fn in_order(rules: &mut Vec<ProtocolAddress>) {
+    // Most are in order: this sort makes use of it.
+    rules.sort();
+    rules.dedup();
+}
+
+/// Makes the listener rules of one part equal to `desired`, which is in order, but for listeners that leave. `known` says that the connections have been
 /// looked at since the symbol's interface was made. Returns whether they have to be looked at now, as a listener leaves.
 pub(crate) fn reconcile(
     rules: &mut SymbolRules,
-    desired: &BTreeSet<ProtocolAddress>,
+    part: SocketPart,
+    desired: &[ProtocolAddress],
     known: bool,
     now: Time,
     tables: &mut Tables,
 ) -> bool {
-    for address in desired {
-        rules.stay(address, tables);
-        if !rules.contains(address) {
-            rules.add(*address, now, tables);
-            remove_covered_flows(rules, address, now, tables);
-        }
+    rules.stay(desired, tables);
+    let (missing, gone) = difference(desired, rules.listeners_of(part));
+    for address in missing {
+        rules.add(address, now, tables);
+        remove_covered_flows(rules, &address, now, tables);
     }
-    let gone: Vec<_> = rules.listeners().filter(|address| !desired.contains(address)).copied().collect();
     let mut leaves = false;
     for address in gone {
         match address {
@@ -196,6 +220,25 @@ pub(crate) fn reconcile(
         }
     }
     leaves
+}
+
+/// What is in `desired` only, and what is in `present` only; both are in order.
+fn difference<'a>(
+    desired: &[ProtocolAddress],
+    present: impl Iterator<Item = &'a ProtocolAddress>,
+) -> (Vec<ProtocolAddress>, Vec<ProtocolAddress>) {
+    let (mut missing, mut gone) = (Vec::new(), Vec::new());
+    let mut desired = desired.iter().peekable();
+    for rule in present {
+        while let Some(earlier) = desired.next_if(|wanted| *wanted < rule) {
+            missing.push(*earlier);
+        }
+        if desired.next_if(|wanted| *wanted == rule).is_none() {
+            gone.push(*rule);
+        }
+    }
+    missing.extend(desired);
+    (missing, gone)
 }
 
 /// Whether the kernel tells nobody when the socket of this rule is closed.
@@ -238,6 +281,7 @@ mod tests {
 
     const HERE: IfIndex = IfIndex(5);
     const ELSEWHERE: IfIndex = IfIndex(6);
+    const LISTENERS: SocketPart = SocketPart::Listeners;
 
     #[rstest]
     // Wildcards are reached through every symbol.
@@ -273,8 +317,11 @@ mod tests {
         #[case] interface: Option<IfIndex>,
         #[case] reached: bool,
     ) {
-        let found = desired(&seat(), &Exposure::standard(false), &[OpenSocket { address, interface }]);
-        let expected: BTreeSet<_> = reached.then_some(address).into_iter().chain([NEIGHBORS]).collect();
+        let part = SocketPart::of(&address);
+        let found = desired(&seat(), &Exposure::standard(false), part, &[OpenSocket { address, interface }]);
+        let neighbors = (part == SocketPart::Others).then_some(NEIGHBORS);
+        let mut expected: Vec<_> = reached.then_some(address).into_iter().chain(neighbors).collect();
+        in_order(&mut expected);
         assert_eq!(found, expected);
     }
 
@@ -282,7 +329,8 @@ mod tests {
     fn services_decide_and_neighbors_are_no_service() {
         let exposure = Exposure::only(ServiceSet::parse(&["tcp/81"]).unwrap());
         let sockets = [OpenSocket { address: tcp(Local::Any(Family::Both)), interface: None }];
-        assert_eq!(desired(&seat(), &exposure, &sockets), BTreeSet::from([NEIGHBORS]));
+        assert_eq!(desired(&seat(), &exposure, SocketPart::Listeners, &sockets), []);
+        assert_eq!(desired(&seat(), &exposure, SocketPart::Others, &[]), [NEIGHBORS]);
     }
 
     #[test]
@@ -291,10 +339,23 @@ mod tests {
             (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
         let twin = OpenSocket { address: raw(89), interface: None };
         for (sockets, there) in [(vec![twin, twin], true), (vec![twin], true), (vec![], false)] {
-            let desired = desired(&seat(), &Exposure::standard(false), &sockets);
-            assert!(!reconcile(&mut rules, &desired, true, Time(0), &mut tables));
+            let desired = desired(&seat(), &Exposure::standard(false), SocketPart::Others, &sockets);
+            assert!(!reconcile(&mut rules, SocketPart::Others, &desired, true, Time(0), &mut tables));
             assert_eq!(rules.contains(&raw(89)), there);
         }
+    }
+
+    #[test]
+    fn a_look_at_one_part_leaves_the_other_as_it_is() {
+        let (mut rules, mut tables) =
+            (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
+        let http = tcp(Local::Any(Family::Both));
+        let dns = ProtocolAddress::Listener { protocol: 17, local: Local::Any(Family::Both), port: 53 };
+        let _ = reconcile(&mut rules, LISTENERS, &[http], true, Time(0), &mut tables);
+        let _ = reconcile(&mut rules, SocketPart::Others, &[dns, NEIGHBORS], true, Time(0), &mut tables);
+        assert_eq!(rules.listeners().copied().collect::<Vec<_>>(), [http, dns, NEIGHBORS]);
+        let _ = reconcile(&mut rules, LISTENERS, &[], true, Time(0), &mut tables);
+        assert_eq!(rules.listeners().copied().collect::<Vec<_>>(), [dns, NEIGHBORS]);
     }
 
     #[test]
@@ -302,13 +363,13 @@ mod tests {
         let (mut rules, mut tables) =
             (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
         let http = tcp(Local::Any(Family::Both));
-        let with = BTreeSet::from([http, NEIGHBORS]);
-        let _ = reconcile(&mut rules, &with, true, Time(0), &mut tables);
+        let with = [http];
+        let _ = reconcile(&mut rules, LISTENERS, &with, true, Time(0), &mut tables);
         rules.note_conversation(&http, &mut tables);
-        assert!(reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), true, Time(0), &mut tables));
+        assert!(reconcile(&mut rules, LISTENERS, &[], true, Time(0), &mut tables));
         assert!(rules.contains(&http) && rules.leaving().contains(&http));
-        assert!(!reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), true, Time(0), &mut tables), "no news");
-        assert!(!reconcile(&mut rules, &with, true, Time(0), &mut tables));
+        assert!(!reconcile(&mut rules, LISTENERS, &[], true, Time(0), &mut tables), "no news");
+        assert!(!reconcile(&mut rules, LISTENERS, &with, true, Time(0), &mut tables));
         assert!(rules.contains(&http) && rules.leaving().is_empty());
     }
 
@@ -318,8 +379,8 @@ mod tests {
         for (known, leaves) in [(true, false), (false, true)] {
             let (mut rules, mut tables) =
                 (SymbolRules::new(frames::SymbolId(1), None, Weight::USUAL), Tables::new(0));
-            let _ = reconcile(&mut rules, &BTreeSet::from([http, NEIGHBORS]), known, Time(0), &mut tables);
-            let _ = reconcile(&mut rules, &BTreeSet::from([NEIGHBORS]), known, Time(0), &mut tables);
+            let _ = reconcile(&mut rules, LISTENERS, &[http], known, Time(0), &mut tables);
+            let _ = reconcile(&mut rules, LISTENERS, &[], known, Time(0), &mut tables);
             assert_eq!((rules.contains(&http), rules.leaving().contains(&http)), (leaves, leaves));
         }
     }

@@ -24,7 +24,7 @@ use crate::exposure::Exposure;
 use crate::flow::FlowKey;
 use crate::looks::Pace;
 use crate::rule::Rule;
-use crate::seen::{ClosedSocket, Connection, Connections};
+use crate::seen::{ClosedSocket, Connection, Connections, SocketPart};
 use crate::symbol::Seat;
 use crate::symbol_rules::{SymbolRules, Tables};
 use crate::{Control, NamespaceId};
@@ -104,7 +104,7 @@ impl Control {
         let Some(place) = self.namespace_mut(namespace) else { return };
         // One look is enough: the kernel tells when the socket is in its tables no more.
         if closed.remote.is_none() {
-            place.socket_looks.ask(now);
+            place.socket_looks.of(SocketPart::of_protocol(closed.protocol)).ask(now);
         }
         if flows {
             place.connection_looks.ask(now);

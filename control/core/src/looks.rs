@@ -6,6 +6,9 @@
 //! two more, [`SECOND`] and [`THIRD`] later, because a hint may come before what it tells of can be seen: the tracepoint
 //! of a system call fires inside it. Besides that there is always a regular look, often or seldom ([`Pace`]).
 //!
+//! The sockets of a namespace are looked at in two parts ([`SocketPart`]), each with its own hints, its own pace and its own
+//! account of what looking cost ([`SocketLooks`]): a look at a hundred listeners does not wait until one at 20,000 UDP sockets is paid for.
+//!
 //! A storm of hints (a host where thousands of sockets a second come and go) must not eat the processor: a look that took
 //! *t* is paid for with [`SHARE`] · *t* of waiting, so looking costs a tenth of one core at most. Up to [`CREDIT`] of
 //! that may be owed, so that a few changes one after the other are each found at once. With 10 listeners a look takes
@@ -14,6 +17,7 @@
 //! Looks that nothing asked for cost a thousandth of a core where hints come, however many sockets there are: 20,000 take
 //! 15 ms.
 
+use crate::seen::{Parts, SocketPart};
 use core::time::Duration;
 use l2link::Time;
 
@@ -152,6 +156,52 @@ impl Pace {
     }
 }
 
+/// When to look at each part of a namespace's sockets.
+#[derive(Debug, Default)]
+pub(crate) struct SocketLooks {
+    parts: Parts<Looks>,
+    pace: Parts<Pace>,
+}
+
+impl SocketLooks {
+    pub(crate) fn of(&mut self, part: SocketPart) -> &mut Looks {
+        self.parts.of_mut(part)
+    }
+
+    /// As [`Looks::hint`], of both.
+    pub(crate) fn hint(&mut self, now: Time) {
+        self.parts.all_mut().for_each(|looks| looks.hint(now));
+    }
+
+    /// As [`Looks::ask`], of both.
+    pub(crate) fn ask(&mut self, now: Time) {
+        self.parts.all_mut().for_each(|looks| looks.ask(now));
+    }
+
+    /// A look at a part is done: it took so long.
+    pub(crate) fn done(
+        &mut self,
+        part: SocketPart,
+        took: Duration,
+        found: Found,
+        triggered: bool,
+        now: Time,
+    ) {
+        let pace = self.pace.of_mut(part).after(took, found, triggered, now);
+        self.parts.of_mut(part).done(took, Some(pace), now);
+    }
+
+    /// No more looks.
+    pub(crate) fn stop(&mut self) {
+        self.parts.all_mut().for_each(Looks::stop);
+    }
+
+    /// When the next look at either is due.
+    pub(crate) fn timeout(&self) -> Option<Time> {
+        self.parts.all().filter_map(Looks::timeout).min()
+    }
+}
+
 /// What a look found, as far as it counts for the next one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
@@ -221,6 +271,20 @@ mod tests {
         looks.done(Duration::from_millis(15), None, ms(3));
         assert!(!looks.poll(ms(100)), "a long look is paid for");
         assert!(looks.poll(ms(160)));
+    }
+
+    #[test]
+    fn a_dear_part_does_not_put_off_the_other() {
+        let mut looks = SocketLooks::default();
+        let (took, found) = (Duration::from_millis(15), Found { changed: true, untold: false });
+        looks.hint(ms(1));
+        assert!(SocketPart::ALL.iter().all(|part| looks.of(*part).poll(ms(1))));
+        looks.done(SocketPart::Others, took, found, true, ms(16));
+        looks.done(SocketPart::Listeners, Duration::from_micros(50), found, true, ms(16));
+        looks.hint(ms(20));
+        assert!(looks.of(SocketPart::Listeners).poll(ms(20)));
+        assert!(!looks.of(SocketPart::Others).poll(ms(20)), "it is paid for");
+        assert!(looks.of(SocketPart::Others).poll(ms(170)));
     }
 
     #[test]

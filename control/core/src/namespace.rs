@@ -1,7 +1,7 @@
 //! [`Namespace`]: what is known of one network namespace in which symbols stand.
 
-use crate::looks::{Looks, Pace};
-use crate::seen::OpenSocket;
+use crate::looks::{Looks, SocketLooks};
+use crate::seen::{OpenSocket, Parts, SocketPart};
 use core::fmt;
 use frames::ProtocolAddress;
 use std::collections::BTreeSet;
@@ -26,12 +26,11 @@ pub(crate) struct Namespace {
     pub(crate) id: NamespaceId,
     /// Its name; none is the daemon's own.
     pub(crate) name: Option<String>,
-    /// What the last look found, sorted.
-    pub(crate) sockets: Vec<OpenSocket>,
+    /// What the last look at each part found, sorted.
+    pub(crate) sockets: Parts<Vec<OpenSocket>>,
     /// Protocol and port of the unconnected datagram sockets among them.
     pub(crate) datagram_ports: BTreeSet<(u8, u16)>,
-    pub(crate) socket_looks: Looks,
-    pub(crate) pace: Pace,
+    pub(crate) socket_looks: SocketLooks,
     pub(crate) connection_looks: Looks,
     pub(crate) group_looks: Looks,
 }
@@ -41,31 +40,33 @@ impl Namespace {
         Self {
             id,
             name,
-            sockets: Vec::new(),
+            sockets: Parts::default(),
             datagram_ports: BTreeSet::new(),
-            socket_looks: Looks::default(),
-            pace: Pace::default(),
+            socket_looks: SocketLooks::default(),
             connection_looks: Looks::default(),
             group_looks: Looks::default(),
         }
     }
 
     /// Takes what a look found; returns whether it is news.
-    pub(crate) fn replace_sockets(&mut self, sockets: &[OpenSocket]) -> bool {
+    pub(crate) fn replace_sockets(&mut self, part: SocketPart, sockets: &[OpenSocket]) -> bool {
         let mut sockets = sockets.to_vec();
         sockets.sort_unstable();
         sockets.dedup();
-        if sockets == self.sockets {
+        let known = self.sockets.of_mut(part);
+        if sockets == *known {
             return false;
         }
-        self.sockets = sockets;
-        self.datagram_ports = self.sockets.iter().filter_map(datagram_port).collect();
+        *known = sockets;
+        if part == SocketPart::Others {
+            self.datagram_ports = known.iter().filter_map(datagram_port).collect();
+        }
         true
     }
 
     /// No symbol stands here any more.
     pub(crate) fn forget(&mut self) {
-        self.sockets.clear();
+        self.sockets = Parts::default();
         self.datagram_ports.clear();
         self.socket_looks.stop();
         self.connection_looks.stop();

@@ -6,6 +6,7 @@ use crate::flow::FlowKey;
 use crate::relay::Relay;
 use crate::return_path::{conversation, return_path};
 use crate::rule::Rule;
+use crate::seen::SocketPart;
 use crate::symbol::Symbol;
 use crate::symbol_rules::Tables;
 use crate::translation;
@@ -128,9 +129,10 @@ impl Control {
             self.drops.drop(DropReason::NotExposed);
             return Err(DropReason::NotExposed);
         }
-        if refused(&view).is_some_and(|flow| symbol.rules.withholds(&flow, &mut self.tables)) {
+        let refused = refused(&view);
+        if let Some(flow) = refused.filter(|flow| symbol.rules.withholds(flow, &mut self.tables)) {
             self.drops.drop(DropReason::Refusal);
-            self.handle_hint(now);
+            self.handle_hint(SocketPart::of_protocol(flow.protocol), now);
             return Err(DropReason::Refusal);
         }
         let Some(flow) = return_path(&view) else { return Ok(()) };
@@ -159,7 +161,7 @@ impl Control {
         if matches!(flow.protocol, 17 | 136) {
             // An unconnected datagram socket listens, too: a look finds it, and its rule replaces the flow's.
             if let Some(place) = self.namespace_mut(namespace) {
-                place.socket_looks.ask(now);
+                place.socket_looks.of(SocketPart::Others).ask(now);
                 self.look(now);
             }
         }

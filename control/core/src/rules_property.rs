@@ -7,7 +7,7 @@ use crate::exposure::Exposure;
 use crate::flow::FlowKey;
 use crate::flows::{Looked, follow};
 use crate::rule::RuleState;
-use crate::seen::{Connection, IfIndex, OpenSocket};
+use crate::seen::{Connection, IfIndex, OpenSocket, SocketPart};
 use crate::symbol::Seat;
 use crate::symbol_rules::{Grant, NEIGHBORS, SymbolRules, Tables};
 use crate::weight::Weight;
@@ -29,6 +29,8 @@ enum Step {
     Disconnect(usize),
     /// The shell looks at sockets, and at connections when asked.
     Look,
+    /// At one part of the sockets only.
+    LookAt(SocketPart),
     /// The first packet of a flow.
     Packet(FlowKey),
     /// The relay answers all that it has heard; every so many are refused.
@@ -71,7 +73,7 @@ proptest! {
         world.look();
         world.check_relay();
         let listeners: BTreeSet<_> = world.rules.listeners().copied().collect();
-        let desired = desired(&world.seat, &world.exposure, &world.sockets);
+        let desired: BTreeSet<_> = SocketPart::ALL.into_iter().flat_map(|part| world.desired(part)).collect();
         let draining = world.rules.leaving();
         prop_assert_eq!(&listeners, &desired.union(draining).copied().collect());
         prop_assert!(desired.is_disjoint(draining));
@@ -123,6 +125,7 @@ impl World {
             }
             Step::Close(_) | Step::Disconnect(_) => {}
             Step::Look => self.look(),
+            Step::LookAt(part) => self.look_at(*part),
             Step::Packet(flow) => {
                 let covered = self.rules.covering_listener(flow, false, &self.tables).is_some();
                 if !covered && self.rules.flow(flow).is_none() {
@@ -153,8 +156,7 @@ impl World {
     }
 
     fn look(&mut self) {
-        let desired = desired(&self.seat, &self.exposure, &self.sockets);
-        let _ = reconcile(&mut self.rules, &desired, self.looked, self.now, &mut self.tables);
+        SocketPart::ALL.into_iter().for_each(|part| self.look_at(part));
         self.looked = true;
         let looked = Looked {
             detect: true,
@@ -165,6 +167,18 @@ impl World {
         };
         follow(&mut self.rules, &looked, self.now, &mut self.tables);
         self.relay.hear(&mut self.tables);
+    }
+
+    fn look_at(&mut self, part: SocketPart) {
+        let desired = self.desired(part);
+        let _ = reconcile(&mut self.rules, part, &desired, self.looked, self.now, &mut self.tables);
+        self.relay.hear(&mut self.tables);
+    }
+
+    fn desired(&self, part: SocketPart) -> Vec<ProtocolAddress> {
+        let sockets = self.sockets.iter().filter(|socket| SocketPart::of(&socket.address) == part);
+        let sockets: Vec<_> = sockets.copied().collect();
+        desired(&self.seat, &self.exposure, part, &sockets)
     }
 
     fn answer(&mut self, every: u8) {
@@ -285,6 +299,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => connection.prop_map(Step::Connect),
         2 => (0usize..6).prop_map(Step::Disconnect),
         4 => Just(Step::Look),
+        3 => prop_oneof![Just(SocketPart::Listeners), Just(SocketPart::Others)].prop_map(Step::LookAt),
         3 => flow().prop_map(Step::Packet),
         3 => (0u8..4).prop_map(Step::Answer),
         1 => Just(Step::SessionDown),

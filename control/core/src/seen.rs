@@ -20,7 +20,78 @@ pub struct OpenSocket {
     pub interface: Option<IfIndex>,
 }
 
-/// All open sockets of one network namespace at one moment.
+/// Sockets that are looked at together: events tell which of the two may have changed, and a look at one of them does not wait
+/// for what looks at the other cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SocketPart {
+    /// Those of `listen(2)`: TCP, SCTP, DCCP.
+    Listeners,
+    /// All others: UDP, UDP-Lite, raw and packet sockets.
+    Others,
+}
+
+impl SocketPart {
+    /// Both, those first for which clients wait.
+    pub const ALL: [Self; 2] = [Self::Listeners, Self::Others];
+
+    /// That of the sockets of an IP protocol.
+    #[must_use]
+    pub const fn of_protocol(protocol: u8) -> Self {
+        match protocol {
+            TCP | DCCP | SCTP => Self::Listeners,
+            _ => Self::Others,
+        }
+    }
+
+    /// That of the sockets that want a rule.
+    #[must_use]
+    pub const fn of(rule: &ProtocolAddress) -> Self {
+        match *rule {
+            ProtocolAddress::Listener { protocol, .. } => Self::of_protocol(protocol),
+            ProtocolAddress::Flow { .. }
+            | ProtocolAddress::IpProtocol { .. }
+            | ProtocolAddress::EtherType(_) => Self::Others,
+        }
+    }
+}
+
+const TCP: u8 = 6;
+const DCCP: u8 = 33;
+const SCTP: u8 = 132;
+
+/// Something of each part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Parts<T> {
+    listeners: T,
+    others: T,
+}
+
+impl<T> Parts<T> {
+    pub(crate) const fn of(&self, part: SocketPart) -> &T {
+        match part {
+            SocketPart::Listeners => &self.listeners,
+            SocketPart::Others => &self.others,
+        }
+    }
+
+    pub(crate) const fn of_mut(&mut self, part: SocketPart) -> &mut T {
+        match part {
+            SocketPart::Listeners => &mut self.listeners,
+            SocketPart::Others => &mut self.others,
+        }
+    }
+
+    /// Both, in the order of [`SocketPart::ALL`].
+    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+        [&self.listeners, &self.others].into_iter()
+    }
+
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        [&mut self.listeners, &mut self.others].into_iter()
+    }
+}
+
+/// All open sockets of one part, of one network namespace, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OpenSockets {
     /// The sockets, in any order; twins and inherited ones may come more than once.

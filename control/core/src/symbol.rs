@@ -17,7 +17,7 @@ use crate::addresses::SymbolAddresses;
 use crate::attributes::Attributes;
 use crate::config::SymbolConfig;
 use crate::relay::RelayId;
-use crate::seen::IfIndex;
+use crate::seen::{IfIndex, Parts};
 use crate::symbol_rules::SymbolRules;
 use crate::{Failure, NamespaceId};
 use core::net::IpAddr;
@@ -123,8 +123,15 @@ pub(crate) struct Symbol {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Looked {
-    pub(crate) sockets: bool,
+    pub(crate) sockets: Parts<bool>,
     pub(crate) connections: bool,
+}
+
+impl Looked {
+    /// Whether both parts of the sockets have been looked at.
+    pub(crate) fn all_sockets(&self) -> bool {
+        self.sockets.all().all(|looked| *looked)
+    }
 }
 
 impl Symbol {
@@ -160,7 +167,9 @@ impl Symbol {
     /// What has yet to be looked at since its interface was made: nothing where there are no sockets.
     pub(crate) fn unlooked(&self) -> Looked {
         let files = self.config.files.is_some();
-        Looked { sockets: files, connections: files }
+        let mut sockets = Parts::default();
+        sockets.all_mut().for_each(|looked| *looked = files);
+        Looked { sockets, connections: files }
     }
 
     pub(crate) fn ifindex(&self) -> Option<IfIndex> {
@@ -182,7 +191,7 @@ impl Symbol {
             (Stage::Refused(_), _) | (Stage::Granted(_), Interface::Failed(_)) => true,
             (Stage::Granted(_), Interface::None | Interface::Creating) => false,
             (Stage::Granted(_), Interface::Created(_)) => {
-                self.looked.sockets && self.looked.connections && self.rules.grant().is_some()
+                self.looked.all_sockets() && self.looked.connections && self.rules.grant().is_some()
             }
         }
     }

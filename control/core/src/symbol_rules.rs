@@ -18,6 +18,7 @@ mod leaving;
 use crate::flow::FlowKey;
 use crate::receive_table::ReceiveTable;
 use crate::rule::{Resets, Rule, RuleState, Told};
+use crate::seen::{Parts, SocketPart};
 use frames::message::{Message, RuleAdd, RuleDelete, TranslatedRuleAdd, Translation};
 use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, Time};
@@ -75,12 +76,14 @@ pub(crate) struct SymbolRules {
     /// Whether it has none for [`NEIGHBORS`] though it is no address symbol: a file symbol, which asks nobody for addresses.
     without_neighbors: bool,
     grant: Option<Grant>,
-    listeners: BTreeMap<ProtocolAddress, UpTunnel>,
+    listeners: Parts<BTreeMap<ProtocolAddress, UpTunnel>>,
     flows: BTreeMap<FlowKey, UpTunnel>,
     /// Both of the above, for the path of packets.
     index: FxHashMap<ProtocolAddress, UpTunnel>,
     /// Listeners whose socket is gone. Their connections have yet to be looked at, or are alive still.
     leaving: BTreeSet<ProtocolAddress>,
+    /// Listeners of which a refusal was withheld since they were last looked for.
+    suspected: BTreeSet<ProtocolAddress>,
     /// Since when leaving listeners have had no connection but what is in `TIME_WAIT`.
     quiet: BTreeMap<ProtocolAddress, Time>,
     /// Rules by hand, in force or not: what is here no automatism removes.
@@ -103,10 +106,11 @@ impl SymbolRules {
             translation,
             without_neighbors: false,
             grant: None,
-            listeners: BTreeMap::new(),
+            listeners: Parts::default(),
             flows: BTreeMap::new(),
             index: FxHashMap::default(),
             leaving: BTreeSet::new(),
+            suspected: BTreeSet::new(),
             quiet: BTreeMap::new(),
             by_hand: BTreeSet::new(),
             weight,
@@ -147,7 +151,7 @@ impl SymbolRules {
     }
 
     fn tell_weights(&self, tables: &mut Tables) {
-        let open = self.listeners.keys().filter(|address| {
+        let open = self.listeners().filter(|address| {
             matches!(address, ProtocolAddress::Listener { .. }) && !self.leaving.contains(address)
         });
         let open: Vec<ProtocolAddress> = open.copied().collect();
@@ -163,7 +167,12 @@ impl SymbolRules {
     }
 
     pub(crate) fn listeners(&self) -> impl Iterator<Item = &ProtocolAddress> {
-        self.listeners.keys()
+        self.listeners.all().flat_map(BTreeMap::keys)
+    }
+
+    /// Those of the sockets of one part, in order.
+    pub(crate) fn listeners_of(&self, part: SocketPart) -> impl Iterator<Item = &ProtocolAddress> {
+        self.listeners.of(part).keys()
     }
 
     pub(crate) fn flows(&self) -> impl Iterator<Item = (&FlowKey, UpTunnel)> {
@@ -242,7 +251,7 @@ impl SymbolRules {
         );
         match flow {
             Ok(flow) => self.flows.insert(flow, tunnel),
-            Err(()) => self.listeners.insert(address, tunnel),
+            Err(()) => self.listeners.of_mut(SocketPart::of(&address)).insert(address, tunnel),
         };
         let twin = self.index.insert(address, tunnel);
         debug_assert_eq!(twin, None, "{address} has a rule");
@@ -261,10 +270,11 @@ impl SymbolRules {
     fn discard(&mut self, address: &ProtocolAddress, now: Time, tables: &mut Tables) {
         let Some(tunnel) = self.index.remove(address) else { return };
         self.leaving.remove(address);
+        self.suspected.remove(address);
         self.quiet.remove(address);
         match FlowKey::try_from(address) {
             Ok(flow) => self.flows.remove(&flow),
-            Err(()) => self.listeners.remove(address),
+            Err(()) => self.listeners.of_mut(SocketPart::of(address)).remove(address),
         };
         let request = tables.request();
         let Some(rule) = tables.receive.get_mut(tunnel) else { return };
@@ -291,8 +301,7 @@ impl SymbolRules {
     /// force again with the interface.
     pub(crate) fn discard_all(&mut self, now: Time, tables: &mut Tables) {
         let flows = self.flows.keys().map(FlowKey::rule);
-        let gone: Vec<_> =
-            self.listeners.keys().copied().chain(flows).filter(|rule| *rule != NEIGHBORS).collect();
+        let gone: Vec<_> = self.listeners().copied().chain(flows).filter(|rule| *rule != NEIGHBORS).collect();
         for address in gone {
             self.discard(&address, now, tables);
         }
@@ -308,7 +317,7 @@ impl SymbolRules {
                 self.add(NEIGHBORS, now, tables);
             }
         }
-        let listeners = self.listeners.iter().filter(|(address, _)| **address != NEIGHBORS);
+        let listeners = self.listeners.all().flatten().filter(|(address, _)| **address != NEIGHBORS);
         for tunnel in listeners.map(|(_, tunnel)| tunnel).chain(self.flows.values()) {
             self.tell(*tunnel, tables);
         }
@@ -317,7 +326,7 @@ impl SymbolRules {
     /// Asks again for the rules that were refused for a cause that may have passed; for `all` that were refused, if the relay
     /// has another configuration.
     pub(crate) fn ask_again(&mut self, all: bool, tables: &mut Tables) {
-        for tunnel in self.listeners.values().chain(self.flows.values()) {
+        for tunnel in self.listeners.all().flat_map(BTreeMap::values).chain(self.flows.values()) {
             let rule = tables.receive.get_mut(*tunnel);
             let passing =
                 |rule: &&mut Rule| (all || rule.passing) && matches!(rule.state, RuleState::Refused(_));

@@ -148,9 +148,9 @@ impl World {
                 self.control.handle_route_dump_begins(ROUTER, RouteFamilies::BOTH);
                 self.control.handle_route_dump_ends(ROUTER, RouteFamilies::BOTH, self.now);
             }
-            Action::DumpSockets { namespace } => {
+            Action::DumpSockets { namespace, part } => {
                 let seen = OpenSockets { sockets: Vec::new(), queues: Vec::new(), took };
-                self.control.handle_sockets(*namespace, &seen, self.now);
+                self.control.handle_sockets(*namespace, *part, &seen, self.now);
             }
             Action::DumpConnections { namespace } => {
                 let seen = Connections { connections: Vec::new(), took };

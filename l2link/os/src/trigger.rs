@@ -18,8 +18,9 @@
 //! two; raw and packet sockets, whose close nothing tells of, are dumped from time to time anyway.
 //!
 //! Tracepoints are global to the machine and carry no namespace, and programs of other architectures (32-bit ones) and
-//! io_uring may pass by `syscalls:`. The events therefore are never read: they only say that a dump is due, and a slow
-//! dump runs beside them. The cost is about 40 ns for every system call of the machine while a `syscalls:` event is
+//! io_uring may pass by `syscalls:`. The events therefore only say that a dump is due, and a slow dump runs beside them. Of
+//! their text no more is read than their names, which tell what is to be dumped ([`Told`]): the first two listeners, the others all but
+//! these. What cannot be read, or tells that events were lost, may have been anything. The cost is about 40 ns for every system call of the machine while a `syscalls:` event is
 //! on.
 //!
 //! An instance is locked (flock(2) on its directory) as long as its daemon lives. What a killed daemon left behind is
@@ -61,6 +62,15 @@ const TRIGGERS: [(&str, &str); 2] = [
     ),
     ("syscalls/sys_enter_setsockopt", "disable_event:syscalls:sys_exit_socket"),
 ];
+
+/// Of what [`Trigger::drain`] found news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Sockets of `listen(2)`.
+    pub listeners: bool,
+    /// Sockets that need no `listen(2)`.
+    pub others: bool,
+}
 
 /// Wakes when a socket may have been opened, anywhere on this machine.
 #[derive(Debug)]
@@ -137,17 +147,18 @@ impl Trigger {
         self.complete
     }
 
-    /// Whether anything was told since the last time. Does not block.
+    /// What was told since the last time. Does not block.
     ///
     /// # Errors
     /// If the kernel cannot be read.
-    pub fn drain(&mut self) -> io::Result<bool> {
+    pub fn drain(&mut self) -> io::Result<Told> {
         let mut text = [0; 8192];
-        let mut told = false;
+        let mut told = Told::default();
         loop {
             match self.pipe.read(&mut text) {
                 Ok(0) => return Ok(told),
-                Ok(_) => told = true,
+                // A line that is cut in two counts as not understood.
+                Ok(length) => told.read(text.get(..length).unwrap_or_default()),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(told),
                     io::ErrorKind::Interrupted => {}
@@ -156,6 +167,47 @@ impl Trigger {
             }
         }
     }
+}
+
+impl Told {
+    /// Anything may be new.
+    pub const ANYTHING: Self = Self { listeners: true, others: true };
+
+    /// Whether anything was told.
+    #[must_use]
+    pub const fn is_anything(self) -> bool {
+        self.listeners || self.others
+    }
+
+    /// Takes lines of `trace_pipe`, as `NAME-PID [CPU] FLAGS TIME: EVENT…` (`trace_print_context`).
+    fn read(&mut self, text: &[u8]) {
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            if *self == Self::ANYTHING {
+                return;
+            }
+            match event(line) {
+                Some(b"inet_sock_set_state:" | b"sys_listen") => self.listeners = true,
+                Some(b"sys_bind" | b"sys_socket") => self.others = true,
+                _ => *self = Self::ANYTHING,
+            }
+        }
+    }
+}
+
+/// The first word of what a line tells. The program's name before it may hold anything, so that is found from the end of the time:
+/// digits, a point, six digits, a colon.
+fn event(line: &[u8]) -> Option<&[u8]> {
+    let is_time = |word: &[u8]| {
+        let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+        let time = word.strip_suffix(b":").and_then(|time| time.split_last_chunk::<7>());
+        time.is_some_and(|(seconds, [point, fraction @ ..])| {
+            digits(seconds) && *point == b'.' && digits(fraction)
+        })
+    };
+    let mut words = line.split(|byte| *byte == b' ').skip_while(|word| !is_time(word)).skip(1);
+    let event = words.next();
+    // A program that is named as an event is taken for what it is: not understood.
+    if words.any(is_time) { None } else { event }
 }
 
 impl AsRawFd for Trigger {
@@ -266,4 +318,38 @@ fn is_unavailable(error: &io::Error) -> bool {
                 | libc::EOPNOTSUPP
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const LISTENERS: Told = Told { listeners: true, others: false };
+    const OTHERS: Told = Told { listeners: false, others: true };
+
+    #[rstest]
+    #[case(
+        "  python3-10207   [001] ..... 70033.601256: inet_sock_set_state: family=AF_INET oldstate=TCP_CLOSE newstate=TCP_LISTEN\n",
+        LISTENERS
+    )]
+    #[case("  python3-10207   [001] ..... 70033.601259: sys_listen -> 0x0\n", LISTENERS)]
+    #[case("  python3-10207   [001] ..... 70033.601251: sys_bind -> 0x0\n", OTHERS)]
+    #[case("  ospfd-7         [000] ..... 70033.601251: sys_socket -> 0x5\n", OTHERS)]
+    #[case("  a 1.234567: b-7 [000] ..... 70033.601251: sys_bind -> 0x0\n", Told::ANYTHING)]
+    #[case("  my program:-7   [000] ..... 70033.601251: sys_bind -> 0x0\n", OTHERS)]
+    #[case("CPU:1 [LOST 6630 EVENTS]\n", Told::ANYTHING)]
+    #[case("  python3-10207   [001] ..... 70033.601259: sys_listen", LISTENERS)]
+    #[case("  python3-10207   [001] ..... 70033.601259:", Told::ANYTHING)]
+    #[case("  python3-10207   [001] ..... 70033.601259: something_new: a=1\n", Told::ANYTHING)]
+    #[case(
+        "  x-1 [0] . 1.000001: sys_bind -> 0x0\n  x-1 [0] . 1.000002: sys_listen -> 0x0\n",
+        Told::ANYTHING
+    )]
+    #[case("", Told::default())]
+    fn an_event_tells_a_part(#[case] text: &str, #[case] expected: Told) {
+        let mut told = Told::default();
+        told.read(text.as_bytes());
+        assert_eq!(told, expected);
+    }
 }

@@ -113,7 +113,7 @@ impl Control {
     /// Brings the rules of a symbol in line with what is wanted, unless that is to come anyway.
     pub(crate) fn compare(&mut self, id: SymbolId, now: Time) {
         let place = crate::parcels::place(&self.symbols, id);
-        if let Some(index) = place.filter(|index| self.symbols[*index].looked.sockets) {
+        if let Some(index) = place.filter(|index| self.symbols[*index].looked.all_sockets()) {
             let all = self.addresses_in(self.symbols[index].namespace);
             self.reconcile_symbol(index, &all, now);
             self.look(now);
@@ -149,7 +149,9 @@ impl Control {
             Some(RuleState::Pending) if symbol.rules.grant().is_some() => Standing::Asked,
             Some(RuleState::Pending | RuleState::Closing) | None => {
                 match (&symbol.stage, &symbol.interface) {
-                    (Stage::Granted(_), Interface::Created(_)) if !symbol.looked.sockets => Standing::Asked,
+                    (Stage::Granted(_), Interface::Created(_)) if !symbol.looked.all_sockets() => {
+                        Standing::Asked
+                    }
                     (Stage::Granted(_), Interface::Created(_)) => Standing::Waits(format!(
                         "its address is not reached through symbol {}",
                         symbol.config.name

@@ -84,8 +84,15 @@ impl SymbolRules {
         self.quiet.values().min().map(|since| *since + LINGER)
     }
 
-    /// The listener's socket is there (again).
-    pub(crate) fn stay(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
+    /// The sockets of these listeners, which are in order, are there (again).
+    pub(crate) fn stay(&mut self, listeners: &[ProtocolAddress], tables: &mut Tables) {
+        let doubted = self.leaving.union(&self.suspected);
+        let there: Vec<_> =
+            doubted.filter(|listener| listeners.binary_search(listener).is_ok()).copied().collect();
+        there.iter().for_each(|listener| self.stay_one(listener, tables));
+    }
+
+    fn stay_one(&mut self, listener: &ProtocolAddress, tables: &mut Tables) {
         if let Some(rule) = self.index.get(listener).and_then(|tunnel| tables.receive.get_mut(*tunnel)) {
             rule.draining = false;
             if rule.resets == Resets::Withheld {
@@ -93,6 +100,7 @@ impl SymbolRules {
             }
         }
         self.quiet.remove(listener);
+        self.suspected.remove(listener);
         if self.leaving.remove(listener) && drains(listener) {
             log::info!(target: "control::rule", "rule {listener}: takes new flows again");
             self.tell_weight(listener, tables);
@@ -100,13 +108,14 @@ impl SymbolRules {
     }
 
     /// Whether a refusal of this flow is to be withheld: a listener was seen where nobody listens. It is looked for then.
-    pub(crate) fn withholds(&self, flow: &FlowKey, tables: &mut Tables) -> bool {
+    pub(crate) fn withholds(&mut self, flow: &FlowKey, tables: &mut Tables) -> bool {
         let listener = self.covering_listener(flow, false, tables).filter(|_| self.flow(flow).is_none());
         let rule = listener.and_then(|tunnel| tables.receive.get_mut(tunnel));
         rule.is_some_and(|rule| {
             let meant = rule.resets == Resets::Meant;
             if !meant {
                 rule.resets = Resets::Withheld;
+                self.suspected.insert(rule.protocol_address);
             }
             !meant
         })

@@ -4,7 +4,9 @@
 pub(crate) mod routes;
 
 use control_core::files::Ownership;
-use control_core::seen::{Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies};
+use control_core::seen::{
+    Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies, SocketPart,
+};
 use control_core::{
     Action, Addressing, Attributes, Config, Control, Exposure, Failure, LinkVerdict, NamespaceId,
     RoutesConfig, SymbolConfig, SymbolVerdict, Translation,
@@ -184,7 +186,7 @@ impl World {
 
     /// Something changed in the kernel, and an event told so.
     pub(crate) fn hint(&mut self) {
-        self.control.handle_hint(self.now);
+        SocketPart::ALL.into_iter().for_each(|part| self.control.handle_hint(part, self.now));
         self.settle();
     }
 
@@ -275,9 +277,11 @@ impl World {
                 }
                 Action::SetCarrier { up, .. } => self.actions.push(format!("carrier {up}")),
                 Action::RemoveSymbol { .. } => self.actions.push("remove".into()),
-                Action::DumpSockets { namespace } => {
-                    let seen = OpenSockets { sockets: self.sockets.clone(), queues: Vec::new(), took };
-                    self.control.handle_sockets(namespace, &seen, self.now);
+                Action::DumpSockets { namespace, part } => {
+                    let sockets =
+                        self.sockets.iter().filter(|socket| SocketPart::of(&socket.address) == part);
+                    let seen = OpenSockets { sockets: sockets.copied().collect(), queues: Vec::new(), took };
+                    self.control.handle_sockets(namespace, part, &seen, self.now);
                 }
                 Action::DumpConnections { namespace } => {
                     let seen = Connections { connections: self.connections.clone(), took };

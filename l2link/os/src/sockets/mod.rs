@@ -38,6 +38,15 @@ use core::net::{IpAddr, SocketAddr};
 use frames::ProtocolAddress;
 use frames::protocol_address::{Family, Local};
 
+/// Sockets that are dumped together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Those of `listen(2)`: TCP, SCTP, DCCP.
+    Listeners,
+    /// All others that wait for packets from anyone: UDP, UDP-Lite, raw and packet sockets.
+    Others,
+}
+
 /// What kind of socket it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SocketKind {

@@ -5,7 +5,7 @@ use super::netlink::Channel;
 use super::packet_diag;
 use super::proc_file::ProcFile;
 use super::proc_raw;
-use super::{Socket, SocketKind};
+use super::{Part, Socket, SocketKind};
 use crate::{NetNs, SetupError};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use std::io;
@@ -34,6 +34,7 @@ pub struct SocketTable {
 #[derive(Debug)]
 struct Optional {
     kind: SocketKind,
+    part: Part,
     protocol: u8,
     /// States of its sockets that wait for packets from anyone, and of those that are connected.
     listener_states: u32,
@@ -78,17 +79,33 @@ impl SocketTable {
     /// # Errors
     /// If the kernel refuses or keeps changing faster than it can be read.
     pub fn dump_listeners(&mut self) -> io::Result<Vec<Socket>> {
+        let mut sockets = self.dump_part(Part::Listeners)?;
+        sockets.append(&mut self.dump_part(Part::Others)?);
+        Ok(sockets)
+    }
+
+    /// Those of one part only.
+    ///
+    /// # Errors
+    /// As [`SocketTable::dump_listeners`].
+    pub fn dump_part(&mut self, part: Part) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::new();
-        self.ports(SocketKind::Tcp, 6, LISTEN_STATES, &mut sockets)?;
-        self.ports(SocketKind::Udp, 17, UNCONNECTED_STATES, &mut sockets)?;
+        match part {
+            Part::Listeners => self.ports(SocketKind::Tcp, 6, LISTEN_STATES, &mut sockets)?,
+            Part::Others => self.ports(SocketKind::Udp, 17, UNCONNECTED_STATES, &mut sockets)?,
+        }
         self.look_for_optional()?;
         for index in 0..self.optional.len() {
-            let Optional { listener_states, .. } = self.optional[index];
-            self.optional(index, listener_states, &mut sockets)?;
+            let Optional { listener_states, part: of, .. } = self.optional[index];
+            if of == part {
+                self.optional(index, listener_states, &mut sockets)?;
+            }
         }
         sockets.retain(|socket| socket.local_port != 0);
-        self.raw(&mut sockets)?;
-        absent_is_empty(packet_diag::dump(&mut self.channel, &mut sockets))?;
+        if part == Part::Others {
+            self.raw(&mut sockets)?;
+            absent_is_empty(packet_diag::dump(&mut self.channel, &mut sockets))?;
+        }
         Ok(sockets)
     }
 
@@ -169,13 +186,15 @@ impl Optional {
     /// A protocol with connections, as TCP.
     const fn connected(kind: SocketKind, protocol: u8, name: &'static str) -> Self {
         let (listener_states, connection_states) = (LISTEN_STATES, CONNECTION_STATES);
-        Self { kind, protocol, listener_states, connection_states, name, present: false }
+        let part = Part::Listeners;
+        Self { kind, part, protocol, listener_states, connection_states, name, present: false }
     }
 
     /// A protocol without, as UDP.
     const fn unconnected(kind: SocketKind, protocol: u8, name: &'static str) -> Self {
         let (listener_states, connection_states) = (UNCONNECTED_STATES, CONNECTED_STATES);
-        Self { kind, protocol, listener_states, connection_states, name, present: false }
+        let part = Part::Others;
+        Self { kind, part, protocol, listener_states, connection_states, name, present: false }
     }
 }
 

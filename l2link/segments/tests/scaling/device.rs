@@ -1,7 +1,7 @@
 //! A device of the segment: a core, and what its shell would do for it, without a kernel.
 
 use crate::allotted;
-use control_core::seen::{Connections, IfIndex, OpenSocket, OpenSockets, RouteFamilies};
+use control_core::seen::{Connections, IfIndex, OpenSocket, OpenSockets, RouteFamilies, SocketPart};
 use control_core::{Addressing, Control, Exposure, SymbolConfig, Weight};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
@@ -163,7 +163,9 @@ impl Device {
     /// A program opened or closed something, and an event told so.
     pub(crate) fn hint(&mut self, now: Time) {
         self.weigh(|device| match &mut device.core {
-            Some(Core::Control(control)) => control.handle_hint(now),
+            Some(Core::Control(control)) => {
+                SocketPart::ALL.into_iter().for_each(|part| control.handle_hint(part, now));
+            }
             Some(Core::Relay(_)) | None => {}
         });
     }
@@ -258,10 +260,12 @@ fn work_control(control: &mut Control, sockets: &BTreeSet<OpenSocket>, now: Time
             Action::CreateSymbol { symbol, .. } => {
                 control.handle_symbol_created(symbol, IfIndex(symbol.0 + 1), now);
             }
-            Action::DumpSockets { namespace } => {
-                let sockets = sockets.iter().copied().collect();
+            Action::DumpSockets { namespace, part } => {
+                let of_part = |socket: &&OpenSocket| SocketPart::of(&socket.address) == part;
+                let sockets = sockets.iter().filter(of_part).copied().collect();
                 control.handle_sockets(
                     namespace,
+                    part,
                     &OpenSockets { sockets, queues: Vec::new(), took: LOOK },
                     now,
                 );
