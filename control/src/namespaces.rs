@@ -166,9 +166,9 @@ impl Watched {
         Ok(watched)
     }
 
-    /// All open sockets of a part.
+    /// All open sockets of a part that symbols may reach.
     pub(crate) fn open_sockets(&mut self, part: SocketPart, symbols: &[IfIndex]) -> io::Result<OpenSockets> {
-        let (sockets, took) = timed(|| self.sockets.dump_part(dumped(part)))?;
+        let (sockets, took) = timed(|| self.sockets.dump_reachable(dumped(part)))?;
         let open = self.by_symbol(&sockets, symbols)?.into_iter();
         let open = open.map(|(_, address, interface)| OpenSocket { address, interface });
         let queues = sockets.iter().filter(|socket| socket.queue.0 > 0).filter_map(|socket| {

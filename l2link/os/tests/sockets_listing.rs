@@ -4,7 +4,7 @@
 mod sockets_fixture;
 
 use frames::protocol_address::{Family, Local};
-use l2link_os::sockets::{SocketKind, SocketState, SocketTable};
+use l2link_os::sockets::{Part, SocketKind, SocketState, SocketTable};
 use l2link_os::{IfIndex, NetNs};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -55,6 +55,30 @@ fn tcp_listeners_are_told_apart_by_family_and_address() {
         assert!(dump.iter().all(|socket| socket.state == SocketState::LISTEN && socket.inode != 0));
         drop((sockets, v6only, mapped, bound_only));
         await_listeners(&mut table, &[]);
+    });
+}
+
+/// The kernel leaves out what nobody outside can reach. A mapped address may be in the list or not.
+#[test]
+fn each_part_by_itself_and_without_the_loopback_network() {
+    in_namespace(|netns| {
+        let mut table = table(netns);
+        let addresses =
+            ["0.0.0.0:80", "127.0.0.1:81", "127.9.9.9:82", "[::]:83", "[::1]:84", "[::ffff:127.0.0.1]:85"];
+        let sockets = (addresses.map(listener), addresses.map(udp), packet(0x88cc));
+        assert_eq!(table.dump_listeners().unwrap().len(), 2 * addresses.len() + 1);
+        let mapped = "127.0.0.1:85";
+        let expected = ["tcp *:83".to_owned(), "tcp 0.0.0.0:80".to_owned()];
+        let listeners = shown(&table.dump_reachable(Part::Listeners).unwrap());
+        let left = listeners.iter().filter(|socket| !socket.ends_with(mapped));
+        assert!(left.eq(&expected), "{listeners:?}");
+        let others = table.dump_reachable(Part::Others).unwrap();
+        assert!(others.iter().all(|socket| socket.kind != SocketKind::Tcp));
+        let udp: Vec<_> = others.into_iter().filter(|socket| socket.kind == SocketKind::Udp).collect();
+        let udp = shown(&udp);
+        let left = udp.iter().filter(|socket| !socket.ends_with(mapped));
+        assert!(left.eq(&expected.map(|socket| socket.replace("tcp", "udp"))), "{udp:?}");
+        drop(sockets);
     });
 }
 

@@ -18,6 +18,18 @@ pub(super) struct Query {
     pub(super) protocol: u8,
     /// Which states.
     pub(super) states: u32,
+    /// Where they are bound.
+    pub(super) bound: Bound,
+}
+
+/// Which local addresses count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// Any.
+    Anywhere,
+    /// None of the loopback network: nobody outside of this host reaches that (RFC 1122, 3.2.1.3 (g)). The kernel leaves out the
+    /// sockets there before it describes them, which is most of a dump's work.
+    BeyondLoopback,
 }
 
 /// The states of a TCP connection: all but `CLOSE` (7), `LISTEN` (10) and `BOUND_INACTIVE` (13).
@@ -63,6 +75,9 @@ fn dump_family(
     };
     let mut body = vec![0; request.buffer_len()];
     request.emit(&mut body);
+    if query.bound == Bound::BeyondLoopback {
+        body.extend(not_loopback(family));
+    }
     let known = sockets.len();
     // A socket that moves within the kernel's table while it is dumped may be told twice.
     let mut cookies = Vec::new();
@@ -81,6 +96,35 @@ fn dump_family(
     remove_doubles(sockets, known, &cookies);
     Ok(())
 }
+
+/// The attribute `INET_DIAG_REQ_BYTECODE` with a program that takes a socket unless its local address is of the loopback network
+/// (`inet_diag_bc_run` of net/ipv4/inet_diag.c): one condition, and a jump over the end, which rejects, if it holds. IPv4-mapped
+/// addresses of IPv6 sockets are not left out.
+fn not_loopback(family: u8) -> Vec<u8> {
+    let (prefix_length, address): (u8, &[u8]) = match family {
+        AF_INET => (8, &[127, 0, 0, 0]),
+        _ => (128, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+    };
+    let length = OPERATION + CONDITION + if family == AF_INET { 4 } else { 16 };
+    let [over0, over1] = u16::from(length + OPERATION).to_ne_bytes();
+    let [end0, end1] = u16::from(2 * OPERATION).to_ne_bytes();
+    let mut program = vec![LOCAL_ADDRESS, length, over0, over1, family, prefix_length, 0, 0];
+    program.extend((-1_i32).to_ne_bytes());
+    program.extend(address);
+    program.extend([JUMP, OPERATION, end0, end1]);
+    let attribute = u16::from(length + 2 * OPERATION);
+    let header = [attribute.to_ne_bytes(), REQUEST_BYTECODE.to_ne_bytes()].concat();
+    [header, program].concat()
+}
+
+/// `INET_DIAG_REQ_BYTECODE`, and the operations `INET_DIAG_BC_S_COND` and `INET_DIAG_BC_JMP` (`linux/inet_diag.h`).
+const REQUEST_BYTECODE: u16 = 1;
+const LOCAL_ADDRESS: u8 = 7;
+const JUMP: u8 = 1;
+/// Length of an operation: its code, where to go on if it holds and, in two bytes, where to go on if not.
+const OPERATION: u8 = 4;
+/// Length of `struct inet_diag_hostcond`: family, length of the prefix, two bytes of padding, port (-1 is any); an address follows.
+const CONDITION: u8 = 8;
 
 /// Removes the sockets from `known` on whose cookie an earlier one of them has.
 fn remove_doubles(sockets: &mut Vec<Socket>, known: usize, cookies: &[u64]) {

@@ -1,6 +1,8 @@
 //! [`SocketTable`]: the dump of a namespace's sockets.
 
-use super::inet_diag::{self, CONNECTED_STATES, CONNECTION_STATES, LISTEN_STATES, Query, UNCONNECTED_STATES};
+use super::inet_diag::{
+    self, Bound, CONNECTED_STATES, CONNECTION_STATES, LISTEN_STATES, Query, UNCONNECTED_STATES,
+};
 use super::netlink::Channel;
 use super::packet_diag;
 use super::proc_file::ProcFile;
@@ -79,26 +81,32 @@ impl SocketTable {
     /// # Errors
     /// If the kernel refuses or keeps changing faster than it can be read.
     pub fn dump_listeners(&mut self) -> io::Result<Vec<Socket>> {
-        let mut sockets = self.dump_part(Part::Listeners)?;
-        sockets.append(&mut self.dump_part(Part::Others)?);
+        let mut sockets = self.dump_part(Part::Listeners, Bound::Anywhere)?;
+        sockets.append(&mut self.dump_part(Part::Others, Bound::Anywhere)?);
         Ok(sockets)
     }
 
-    /// Those of one part only.
+    /// Those of one part that can be reached from outside: those that are bound to an
+    /// address of the loopback network are left out, but for IPv4-mapped ones.
     ///
     /// # Errors
     /// As [`SocketTable::dump_listeners`].
-    pub fn dump_part(&mut self, part: Part) -> io::Result<Vec<Socket>> {
+    pub fn dump_reachable(&mut self, part: Part) -> io::Result<Vec<Socket>> {
+        self.dump_part(part, Bound::BeyondLoopback)
+    }
+
+    fn dump_part(&mut self, part: Part, bound: Bound) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::new();
-        match part {
-            Part::Listeners => self.ports(SocketKind::Tcp, 6, LISTEN_STATES, &mut sockets)?,
-            Part::Others => self.ports(SocketKind::Udp, 17, UNCONNECTED_STATES, &mut sockets)?,
-        }
+        let (kind, protocol, states) = match part {
+            Part::Listeners => (SocketKind::Tcp, 6, LISTEN_STATES),
+            Part::Others => (SocketKind::Udp, 17, UNCONNECTED_STATES),
+        };
+        self.ports(kind, Query { protocol, states, bound }, &mut sockets)?;
         self.look_for_optional()?;
         for index in 0..self.optional.len() {
             let Optional { listener_states, part: of, .. } = self.optional[index];
             if of == part {
-                self.optional(index, listener_states, &mut sockets)?;
+                self.optional(index, listener_states, bound, &mut sockets)?;
             }
         }
         sockets.retain(|socket| socket.local_port != 0);
@@ -116,32 +124,33 @@ impl SocketTable {
     /// As [`SocketTable::dump_listeners`].
     pub fn dump_connections(&mut self) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::new();
-        self.ports(SocketKind::Tcp, 6, CONNECTION_STATES, &mut sockets)?;
-        self.ports(SocketKind::Udp, 17, CONNECTED_STATES, &mut sockets)?;
+        let bound = Bound::Anywhere;
+        self.ports(SocketKind::Tcp, Query { protocol: 6, states: CONNECTION_STATES, bound }, &mut sockets)?;
+        self.ports(SocketKind::Udp, Query { protocol: 17, states: CONNECTED_STATES, bound }, &mut sockets)?;
         self.look_for_optional()?;
         for index in 0..self.optional.len() {
             let Optional { connection_states, .. } = self.optional[index];
-            self.optional(index, connection_states, &mut sockets)?;
+            self.optional(index, connection_states, bound, &mut sockets)?;
         }
         Ok(sockets)
     }
 
-    fn ports(
-        &mut self,
-        kind: SocketKind,
-        protocol: u8,
-        states: u32,
-        sockets: &mut Vec<Socket>,
-    ) -> io::Result<()> {
-        inet_diag::dump(&mut self.channel, Query { protocol, states }, |_| Some(kind), sockets)
+    fn ports(&mut self, kind: SocketKind, query: Query, sockets: &mut Vec<Socket>) -> io::Result<()> {
+        inet_diag::dump(&mut self.channel, query, |_| Some(kind), sockets)
     }
 
-    fn optional(&mut self, index: usize, states: u32, sockets: &mut Vec<Socket>) -> io::Result<()> {
+    fn optional(
+        &mut self,
+        index: usize,
+        states: u32,
+        bound: Bound,
+        sockets: &mut Vec<Socket>,
+    ) -> io::Result<()> {
         let Optional { kind, protocol, present, .. } = self.optional[index];
         if !present {
             return Ok(());
         }
-        absent_is_empty(self.ports(kind, protocol, states, sockets))
+        absent_is_empty(self.ports(kind, Query { protocol, states, bound }, sockets))
     }
 
     /// Brings up to date which optional protocols the kernel has.
@@ -164,7 +173,7 @@ impl SocketTable {
         if self.raw_diag != Some(false) {
             // Connected ones too: a raw socket receives by its protocol all the same.
             let states = UNCONNECTED_STATES | CONNECTED_STATES;
-            let query = Query { protocol: IPPROTO_RAW, states };
+            let query = Query { protocol: IPPROTO_RAW, states, bound: Bound::Anywhere };
             let kind = |protocol| Some(SocketKind::Raw { protocol });
             match inet_diag::dump(&mut self.channel, query, kind, sockets) {
                 Ok(()) => {
