@@ -159,11 +159,27 @@ impl Lab {
     /// # Panics
     /// When the segment is not a bridge.
     pub fn add_to_segment(&self, netns: &Netns) {
+        self.plug_in(netns, "");
+    }
+
+    /// Joins a machine to the segment that may send with other machines' addresses. The bridge does not learn from it, as a switch
+    /// with port security: from one that does, it takes all that is for those machines.
+    ///
+    /// # Panics
+    /// If the segment is no bridge.
+    pub fn add_forger_to_segment(&self, netns: &Netns) {
+        self.plug_in(netns, "type bridge_slave learning off");
+    }
+
+    fn plug_in(&self, netns: &Netns, port_options: &str) {
         let segment = self.segment.as_ref().expect("a lab whose segment is a bridge");
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
         let port = format!("s{}", SERIAL.fetch_add(1, Ordering::Relaxed));
         cable(segment, &port, netns, "lan0");
         segment.ip(&[&format!("link set {port} master br0")]);
+        if !port_options.is_empty() {
+            segment.ip(&[&format!("link set {port} {port_options}")]);
+        }
         honest(segment, &port);
         honest(netns, "lan0");
     }

@@ -28,7 +28,7 @@ fn a_flood_keeps_no_genuine_control_out(#[case] mode: Mode) {
     let Some(mut lab) = Lab::build(Layout { bridge: true, ..Layout::default() }) else { return };
     configure(&lab, mode);
     let stranger = lab.netns("stranger");
-    lab.add_to_segment(&stranger);
+    lab.add_forger_to_segment(&stranger);
     let relay = mac_of(&lab.relay_ns);
     lab.relay.start();
     lab.relay.await_log("ready");
