@@ -15,7 +15,7 @@ use crate::source::Source;
 use crate::symbol_interface::ByAddress;
 use crate::symbols::{Adopted, Place, Symbols};
 use crate::way_back;
-use control_core::{Config, Control, Decided, Failure, Ground};
+use control_core::{Config, Control, Failure, Ground};
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
@@ -137,7 +137,7 @@ impl Daemon {
         let places = symbols.iter().filter_map(|(id, symbol)| Some((*id, place(&control, *id, symbol)?)));
         let places = places.collect();
         for peer in &settings.peers {
-            control.decide(&peer.name, Decided { weight: peer.weight, draining: peer.drain });
+            control.decide(&peer.name, peer.decided());
         }
         let complain = |error| error!(target: "control::daemon", "by hand: {error}");
         for (id, symbol) in &symbols {

@@ -9,13 +9,12 @@ mod difference;
 use crate::config::{Settings, SymbolSettings};
 use crate::daemon::{API_MODE, Daemon, place};
 use crate::source::Source;
-use control_core::{Decided, HandError};
-use difference::{Difference, peers_gone};
+use control_core::HandError;
+use difference::Difference;
 use l2link::Time;
 use l2link_os::api::{Request, success};
-use l2link_os::config_file::PeerSettings;
 use l2link_os::metrics::MetricsServer;
-use l2link_os::reload::{Change, Wanted, answer, log_changes};
+use l2link_os::reload::{Change, Wanted, answer, decisions, log_changes};
 use l2link_os::{KeyLog, SetupError};
 use log::{error, info, warn};
 use serde_json::Value;
@@ -127,11 +126,8 @@ impl Daemon {
         for (id, rule) in difference.rules_come {
             self.control.add_rule(id, rule, now).unwrap_or_else(complain);
         }
-        for PeerSettings { name, weight, drain } in &settings.peers {
-            self.control.decide(name, Decided { weight: *weight, draining: *drain });
-        }
-        for PeerSettings { name, .. } in peers_gone(&before, settings) {
-            self.control.decide(name, Decided::default());
+        for (name, decided) in decisions(&before.peers, &settings.peers) {
+            self.control.decide(name, decided);
         }
         for route in self.routes_to_come(settings) {
             self.control.add_route(&route).unwrap_or_else(complain);

@@ -32,7 +32,7 @@ use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::{KeyLog, NetNs, clock, seed};
 use mio::{Events, Poll};
-use relay_core::{Arrival, Decided, Relay};
+use relay_core::{Arrival, Relay};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io;
@@ -137,7 +137,7 @@ impl Daemon {
         }
         wire.size_batch(&relay);
         for peer in &settings.peers {
-            relay.decide(&peer.name, Decided { weight: peer.weight, draining: peer.drain });
+            relay.decide(&peer.name, peer.decided());
         }
         for route in &settings.static_routes {
             if let Err(error) = relay.add_route(route) {

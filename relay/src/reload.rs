@@ -13,11 +13,9 @@ use crate::quiet::Quiet;
 use crate::source::Source;
 use l2link::Time;
 use l2link_os::api::{Request, success};
-use l2link_os::config_file::PeerSettings;
 use l2link_os::metrics::MetricsServer;
-use l2link_os::reload::{Change, Wanted, answer, log_changes};
+use l2link_os::reload::{Change, Wanted, answer, decisions, log_changes};
 use l2link_os::{KeyLog, NetNs};
-use relay_core::Decided;
 use serde_json::Value;
 
 impl Daemon {
@@ -110,11 +108,8 @@ impl Daemon {
                 log::error!(target: "relay::route", "route {route}: {error}");
             }
         }
-        for PeerSettings { name, weight, drain } in &settings.peers {
-            self.relay.decide(name, Decided { weight: *weight, draining: *drain });
-        }
-        for PeerSettings { name, .. } in difference::peers_gone(&before, settings) {
-            self.relay.decide(name, Decided::default());
+        for (name, decided) in decisions(&before.peers, &settings.peers) {
+            self.relay.decide(name, decided);
         }
         while self.act(now) {}
         Ok(())

@@ -2,12 +2,11 @@
 
 use crate::config::{Settings, SymbolSettings, clash};
 use crate::daemon::Daemon;
-use control_core::{Decided, SymbolConfig};
+use control_core::SymbolConfig;
 use frames::{ProtocolAddress, SymbolId};
 use l2link::route_text::RouteText;
 use l2link::rule_text::RuleText;
-use l2link_os::config_file::PeerSettings;
-use l2link_os::reload::{Change, key_changes};
+use l2link_os::reload::{self, Change, decisions, key_changes, peer_changes, route_changes, section_changes};
 
 /// What becomes of symbols and their rules.
 #[derive(Debug, Default)]
@@ -79,37 +78,25 @@ impl Daemon {
                 changes.push(Change::new(symbol, format!("rule {} {what}", RuleText(*rule))));
             }
         }
-        let route = |what: &'static str| move |route: RouteText| Change::new(format!("route {route}"), what);
-        changes.extend(self.routes_to_go(settings).into_iter().map(route("removed")));
-        changes.extend(self.routes_to_come(settings).into_iter().map(route("added")));
-        let decided = settings
-            .peers
-            .iter()
-            .map(|peer| (&peer.name, Decided { weight: peer.weight, draining: peer.drain }))
-            .chain(peers_gone(before, settings).map(|peer| (&peer.name, Decided::default())));
-        for (name, decided) in decided.filter(|(name, decided)| self.control.decided(name) != *decided) {
-            changes.push(Change::new(format!("peer {name}"), decision(decided)));
-        }
+        changes.extend(route_changes(self.routes_to_go(settings), self.routes_to_come(settings)));
+        let decided = |name: &str| self.control.decided(name);
+        changes.extend(peer_changes(
+            decisions(&before.peers, &settings.peers),
+            decided,
+            "its symbols' own weights",
+        ));
         changes
     }
 
     /// Routes by hand that the file named and names no more, or otherwise.
     pub(super) fn routes_to_go(&self, settings: &Settings) -> Vec<RouteText> {
         let before = &self.reloads.in_force().static_routes;
-        let goes = |route: &&RouteText| {
-            let same = |wanted: &&RouteText| wanted.key() == route.key() && wanted.netns == route.netns;
-            match settings.static_routes.iter().find(same) {
-                Some(wanted) => wanted != *route,
-                None => before.contains(route),
-            }
-        };
-        self.control.routes_by_hand().filter(goes).cloned().collect()
+        reload::routes_to_go(self.control.routes_by_hand(), before, &settings.static_routes)
     }
 
     /// Routes by hand that the file names and that are not there.
     pub(super) fn routes_to_come(&self, settings: &Settings) -> Vec<RouteText> {
-        let there = |route: &RouteText| self.control.routes_by_hand().any(|known| known == route);
-        settings.static_routes.iter().filter(|route| !there(route)).cloned().collect()
+        reload::routes_to_come(self.control.routes_by_hand(), &settings.static_routes)
     }
 }
 
@@ -136,25 +123,9 @@ fn keys(before: &SymbolSettings, after: &SymbolSettings) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
-/// Peers about which the file says nothing any more.
-pub(super) fn peers_gone<'a>(
-    before: &'a Settings,
-    after: &'a Settings,
-) -> impl Iterator<Item = &'a PeerSettings> {
-    before.peers.iter().filter(|peer| !after.peers.iter().any(|known| known.name == peer.name))
-}
-
-fn decision(decided: Decided) -> String {
-    match decided {
-        Decided { draining: true, .. } => "drained".to_owned(),
-        Decided { weight: Some(weight), .. } => format!("weight {weight}"),
-        Decided { weight: None, .. } => "its symbols' own weights".to_owned(),
-    }
-}
-
 fn sections(before: &Settings, after: &Settings) -> Vec<Change> {
     let (link, new_link) = (&before.link, &after.link);
-    let keys = [
+    section_changes(&[
         ("control", "keep_symbols_ms", before.keep_symbols != after.keep_symbols),
         ("control", "carrier_hold_ms", before.carrier_hold != after.carrier_hold),
         ("link", "keepalive_ms", link.keepalive != new_link.keepalive),
@@ -163,7 +134,5 @@ fn sections(before: &Settings, after: &Settings) -> Vec<Change> {
         ("metrics", "section", before.metrics != after.metrics),
         ("files", "mount", before.files != after.files),
         ("routes", "what is told", before.routes != after.routes),
-    ];
-    let changed = keys.into_iter().filter(|(.., changed)| *changed);
-    changed.map(|(section, key, _)| Change::new(section, format!("{key} changed"))).collect()
+    ])
 }

@@ -4,13 +4,18 @@
 //! by difference, and an earlier configuration in the same way. Nothing of this is kept on disk: a daemon that is started
 //! anew runs by the file, confirmed or not.
 
+mod difference;
+
 use crate::api::{failure, success};
-use crate::config_file::LinkSettings;
 use core::time::Duration;
 use l2link::Time;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::Path;
+
+pub use difference::{
+    decisions, key_changes, peer_changes, route_changes, routes_to_come, routes_to_go, section_changes,
+};
 
 /// A line of what a reload changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -133,26 +138,6 @@ impl<S> Reloads<S> {
             "reverts_in_ms": self.poll_timeout().map(|until| ms(until - now)),
         })
     }
-}
-
-/// Peers whose public keys come, go, or are others.
-#[must_use]
-pub fn key_changes(before: &LinkSettings, after: &LinkSettings) -> Vec<Change> {
-    let key = |link: &LinkSettings, name: &str| {
-        link.peer_keys().iter().find(|(known, _)| known == name).map(|(_, key)| *key)
-    };
-    let gone = before.peer_keys().iter().filter(|(name, _)| key(after, name).is_none());
-    let mut changes: Vec<Change> =
-        gone.map(|(name, _)| Change::new(format!("peer {name}"), "public_key removed")).collect();
-    for (name, now) in after.peer_keys() {
-        let change = match key(before, name) {
-            None => "public_key added",
-            Some(known) if known != *now => "public_key changed",
-            Some(_) => continue,
-        };
-        changes.push(Change::new(format!("peer {name}"), change));
-    }
-    changes
 }
 
 /// What the service manager is told besides while a configuration is on trial.

@@ -3,9 +3,8 @@
 use crate::config::Settings;
 use crate::daemon::Daemon;
 use l2link::route_text::RouteText;
-use l2link_os::config_file::PeerSettings;
-use l2link_os::reload::{Change, key_changes};
-use relay_core::{Decided, PortConfig};
+use l2link_os::reload::{self, Change, decisions, key_changes, peer_changes, route_changes, section_changes};
+use relay_core::PortConfig;
 
 impl Daemon {
     /// What taking these settings over changes.
@@ -14,60 +13,28 @@ impl Daemon {
         let mut changes = sections(before, settings);
         changes.extend(key_changes(&before.link, &settings.link));
         changes.extend(ports(&before.relay.ports, &settings.relay.ports));
-        let route = |what: &'static str| move |route: RouteText| Change::new(format!("route {route}"), what);
-        changes.extend(self.routes_to_go(settings).into_iter().map(route("removed")));
-        changes.extend(self.routes_to_come(settings).into_iter().map(route("added")));
-        let decided = settings
-            .peers
-            .iter()
-            .map(|peer| (&peer.name, Decided { weight: peer.weight, draining: peer.drain }))
-            .chain(peers_gone(before, settings).map(|peer| (&peer.name, Decided::default())));
-        for (name, decided) in decided.filter(|(name, decided)| self.relay.decided(name) != *decided) {
-            changes.push(Change::new(format!("peer {name}"), decision(decided)));
-        }
+        changes.extend(route_changes(self.routes_to_go(settings), self.routes_to_come(settings)));
+        let decided = |name: &str| self.relay.decided(name);
+        changes.extend(peer_changes(decisions(&before.peers, &settings.peers), decided, "its own weight"));
         changes
     }
 
     /// Routes by hand that the file named and names no more, or otherwise.
     pub(super) fn routes_to_go(&self, settings: &Settings) -> Vec<RouteText> {
         let before = &self.reloads.in_force().static_routes;
-        let goes = |route: &&RouteText| {
-            let wanted = settings.static_routes.iter().find(|wanted| wanted.key() == route.key());
-            match wanted {
-                Some(wanted) => wanted != *route,
-                None => before.contains(route),
-            }
-        };
-        self.relay.routes_by_hand().filter(goes).cloned().collect()
+        reload::routes_to_go(self.relay.routes_by_hand(), before, &settings.static_routes)
     }
 
     /// Routes by hand that the file names and that are not there.
     pub(super) fn routes_to_come(&self, settings: &Settings) -> Vec<RouteText> {
-        let there = |route: &RouteText| self.relay.routes_by_hand().any(|known| known == route);
-        settings.static_routes.iter().filter(|route| !there(route)).cloned().collect()
-    }
-}
-
-/// Peers about which the file says nothing any more.
-pub(super) fn peers_gone<'a>(
-    before: &'a Settings,
-    after: &'a Settings,
-) -> impl Iterator<Item = &'a PeerSettings> {
-    before.peers.iter().filter(|peer| !after.peers.iter().any(|known| known.name == peer.name))
-}
-
-fn decision(decided: Decided) -> String {
-    match decided {
-        Decided { draining: true, .. } => "drained".to_owned(),
-        Decided { weight: Some(weight), .. } => format!("weight {weight}"),
-        Decided { weight: None, .. } => "its own weight".to_owned(),
+        reload::routes_to_come(self.relay.routes_by_hand(), &settings.static_routes)
     }
 }
 
 fn sections(before: &Settings, after: &Settings) -> Vec<Change> {
     let (link, new_link) = (&before.link, &after.link);
     let (fib, new_fib) = (&before.relay.fib, &after.relay.fib);
-    let keys = [
+    section_changes(&[
         ("link", "keepalive_ms", link.keepalive != new_link.keepalive),
         ("link", "missed", link.missed != new_link.missed),
         ("link", "keylog_file", link.keylog != new_link.keylog),
@@ -75,9 +42,7 @@ fn sections(before: &Settings, after: &Settings) -> Vec<Change> {
         ("routes", "hold_seconds", fib.hold != new_fib.hold),
         ("routes", "max", fib.max != new_fib.max),
         ("routes", "forwarding", before.forwarding != after.forwarding),
-    ];
-    let changed = keys.into_iter().filter(|(.., changed)| *changed);
-    changed.map(|(section, key, _)| Change::new(section, format!("{key} changed"))).collect()
+    ])
 }
 
 fn ports(before: &[PortConfig], after: &[PortConfig]) -> Vec<Change> {

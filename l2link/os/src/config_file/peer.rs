@@ -2,6 +2,7 @@
 
 use super::{ConfigEdit, ConfigError, ConfigSource, device_name};
 use l2link::PublicKey;
+use l2link::by_hand::Decided;
 use serde::Deserialize;
 use toml::Spanned;
 use toml_edit::{Item, Table, value};
@@ -83,6 +84,12 @@ pub struct PeerSettings {
 }
 
 impl PeerSettings {
+    /// What is decided about it.
+    #[must_use]
+    pub fn decided(&self) -> Decided {
+        Decided { weight: self.weight, draining: self.drain }
+    }
+
     /// Checks all sections.
     ///
     /// # Errors
