@@ -274,11 +274,7 @@ impl<'a> Segment<'a> {
             if !comes || self.deaf[receiver].is_some_and(|until| until > self.now) {
                 continue;
             }
-            let node = &mut self.nodes[receiver];
-            if node.stalled.is_some() {
-                node.waiting.push(arrival.frame);
-            } else {
-                node.handle_frame(arrival.frame, self.now)?;
+            if self.nodes[receiver].arrive(arrival.frame, self.now)? {
                 self.work(receiver)?;
             }
         }
@@ -336,15 +332,8 @@ impl<'a> Segment<'a> {
     /// A device's timers.
     fn wake(&mut self, device: usize) -> Result<(), String> {
         let node = &mut self.nodes[device];
-        if node.stalled.is_some_and(|until| until > self.now) {
-            return Ok(());
-        }
-        if node.stalled.take().is_some() {
-            // As a daemon does: what has arrived goes before the timers.
-            for frame in core::mem::take(&mut node.waiting) {
-                node.handle_frame(frame, self.now)?;
-            }
-        } else if node.link.poll_timeout().is_none_or(|at| at > self.now) {
+        let due = node.link.poll_timeout().is_some_and(|at| at <= self.now);
+        if !node.end_stall(self.now)? && (node.stalled.is_some() || !due) {
             return Ok(());
         }
         self.nodes[device].link.handle_timeout(self.now);

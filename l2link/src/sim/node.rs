@@ -102,6 +102,28 @@ impl Node {
         Ok(())
     }
 
+    /// A frame arrives at a process that may be stalled. Returns whether it was taken.
+    pub(super) fn arrive(&mut self, frame: Vec<u8>, now: Time) -> Result<bool, String> {
+        if self.stalled.is_some() {
+            self.waiting.push(frame);
+            return Ok(false);
+        }
+        self.handle_frame(frame, now)?;
+        Ok(true)
+    }
+
+    /// Ends a stall that is over, with what has arrived meanwhile: as in a daemon, that goes before the timers. Returns whether one
+    /// was.
+    pub(super) fn end_stall(&mut self, now: Time) -> Result<bool, String> {
+        let over = self.stalled.take_if(|until| *until <= now).is_some();
+        if over {
+            for frame in core::mem::take(&mut self.waiting) {
+                self.handle_frame(frame, now)?;
+            }
+        }
+        Ok(over)
+    }
+
     /// What happened, unless the owner is busy.
     pub(super) fn take_event(&mut self) -> Option<Event> {
         if self.busy.is_some() { None } else { self.link.poll_event() }

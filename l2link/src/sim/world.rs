@@ -132,11 +132,7 @@ impl<'a> World<'a> {
         while self.now < self.scenario.end {
             self.advance()?;
             while let Some((device, frame)) = self.network.arrived(self.now) {
-                let node = &mut self.nodes[device];
-                if node.stalled.is_some() {
-                    node.waiting.push(frame);
-                } else {
-                    node.handle_frame(frame, self.now)?;
+                if self.nodes[device].arrive(frame, self.now)? {
                     self.work(device)?;
                 }
             }
@@ -182,15 +178,10 @@ impl<'a> World<'a> {
     /// A device's turn: timers, and its owner's wish to send.
     fn wake(&mut self, device: usize) -> Result<(), String> {
         let node = &mut self.nodes[device];
-        if node.stalled.is_some_and(|until| until > self.now) {
-            return Ok(());
-        }
-        if node.stalled.take().is_some() {
-            // As a daemon does: what has arrived goes before the timers.
-            for frame in core::mem::take(&mut node.waiting) {
-                node.handle_frame(frame, self.now)?;
-            }
+        if node.end_stall(self.now)? {
             self.work(device)?;
+        } else if node.stalled.is_some() {
+            return Ok(());
         }
         let node = &mut self.nodes[device];
         let due = node.link.poll_timeout().is_some_and(|at| at <= self.now);
