@@ -6,6 +6,7 @@ use crate::config::{Control, Relay};
 use crate::daemon::Daemon;
 use crate::netns::Netns;
 use crate::sweep;
+use frames::discovery::Role;
 use serde_json::json;
 use std::env;
 use std::fs::{self, File};
@@ -152,6 +153,14 @@ impl Lab {
     /// The namespace of the segment's bridge.
     pub(crate) fn segment(&self) -> Option<&Netns> {
         self.segment.as_ref()
+    }
+
+    /// The daemon of a role.
+    pub fn daemon(&mut self, role: Role) -> &mut Daemon {
+        match role {
+            Role::Relay => &mut self.relay,
+            Role::Control => &mut self.control,
+        }
     }
 
     /// Connects a namespace to the segment by an interface `lan0`.

@@ -1,5 +1,6 @@
 //! A changed configuration, taken over by running daemons: what differs is done, and nothing else is disturbed.
 
+use frames::discovery::Role;
 use netns_tests::address::*;
 use netns_tests::config::{Control, Port, Relay, Symbol};
 use netns_tests::program::{Nginx, Wrk, echo, echo_server};
@@ -293,27 +294,14 @@ fn files_have_another_owner_and_another_place() {
     assert!(!mounts.sh(&format!("mountpoint -q {}/one", folder.display())).success());
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Device {
-    Relay,
-    Control,
-}
-
-fn daemon(lab: &mut Lab, device: Device) -> &mut Daemon {
-    match device {
-        Device::Relay => &mut lab.relay,
-        Device::Control => &mut lab.control,
-    }
-}
-
 #[rstest]
-fn a_wrong_file_changes_nothing(#[values(Device::Relay, Device::Control)] device: Device) {
+fn a_wrong_file_changes_nothing(#[values(Role::Relay, Role::Control)] device: Role) {
     let Some(mut lab) = with_two_ports() else { return };
     let (right, more) = match device {
-        Device::Relay => (one().0.to_string(), two().0.to_string()),
-        Device::Control => (one().1.to_string(), two().1.to_string()),
+        Role::Relay => (one().0.to_string(), two().0.to_string()),
+        Role::Control => (one().1.to_string(), two().1.to_string()),
     };
-    let daemon = daemon(&mut lab, device);
+    let daemon = lab.daemon(device);
     let before = daemon.show("symbols").unwrap();
     daemon.configure(&format!("{more}\ncolor = \"red\"\n"));
     refuses(daemon, "reload", "unknown field `color`");
@@ -332,16 +320,16 @@ fn a_wrong_file_changes_nothing(#[values(Device::Relay, Device::Control)] device
 }
 
 #[rstest]
-fn what_is_not_confirmed_is_taken_back(#[values(Device::Relay, Device::Control)] device: Device) {
+fn what_is_not_confirmed_is_taken_back(#[values(Role::Relay, Role::Control)] device: Role) {
     let Some(mut lab) = with_two_ports() else { return };
     let (more, object) = match device {
-        Device::Relay => (two().0.to_string(), "ports"),
-        Device::Control => {
+        Role::Relay => (two().0.to_string(), "ports"),
+        Role::Control => {
             reload(&lab.relay, &two().0, "port eth2: added");
             (two().1.to_string(), "symbols")
         }
     };
-    let daemon = daemon(&mut lab, device);
+    let daemon = lab.daemon(device);
     let row = json!({"name": "eth2", "state": "up"});
     daemon.configure(&more);
     assert!(daemon.l2ctl("reload --check").expect_success().contains("eth2: added"));
@@ -365,13 +353,13 @@ fn what_is_not_confirmed_is_taken_back(#[values(Device::Relay, Device::Control)]
 }
 
 #[rstest]
-fn a_daemon_killed_on_trial_runs_by_the_file(#[values(Device::Relay, Device::Control)] device: Device) {
+fn a_daemon_killed_on_trial_runs_by_the_file(#[values(Role::Relay, Role::Control)] device: Role) {
     let Some(mut lab) = with_two_ports() else { return };
     let (more, object) = match device {
-        Device::Relay => (two().0.to_string(), "ports"),
-        Device::Control => (two().1.to_string(), "symbols"),
+        Role::Relay => (two().0.to_string(), "ports"),
+        Role::Control => (two().1.to_string(), "symbols"),
     };
-    let daemon = daemon(&mut lab, device);
+    let daemon = lab.daemon(device);
     daemon.configure(&more);
     let _ = daemon.l2ctl("reload --confirm 60s").expect_success();
     daemon.await_row("configuration", &json!({"state": "to be confirmed"}));
@@ -388,20 +376,18 @@ fn a_daemon_killed_on_trial_runs_by_the_file(#[values(Device::Relay, Device::Con
 }
 
 #[rstest]
-fn sighup_reloads_and_the_service_manager_hears_of_it(
-    #[values(Device::Relay, Device::Control)] device: Device,
-) {
+fn sighup_reloads_and_the_service_manager_hears_of_it(#[values(Role::Relay, Role::Control)] device: Role) {
     let Some(mut lab) = Lab::build(Layout { second_port: true, ..Layout::default() }) else { return };
     let path = lab.folder().join("notify");
     let mut notifications = Notifications::listen(&path);
     let environment = [("NOTIFY_SOCKET", path.to_str().expect("a path"))];
-    let daemon = daemon(&mut lab, device);
+    let daemon = lab.daemon(device);
     daemon.start_with(&environment);
     notifications.await_text("READY=1");
     notifications.forget();
     let (more, object) = match device {
-        Device::Relay => (two().0.to_string(), "ports"),
-        Device::Control => (two().1.to_string(), "symbols"),
+        Role::Relay => (two().0.to_string(), "ports"),
+        Role::Control => (two().1.to_string(), "symbols"),
     };
     daemon.configure(&more);
     daemon.process().signal(Signal::SIGHUP);

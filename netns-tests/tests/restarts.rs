@@ -1,8 +1,9 @@
 //! Either side starts, stops and dies at any time; the segment is renumbered, cut and repaired.
 
+use frames::discovery::Role;
 use netns_tests::address::*;
 use netns_tests::program::{Nginx, PAGE};
-use netns_tests::{Daemon, Download, Lab, Layout, SOON, eventually, never};
+use netns_tests::{Download, Lab, Layout, SOON, eventually, never};
 use rstest::rstest;
 use serde_json::json;
 use std::time::Duration;
@@ -41,36 +42,23 @@ fn either_daemon_may_start_first(#[case] relay_first: bool) {
     serves(&lab);
 }
 
-#[derive(Clone, Copy)]
-enum Device {
-    Relay,
-    Control,
-}
-
-fn daemon(lab: &mut Lab, device: Device) -> &mut Daemon {
-    match device {
-        Device::Relay => &mut lab.relay,
-        Device::Control => &mut lab.control,
-    }
-}
-
 /// The relay's table that keeps its kernel from answering for the controls.
 fn nft_tables(lab: &Lab) -> String {
     lab.relay_ns.ok("nft list tables")
 }
 
 #[rstest]
-#[case::relay_killed(Device::Relay, true)]
-#[case::relay_stopped(Device::Relay, false)]
-#[case::control_killed(Device::Control, true)]
-#[case::control_stopped(Device::Control, false)]
-fn rules_come_back_after_a_restart(#[case] device: Device, #[case] killed: bool) {
+#[case::relay_killed(Role::Relay, true)]
+#[case::relay_stopped(Role::Relay, false)]
+#[case::control_killed(Role::Control, true)]
+#[case::control_stopped(Role::Control, false)]
+fn rules_come_back_after_a_restart(#[case] device: Role, #[case] killed: bool) {
     let Some(mut lab) = Lab::up() else { return };
     let nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
     lab.relay.await_rules(&RULE);
     serves(&lab);
     for _ in 0..2 {
-        let daemon = daemon(&mut lab, device);
+        let daemon = lab.daemon(device);
         if killed {
             daemon.kill_9()
         } else {
@@ -166,15 +154,15 @@ fn every_address_of_the_segment_goes_under_a_running_download() {
 }
 
 #[rstest]
-#[case::at_the_relay(Device::Relay)]
-#[case::at_the_control(Device::Control)]
-fn the_segment_interface_goes_down_and_up(#[case] device: Device) {
+#[case::at_the_relay(Role::Relay)]
+#[case::at_the_control(Role::Control)]
+fn the_segment_interface_goes_down_and_up(#[case] device: Role) {
     let Some(mut lab) = Lab::up() else { return };
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
     lab.relay.await_rules(&RULE);
     let netns = match device {
-        Device::Relay => &lab.relay_ns,
-        Device::Control => &lab.control_ns,
+        Role::Relay => &lab.relay_ns,
+        Role::Control => &lab.control_ns,
     };
     netns.ip(&["link set lan0 down"]);
     for daemon in [&lab.relay, &lab.control] {
