@@ -27,7 +27,7 @@ from pathlib import Path
 
 from budget import OF_A_CORE, machine_time, with_budgets
 from carrier import inside
-from lab import Lab, run
+from lab import Lab, run, switch
 from report import spread
 
 PREFIX = f"l2bench{os.getpid()}-"
@@ -103,14 +103,10 @@ class Site:
             run(f"ip -n {CLIENT} link add eth0 type veth peer name eth1 netns {RELAY}")
             Lab.address(CLIENT, "eth0", CLIENT_ADDRESS)
             Lab.address(RELAY, "eth1", ADDRESS)
-            run(f"ip -n {SEGMENT} link add br0 type bridge")
-            run(f"ip -n {SEGMENT} link set br0 up")
-            for host, namespace in enumerate([RELAY, *SERVERS], start=1):
-                run(f"ip -n {SEGMENT} link add port{host} type veth peer name lan0 netns {namespace}")
-                run(f"ip -n {SEGMENT} link set port{host} master br0 up")
+            machines = [RELAY, *SERVERS]
+            switch(SEGMENT, machines)
+            for host, namespace in enumerate(machines, start=1):
                 Lab.address(namespace, "lan0", f"198.51.100.{host}")
-                for where, interface in ((SEGMENT, f"port{host}"), (namespace, "lan0")):
-                    run(f"ethtool -K {interface} tx off rx off tso off gso off gro off sg off", where)
         except BaseException:
             self.__exit__()
             raise

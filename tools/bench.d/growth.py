@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 from contenders import SERVER_ADDRESS, Sealed
 from detection import held
-from lab import CLIENT, CONTROL, RELAY, Lab, run
+from lab import CLIENT, CONTROL, RELAY, Lab, run, switch
 from measurements import SMALL, Measurements
 from report import table
 
@@ -68,14 +68,7 @@ class Many(Lab):
                 run(f"ip -n {namespace} link set lo up")
             run(f"ip -n {CLIENT} link add eth0 type veth peer name eth1 netns {RELAY}")
             run(f"ip -n {RELAY} link set eth1 up")
-            run(f"ip -n {SEGMENT} link add br0 type bridge mcast_snooping 0")
-            run(f"ip -n {SEGMENT} link set br0 up")
-            for number, namespace in enumerate([RELAY, CONTROL, *self.more]):
-                run(f"ip -n {SEGMENT} link add port{number} type veth peer name lan0 netns {namespace}")
-                run(f"ip -n {SEGMENT} link set port{number} master br0 up")
-                run(f"ip -n {namespace} link set lan0 up")
-                for where, interface in ((SEGMENT, f"port{number}"), (namespace, "lan0")):
-                    run(f"ethtool -K {interface} tx off rx off tso off gso off gro off sg off", where)
+            switch(SEGMENT, [RELAY, CONTROL, *self.more])
         except BaseException:
             self.__exit__()
             raise

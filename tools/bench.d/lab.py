@@ -64,7 +64,7 @@ class Lab:
         run(f"ip -n {RELAY} link set eth1 mtu {self.mtu} up")
         for namespace in (RELAY, CONTROL):
             run(f"ip -n {namespace} link set lan0 mtu {self.mtu} up")
-            run("ethtool -K lan0 tx off rx off tso off gso off gro off sg off", namespace)
+            without_offloads(namespace, "lan0")
 
     @staticmethod
     def address(namespace, interface, address, mtu=1500):
@@ -85,6 +85,23 @@ class Lab:
             if time.monotonic() > deadline:
                 raise RuntimeError("a contender did not come up; see its log")
             time.sleep(0.05)
+
+
+def without_offloads(namespace, interface):
+    """Has each frame be one, as on a cable."""
+    run(f"ethtool -K {interface} tx off rx off tso off gso off gro off sg off", namespace)
+
+
+def switch(segment, machines):
+    """A bridge in the namespace `segment` that joins the interfaces `lan0` of machines."""
+    run(f"ip -n {segment} link add br0 type bridge")
+    run(f"ip -n {segment} link set br0 up")
+    for number, namespace in enumerate(machines, start=1):
+        run(f"ip -n {segment} link add port{number} type veth peer name lan0 netns {namespace}")
+        run(f"ip -n {segment} link set port{number} master br0 up")
+        run(f"ip -n {namespace} link set lan0 up")
+        without_offloads(segment, f"port{number}")
+        without_offloads(namespace, "lan0")
 
 
 def build():

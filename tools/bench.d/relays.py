@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import time
 
-from lab import Lab, run
+from lab import Lab, run, without_offloads
 
 PREFIX = f"l2bench{os.getpid()}-"
 LEFT, RIGHT, RELAY1, RELAY2, CONTROL, SEGMENT = (
@@ -95,7 +95,7 @@ class Joint:
             run(f"ip -n {SEGMENT} link set s{number} master br0 up")
             run(f"ip -n {namespace} link set lan0 up")
             for where, end in ((SEGMENT, f"s{number}"), (namespace, "lan0")):
-                run(f"ethtool -K {end} tx off rx off tso off gso off gro off sg off", where)
+                without_offloads(where, end)
         for relay, port, machine, network in PORTS.values():
             run(f"ip -n {relay} link add {port} type veth peer name eth0 netns {machine}")
             Lab.address(relay, port, f"{network}.1")

@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab import Lab, run
+from lab import Lab, run, without_offloads
 
 PREFIX = f"l2bench{os.getpid()}-"
 LEFT, RIGHT, RELAY, CONTROL = (PREFIX + name for name in ("left", "right", "relay", "control"))
@@ -68,7 +68,7 @@ class Router:
         run(f"ip -n {RELAY} link add lan0 type veth peer name lan0 netns {CONTROL}")
         for namespace in (RELAY, CONTROL):
             run(f"ip -n {namespace} link set lan0 up")
-            run("ethtool -K lan0 tx off rx off tso off gso off gro off sg off", namespace)
+            without_offloads(namespace, "lan0")
         (self.folder / "psk").write_text(run(["openssl", "rand", "-base64", "32"]))
         (self.folder / "psk").chmod(0o600)
 
