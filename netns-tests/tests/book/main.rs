@@ -43,9 +43,10 @@ fn the_summary_lists_every_chapter_once() {
 }
 
 #[test]
-fn chapters_have_titles() {
+fn chapters_have_titles_and_end_with_their_last_line() {
     for page in chapters() {
         let whole = page.whole();
+        assert!(whole.ends_with('\n'), "{} ends within a line", page.name);
         let titles = whole.lines().filter(|line| line.starts_with("# ")).count();
         assert!(titles >= 1 && whole.starts_with("# "), "{} begins with no title", page.name);
     }
