@@ -3,7 +3,9 @@
 //! # Theory of operation
 //! A rule stands in one hash table under its [`Key`], exact flows, listeners, IP protocols and EtherTypes alike. A
 //! packet is looked up stage by stage, from the most exact key to the least (see `select`), and each stage costs one
-//! lookup whatever the number of rules; a stage of which there is no rule at all costs none.
+//! lookup whatever the number of rules; a stage of which there is no rule at all costs none. As there may be very many flows
+//! and listeners, packets are looked up in extracts of the table, made such that one read of memory tells: `flows`, and
+//! the pools of [`services`].
 //!
 //! In tables with very many entries each lookup waits for memory. Packets come in batches, so what all packets of one are going
 //! to look up is read first ([`Dispatch::fetch`]): it is the batch that waits, not each packet.
@@ -14,7 +16,7 @@
 //!
 //! Rules live in a slab, so that a member is an index and counting a packet costs no lookup. Invariants: an entry is
 //! never empty; every member's rule is in the slab; every rule is in `by_tunnel` once and in the table under each of
-//! its keys once.
+//! its keys once; `flows` has each key of a flow with a member that takes packets.
 
 mod contests;
 mod decision;
@@ -35,11 +37,12 @@ pub(crate) use services::Ends;
 
 use crate::config::PortConfig;
 use crate::rule::{Key, Rule};
+use flow_table::{FlowTable, Slot};
 use frames::{PortId, SymbolId, UpTunnel};
+use hash::{FlowKey, PoolHash};
 use l2link::PeerId;
 use learning::Missed;
-use pins::PinKey;
-use pools::{PoolHash, PoolKey};
+use pools::PoolKey;
 use rustc_hash::FxHashMap;
 use services::{ServiceKey, Services, wide};
 use shares::service_of;
@@ -62,6 +65,8 @@ pub(crate) struct Dispatch {
     free: Vec<RuleIndex>,
     by_tunnel: BTreeMap<(PeerId, UpTunnel), RuleIndex>,
     table: FxHashMap<Key, Entry>,
+    /// Who has the packets of a flow by a rule for exactly that.
+    flows: FlowTable<OwnFlow>,
     /// Entries by class of key: a class without any is not looked up.
     classes: [usize; Key::CLASSES],
     /// Rules by control; no zero is kept.
@@ -111,12 +116,20 @@ pub(crate) struct Sought {
     port: PortId,
     protocol: u8,
     ends: Ends,
-    pin: PinKey,
+    flow: FlowKey,
     pool: PoolHash,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RuleIndex(usize);
+struct RuleIndex(u32);
+
+/// A flow that has a rule. Two in a cache line.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(32))]
+struct OwnFlow {
+    key: u64,
+    target: Option<Target>,
+}
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -148,7 +161,7 @@ impl Dispatch {
     pub(crate) fn add(&mut self, rule: Rule) -> Result<Added, TableFull> {
         let id = (rule.peer, rule.tunnel);
         if let Some(index) = self.by_tunnel.get(&id).copied()
-            && let Some(known) = self.rules[index.0].as_mut()
+            && let Some(known) = self.rules[index.place()].as_mut()
             && (known.port, known.symbol, known.protocol_address)
                 == (rule.port, rule.symbol, rule.protocol_address)
         {
@@ -180,7 +193,7 @@ impl Dispatch {
     /// Takes a rule out of force.
     pub(crate) fn remove(&mut self, peer: PeerId, tunnel: UpTunnel) -> Option<Rule> {
         let index = self.by_tunnel.remove(&(peer, tunnel))?;
-        let rule = self.rules[index.0].take()?;
+        let rule = self.rules[index.place()].take()?;
         for key in Key::of(rule.port, &rule.protocol_address) {
             if let hash_map::Entry::Occupied(mut entry) = self.table.entry(key) {
                 entry.get_mut().members.retain(|member| member.target.rule != index);
@@ -215,7 +228,7 @@ impl Dispatch {
     /// Marks all rules of a control as left from an earlier session.
     pub(crate) fn mark_stale(&mut self, peer: PeerId) {
         for (_, index) in self.by_tunnel.range(tunnels_of(peer)) {
-            if let Some(rule) = self.rules[index.0].as_mut() {
+            if let Some(rule) = self.rules[index.place()].as_mut() {
                 rule.stale = true;
             }
         }
@@ -223,7 +236,7 @@ impl Dispatch {
 
     /// All rules by control and tunnel.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Rule> {
-        self.by_tunnel.values().filter_map(|index| self.rules[index.0].as_ref())
+        self.by_tunnel.values().filter_map(|index| self.rules[index.place()].as_ref())
     }
 
     /// The one that has the packets of this key.
@@ -240,10 +253,11 @@ impl Dispatch {
     /// Reads what [`Dispatch::decide`] is going to read of tables that are too large for the processor's caches. Nothing depends on
     /// what is read, so that the processor waits for the memory of many flows at once.
     pub(crate) fn fetch<'a>(&self, flows: impl Iterator<Item = &'a Sought> + Clone) {
-        self.services.fetch(flows.clone());
-        if self.table.len() > NEAR && self.classes[Key::FLOW] > 0 {
-            black_box(flows.map(|sought| self.members(&sought.flow()).len()).sum::<usize>());
+        if self.flows.len() > NEAR {
+            let touch = |sought: &Sought| self.flows.touch(sought.flow.0).map_or(0, Slot::key);
+            black_box(flows.clone().fold(0, |read, sought| read ^ touch(sought)));
         }
+        self.services.fetch(flows);
     }
 
     /// Decides about a packet that is there.
@@ -263,7 +277,7 @@ impl Dispatch {
 
     /// The rule of a target that is in force.
     pub(crate) fn rule(&self, target: &Target) -> Option<&Rule> {
-        self.rules.get(target.rule.0)?.as_ref()
+        self.rules.get(target.rule.place())?.as_ref()
     }
 
     /// Whether another control has a rule with this key.
@@ -288,16 +302,27 @@ impl Dispatch {
     /// Whether the target's rule is still in force.
     pub(crate) fn in_force(&self, target: &Target) -> bool {
         self.rules
-            .get(target.rule.0)
+            .get(target.rule.place())
             .and_then(Option::as_ref)
             .is_some_and(|rule| (rule.peer, rule.tunnel) == (target.peer, target.tunnel))
     }
 
     /// Counts a packet that was sent to a target of this moment.
     pub(crate) fn count(&mut self, target: &Target, bytes: usize) {
-        if let Some(rule) = self.rules.get_mut(target.rule.0).and_then(Option::as_mut) {
+        if let Some(rule) = self.rules.get_mut(target.rule.place()).and_then(Option::as_mut) {
             rule.packets += 1;
             rule.bytes += bytes as u64;
+        }
+    }
+
+    /// Takes over who has the packets of a flow.
+    fn assign(&mut self, key: &Key) {
+        let Key::Flow { port, protocol, local, local_port, remote, remote_port } = *key else { return };
+        let service = (ServiceKey { port, protocol, local_port }, local);
+        let (_, FlowKey(flow)) = self.services.pools.hashes(&service, (remote, remote_port));
+        match self.first(key) {
+            target @ Some(_) => _ = self.flows.insert(OwnFlow { key: flow, target }),
+            None => _ = self.flows.remove(flow),
         }
     }
 
@@ -309,13 +334,13 @@ impl Dispatch {
     }
 
     pub(crate) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Rule> {
-        self.by_tunnel.range(tunnels_of(peer)).filter_map(|(_, index)| self.rules[index.0].as_ref())
+        self.by_tunnel.range(tunnels_of(peer)).filter_map(|(_, index)| self.rules[index.place()].as_ref())
     }
 
     fn insert(&mut self, rule: Rule) {
         let index = self.free.pop().unwrap_or_else(|| {
             self.rules.push(None);
-            RuleIndex(self.rules.len() - 1)
+            RuleIndex(u32::try_from(self.rules.len() - 1).unwrap_or(u32::MAX))
         });
         let target = Target { peer: rule.peer, tunnel: rule.tunnel, symbol: rule.symbol, rule: index };
         for key in Key::of(rule.port, &rule.protocol_address) {
@@ -329,7 +354,7 @@ impl Dispatch {
         *self.owned.entry(rule.peer).or_default() += 1;
         let (port, address) = (rule.port, rule.protocol_address);
         self.arrivals += 1;
-        self.rules[index.0] = Some(Rule { since: self.arrivals, ..rule });
+        self.rules[index.place()] = Some(Rule { since: self.arrivals, ..rule });
         Key::of(port, &address).for_each(|key| self.share_out(&key));
     }
 
@@ -344,16 +369,26 @@ impl Dispatch {
     }
 }
 
+impl RuleIndex {
+    /// In the slab.
+    #[inline]
+    const fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Slot for OwnFlow {
+    #[inline]
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
 impl Sought {
     #[inline]
     fn pool_key(&self) -> PoolKey {
         let (local, local_port) = self.ends.local;
         (ServiceKey { port: self.port, protocol: self.protocol, local_port }, wide(local))
-    }
-
-    #[inline]
-    fn flow(&self) -> Key {
-        Key::flow(self.port, self.protocol, self.ends.local, self.ends.remote)
     }
 }
 

@@ -6,7 +6,7 @@
 //! is with the control that told it.
 
 use super::ServerId;
-use super::pins::PinKey;
+use super::hash::FlowKey;
 use frames::UpTunnel;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +19,14 @@ pub(super) type ServerRule = (ServerId, UpTunnel);
 #[derive(Debug, Default)]
 pub(super) struct Contests {
     /// Who would have it by the table.
-    flows: BTreeMap<PinKey, ServerRule>,
+    flows: BTreeMap<FlowKey, ServerRule>,
     /// Those who are still to be asked.
     unasked: BTreeSet<ServerRule>,
 }
 
 impl Contests {
     /// A flow was told that would be `holder`'s.
-    pub(super) fn begin(&mut self, flow: PinKey, holder: ServerRule) {
+    pub(super) fn begin(&mut self, flow: FlowKey, holder: ServerRule) {
         if self.flows.len() < CONTESTS_MAX {
             self.flows.insert(flow, holder);
             self.unasked.insert(holder);
@@ -34,7 +34,7 @@ impl Contests {
     }
 
     /// A server tells a flow. Returns whether that decides a contest.
-    pub(super) fn decide(&mut self, flow: PinKey, server: ServerId) -> bool {
+    pub(super) fn decide(&mut self, flow: FlowKey, server: ServerId) -> bool {
         let decides = self.flows.get(&flow).is_some_and(|(holder, _)| *holder == server);
         if decides {
             self.flows.remove(&flow);

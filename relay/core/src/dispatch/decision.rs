@@ -2,12 +2,11 @@
 //!
 //! Deciding changes nothing, so that it can be asked what would become of a packet; [`Services::commit`] is for one that is there.
 
-use super::hash::{FlowHash, FlowId};
-use super::pins::{Pin, PinKey};
+use super::hash::{FlowHash, FlowId, FlowKey};
+use super::pins::Pin;
 use super::pool::{Pool, Share, Standing};
 use super::services::{Services, TCP, any_like};
 use super::{Dispatch, ServerId, Sought, Target};
-use crate::rule::Key;
 use l2link::PeerId;
 
 /// What becomes of a packet that sockets are looked for.
@@ -53,11 +52,11 @@ enum Memory {
     /// Where the flow of datagrams goes.
     Track(FlowId, ServerId),
     /// A flow of the same ends begins anew.
-    Renew(PinKey),
+    Renew(FlowKey),
     /// The flow is where the table says.
-    Unpin(PinKey),
+    Unpin(FlowKey),
     /// The flow is elsewhere.
-    Pin(PinKey, PeerId, Pin),
+    Pin(FlowKey, PeerId, Pin),
 }
 
 /// Who serves at an address of a service.
@@ -78,12 +77,12 @@ impl Services {
     /// Whom a packet to a listener is for. `opens` tells whether it asks for a new connection.
     #[inline]
     pub(super) fn decide(&self, sought: &Sought, opens: bool) -> Decision {
-        let Some(pool) = self.pool(sought) else { return Decision::of(Cause::Unserved, None) };
+        let Some((sole, pool)) = self.pool(sought) else { return Decision::of(Cause::Unserved, None) };
         if sought.protocol != TCP {
             return self.decide_datagram(sought, pool);
         }
         let learns = self.learns(&sought.pool_key().0);
-        if let Some(target) = pool.sole().filter(|_| !opens && !learns) {
+        if let Some(target) = sole.filter(|_| !opens && !learns) {
             return Decision::of(Cause::Sole, Some(target));
         }
         self.decide_segment(sought, pool, opens, learns)
@@ -102,7 +101,7 @@ impl Services {
     }
 
     fn decide_segment(&self, sought: &Sought, pool: &Pool, opens: bool, learns: bool) -> Decision {
-        let key = sought.pin;
+        let key = sought.flow;
         if let Some(pin) = self.pins.get(key)
             && let Some(share) = pool.share(pin.server)
             && (!opens || share.standing == Standing::Active)
@@ -155,15 +154,16 @@ impl Services {
 
     /// Those among whom [`Services::decide`] decides.
     pub(super) fn serving(&self, sought: &Sought) -> Vec<Serving> {
-        let shares = self.pool(sought).map_or(&[][..], Pool::shares);
+        let shares = self.pool(sought).map_or(&[][..], |(_, pool)| pool.shares());
         shares.iter().map(|share| Serving { target: share.target, standing: share.standing }).collect()
     }
 
+    /// Who serves at an address, and the one who does alone.
     #[inline]
-    fn pool(&self, sought: &Sought) -> Option<&Pool> {
+    fn pool(&self, sought: &Sought) -> Option<(Option<Target>, &Pool)> {
         let (service, local) = sought.pool_key();
         let pool = self.pools.find(&(service, local), sought.pool);
-        pool.or_else(|| self.pools.get(&(service, any_like(local))))
+        pool.or_else(|| self.pools.search(&(service, any_like(local))))
     }
 }
 
@@ -191,7 +191,7 @@ impl Dispatch {
 
     #[inline]
     fn flow_rule(&self, sought: &Sought) -> Option<Target> {
-        if self.classes[Key::FLOW] > 0 { self.first(&sought.flow()) } else { None }
+        self.flows.get(sought.flow.0)?.target
     }
 }
 

@@ -1,5 +1,6 @@
 //! Hashes of flows, the same at every relay.
 
+use super::pools::PoolKey;
 use core::hash::BuildHasher;
 use core::net::IpAddr;
 use frames::PortId;
@@ -44,19 +45,64 @@ impl FlowId {
 #[derive(Debug)]
 pub(super) struct Secret {
     offset: u128,
-    factors: [u128; 6],
+    factors: [u128; WORDS],
 }
 
+/// {port, protocol, L4 port}, the local address, the remote one and its L4 port.
+const WORDS: usize = 6;
+/// Those that are of the service.
+const SERVICE: usize = 3;
+
+/// By what a service at an address is found. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PoolHash(pub(super) u64);
+
+/// By what a flow at a port is known. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FlowKey(pub(super) u64);
+
 impl Secret {
+    /// The hashes of a service at an address, and of a flow to it.
     #[inline]
-    pub(super) fn hash<const WORDS: usize>(&self, words: [u64; WORDS]) -> u64 {
-        const { assert!(WORDS <= 6, "one factor each") };
-        let terms = self.factors.iter().zip(words);
-        let sum = terms
-            .fold(self.offset, |sum, (factor, word)| sum.wrapping_add(factor.wrapping_mul(u128::from(word))));
-        // Inputs at equal distances have hashes at equal distances, which mixing ends.
-        mix((sum >> 64) as u64)
+    pub(super) fn hashes(&self, pool: &PoolKey, (remote, remote_port): (u128, u16)) -> (PoolHash, FlowKey) {
+        let sum = self.sum(pool);
+        let [high, low] = words_of(remote);
+        let of_flow = self.add::<SERVICE, 3>(sum, [high, low, u64::from(remote_port)]);
+        (PoolHash(finish(sum)), FlowKey(finish(of_flow)))
     }
+
+    /// The hash of a service at an address.
+    #[inline]
+    pub(super) fn hash(&self, pool: &PoolKey) -> PoolHash {
+        PoolHash(finish(self.sum(pool)))
+    }
+
+    #[inline]
+    fn sum(&self, (service, local): &PoolKey) -> u128 {
+        let [high, low] = words_of(*local);
+        self.add::<0, SERVICE>(self.offset, [service.word(), high, low])
+    }
+
+    /// Adds words, of which the first is the `FIRST`th of all.
+    #[inline]
+    fn add<const FIRST: usize, const COUNT: usize>(&self, sum: u128, words: [u64; COUNT]) -> u128 {
+        const { assert!(FIRST + COUNT <= WORDS, "one factor each") };
+        let terms = self.factors[FIRST..].iter().zip(words);
+        terms.fold(sum, |sum, (factor, word)| sum.wrapping_add(factor.wrapping_mul(u128::from(word))))
+    }
+}
+
+/// The halves of an address in its 128-bit form.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "they are halves")]
+fn words_of(address: u128) -> [u64; 2] {
+    [(address >> 64) as u64, address as u64]
+}
+
+#[inline]
+fn finish(sum: u128) -> u64 {
+    // Inputs at equal distances have hashes at equal distances, which mixing ends.
+    mix((sum >> 64) as u64).max(1)
 }
 
 impl Default for Secret {
@@ -69,11 +115,7 @@ impl Default for Secret {
 }
 
 /// The ends of a flow and its protocol.
-pub(super) fn words(
-    protocol: u8,
-    (local, local_port): (IpAddr, u16),
-    (remote, remote_port): (IpAddr, u16),
-) -> [u64; 5] {
+fn words(protocol: u8, (local, local_port): (IpAddr, u16), (remote, remote_port): (IpAddr, u16)) -> [u64; 5] {
     let ports = u64::from(protocol) << 32 | u64::from(local_port) << 16 | u64::from(remote_port);
     let ((a, b), (c, d)) = (halves(local), halves(remote));
     [ports, a, b, c, d]
@@ -104,6 +146,7 @@ pub(crate) fn of_name(name: &str, rank: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::services::ServiceKey;
     use super::*;
     use std::collections::BTreeSet;
 
@@ -113,11 +156,29 @@ mod tests {
         let input =
             |word: usize, bit: u32| -> [u64; 6] { core::array::from_fn(|n| u64::from(n == word) << bit) };
         let inputs = (0..6).flat_map(|word| (0..64).map(move |bit| input(word, bit)));
+        let hash = |secret: &Secret, input| finish(secret.add::<0, WORDS>(secret.offset, input));
         let hashes: BTreeSet<u64> = inputs
-            .flat_map(|input| [secret.hash(input), other.hash(input)])
-            .chain([secret.hash([0; 6])])
+            .flat_map(|input| [hash(&secret, input), hash(&other, input)])
+            .chain([hash(&secret, [0; 6])])
             .collect();
         assert_eq!(hashes.len(), 2 * 6 * 64 + 1);
+    }
+
+    #[test]
+    fn a_flow_is_known_by_port_protocol_and_both_ends() {
+        let (secret, other) = (Secret::default(), Secret::default());
+        let key = |port, protocol, local_port| (ServiceKey { port: PortId(port), protocol, local_port }, 7);
+        let flows = [
+            secret.hashes(&key(1, 6, 80), (2, 40_000)),
+            secret.hashes(&key(2, 6, 80), (2, 40_000)),
+            secret.hashes(&key(1, 17, 80), (2, 40_000)),
+            secret.hashes(&key(1, 6, 81), (2, 40_000)),
+            secret.hashes(&key(1, 6, 80), (3, 40_000)),
+            secret.hashes(&key(1, 6, 80), (2, 40_001)),
+            other.hashes(&key(1, 6, 80), (2, 40_000)),
+        ];
+        assert_eq!(flows.iter().map(|(_, flow)| *flow).collect::<BTreeSet<_>>().len(), flows.len());
+        assert_eq!(flows[0].0, secret.hash(&key(1, 6, 80)));
     }
 
     /// What a table with linear probing needs of flows that count up: no crowds.
@@ -126,7 +187,8 @@ mod tests {
         let secret = Secret::default();
         let mut taken = [0_u32; 1 << 10];
         for n in 0..1 << 14 {
-            taken[(secret.hash([1, n, 0, 2, 0, 3]) % (1 << 10)) as usize] += 1;
+            let PoolHash(hash) = secret.hash(&(ServiceKey::default(), n));
+            taken[(hash % (1 << 10)) as usize] += 1;
         }
         // Sixteen each, with a deviation of four.
         assert!(taken.iter().all(|count| (1..=48).contains(count)), "{taken:?}");

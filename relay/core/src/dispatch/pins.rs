@@ -9,10 +9,9 @@
 //! many that are looked for in one place.
 
 use super::ServerId;
-use super::flow_table::FlowTable;
-use super::hash::{Secret, words};
-use super::services::{Ends, TCP};
-use frames::{PortId, UpTunnel};
+use super::flow_table::{FlowTable, Slot};
+use super::hash::FlowKey;
+use frames::UpTunnel;
 use l2link::PeerId;
 use std::collections::BTreeMap;
 
@@ -22,7 +21,6 @@ pub(crate) const PINS_MAX: usize = 3_000_000;
 #[derive(Debug, Default)]
 pub(super) struct Pins {
     flows: FlowTable<Entry>,
-    secret: Secret,
     /// Whose flows there are, by number.
     owners: Vec<Owner>,
     /// The numbers of those with flows.
@@ -35,10 +33,6 @@ pub(super) struct Pins {
     told: bool,
 }
 
-/// A TCP flow at a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PinKey(u64);
-
 /// A flow that stays with its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pin {
@@ -49,9 +43,11 @@ pub(super) struct Pin {
     pub(super) request: u32,
 }
 
-/// A [`Pin`] in eight bytes.
+/// A [`Pin`] in sixteen bytes.
 #[derive(Debug, Clone, Copy, Default)]
+#[repr(align(16))]
 struct Entry {
+    flow: u64,
     owner: u32,
     request: u32,
 }
@@ -62,6 +58,13 @@ struct Owner {
     server: ServerId,
     tunnel: UpTunnel,
     flows: usize,
+}
+
+impl Slot for Entry {
+    #[inline]
+    fn key(&self) -> u64 {
+        self.flow
+    }
 }
 
 impl Pins {
@@ -78,42 +81,35 @@ impl Pins {
         self.refused
     }
 
-    /// By what a flow is known.
-    #[inline]
-    pub(super) fn key(&self, port: PortId, ends: &Ends) -> PinKey {
-        let [a, b, c, d, e] = words(TCP, ends.local, ends.remote);
-        PinKey(self.secret.hash([u64::from(port.0), a, b, c, d, e]))
-    }
-
     /// See [`FlowTable::touch`].
     #[inline]
-    pub(super) fn touch(&self, PinKey(flow): PinKey) -> u64 {
-        self.flows.touch(flow)
+    pub(super) fn touch(&self, FlowKey(flow): FlowKey) -> u64 {
+        self.flows.touch(flow).map_or(0, Slot::key)
     }
 
     #[inline]
-    pub(super) fn get(&self, PinKey(flow): PinKey) -> Option<Pin> {
+    pub(super) fn get(&self, FlowKey(flow): FlowKey) -> Option<Pin> {
         let entry = self.flows.get(flow)?;
         let Owner { server, tunnel, .. } = self.owners[entry.owner as usize];
         Some(Pin { server, tunnel, request: entry.request })
     }
 
     /// A flow was opened anew.
-    pub(super) fn renew(&mut self, PinKey(flow): PinKey, request: u32) {
+    pub(super) fn renew(&mut self, FlowKey(flow): FlowKey, request: u32) {
         if let Some(entry) = self.flows.get_mut(flow) {
             entry.request = request;
         }
     }
 
     /// Whether a flow can be pinned to a server of a control.
-    pub(super) fn has_room(&self, key: PinKey, control: PeerId) -> bool {
+    pub(super) fn has_room(&self, key: FlowKey, control: PeerId) -> bool {
         let known = self.flows.get(key.0).map(|entry| self.owners[entry.owner as usize].control);
         let own = self.by_control.get(&control).copied().unwrap_or(0);
         known == Some(control) || own < PINS_MAX - self.len()
     }
 
     /// Pins a flow to a server of a control, in the place of a former pin of it. Returns whether there was room.
-    pub(super) fn insert(&mut self, key: PinKey, control: PeerId, pin: Pin) -> bool {
+    pub(super) fn insert(&mut self, key: FlowKey, control: PeerId, pin: Pin) -> bool {
         if !self.has_room(key, control) {
             self.refused += 1;
             if !core::mem::replace(&mut self.told, true) {
@@ -125,11 +121,11 @@ impl Pins {
         let owner = self.owner(control, pin.server, pin.tunnel);
         self.owners[owner as usize].flows += 1;
         *self.by_control.entry(control).or_default() += 1;
-        self.flows.insert(key.0, Entry { owner, request: pin.request });
+        self.flows.insert(Entry { flow: key.0, owner, request: pin.request });
         true
     }
 
-    pub(super) fn remove(&mut self, PinKey(flow): PinKey) {
+    pub(super) fn remove(&mut self, FlowKey(flow): FlowKey) {
         let Some(entry) = self.flows.remove(flow) else { return };
         let owner = &mut self.owners[entry.owner as usize];
         owner.flows -= 1;
@@ -154,7 +150,7 @@ impl Pins {
             which(&Pin { server, tunnel, request: entry.request })
         });
         self.owners.iter_mut().for_each(|owner| owner.flows = 0);
-        for entry in self.flows.values() {
+        for entry in self.flows.iter() {
             self.owners[entry.owner as usize].flows += 1;
         }
         self.by_control.clear();
@@ -204,8 +200,8 @@ mod tests {
         Pin { server: ServerId(server), tunnel: UpTunnel(tunnel), request: 1 }
     }
 
-    fn flow(n: usize) -> PinKey {
-        PinKey(super::super::hash::mix(n as u64 + 1))
+    fn flow(n: usize) -> FlowKey {
+        FlowKey(super::super::hash::mix(n as u64 + 1))
     }
 
     #[test]
@@ -242,11 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn flows_at_different_ports_are_different() {
-        let pins = Pins::default();
-        let ends = Ends { local: ([192, 0, 2, 1].into(), 80), remote: ([192, 0, 2, 2].into(), 40_000) };
-        assert_ne!(pins.key(PortId(1), &ends), pins.key(PortId(2), &ends));
-        let other = Pins::default();
-        assert_ne!(pins.key(PortId(1), &ends), other.key(PortId(1), &ends), "with a secret");
+    fn a_flow_takes_less_than_three_slots_of_sixteen_bytes() {
+        let mut pins = Pins::default();
+        for n in 1..200_000 {
+            pins.insert(flow(n), PeerId(1), pin(1, 1));
+            assert!(n < 100 || pins.flows.memory() <= 48 * n, "{n}: {}", pins.flows.memory());
+        }
     }
 }

@@ -35,10 +35,7 @@ pub(crate) enum Standing {
     Draining,
 }
 
-/// Kept small, and what a look-up needs first beside the key in the table: most pools have one server, and of many a look-up waits
-/// for memory.
 #[derive(Debug, Default)]
-#[repr(C)]
 pub(super) struct Pool {
     sole: Option<Target>,
     shares: Box<[Share]>,

@@ -118,25 +118,20 @@ impl Services {
     #[inline]
     pub(super) fn seek(&self, port: PortId, protocol: u8, ends: Ends) -> Sought {
         let service = ServiceKey { port, protocol, local_port: ends.local.1 };
-        let pool = self.pools.hash(&(service, wide(ends.local.0)));
-        Sought { port, protocol, ends, pin: self.pins.key(port, &ends), pool }
+        let (pool, flow) =
+            self.pools.hashes(&(service, wide(ends.local.0)), (wide(ends.remote.0), ends.remote.1));
+        Sought { port, protocol, ends, flow, pool }
     }
 
     /// Reads what [`Services::decide`] is going to read: see [`Dispatch::fetch`](super::Dispatch::fetch).
     pub(super) fn fetch<'a>(&self, flows: impl Iterator<Item = &'a Sought> + Clone) {
         let (many_pools, many_pins) = (self.pools.len() > NEAR, self.pins.len() > NEAR);
         if many_pools {
-            black_box(flows.clone().fold(0, |read, sought| read ^ self.pools.touch(sought.pool)));
+            black_box(flows.clone().filter_map(|sought| self.pools.touch(sought.pool)).last());
         }
-        let touch = |sought: &Sought| {
-            let pool = if many_pools { self.pools.find(&sought.pool_key(), sought.pool) } else { None };
-            match pool.and_then(Pool::sole) {
-                None if many_pins => self.pins.touch(sought.pin),
-                None | Some(_) => 0,
-            }
-        };
-        if many_pools || many_pins {
-            black_box(flows.fold(0, |read, sought| read ^ touch(sought)));
+        if many_pins {
+            let is_shared = |sought: &&Sought| !many_pools || self.pools.touch(sought.pool).is_none();
+            black_box(flows.filter(is_shared).fold(0, |read, sought| read ^ self.pins.touch(sought.flow)));
         }
     }
 
@@ -170,34 +165,35 @@ impl Services {
             }
         }
         let learns = self.learns(&key);
-        let Some(pool) = self.pools.get_mut(&(key, local)) else { return };
-        let known: Vec<Target> = pool.shares().iter().map(|share| share.target).collect();
-        let before = pool.chooser().clone();
-        let changed = pool.update(candidates, conflicts, &mut self.tables);
-        pool.is_orphan = !is_named;
-        if key.protocol != TCP {
-            // The flows are tracked.
-            self.close_orphan(key, local);
-            return;
-        }
-        let rules = |share: &Share| (share.target.peer, share.target.tunnel);
-        let is_shared = pool.shares().len() > 1;
-        let mut asked: BTreeSet<(PeerId, UpTunnel)> = BTreeSet::new();
-        if changed && (!before.is_empty() || pool.turnover.is_some()) {
-            asked = pool.shares().iter().map(rules).collect();
-            let before = pool.turnover.take().map_or(before, |turnover| turnover.before);
-            pool.turnover = Some(Box::new(Turnover { before, waiting: asked.clone(), until: None }));
-            self.turning.insert(key);
-        }
-        let is_new = |share: &&Share| {
-            let telling = is_shared || learns || share.standing == Standing::Draining;
-            telling && !known.contains(&share.target)
-        };
-        asked.extend(pool.shares().iter().filter(is_new).map(rules));
-        if let Some(turnover) = &mut pool.turnover {
-            turnover.waiting.extend(asked.iter().copied());
-        }
-        asked.into_iter().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
+        let asked = self.pools.change(&(key, local), |pool| {
+            let known: Vec<Target> = pool.shares().iter().map(|share| share.target).collect();
+            let before = pool.chooser().clone();
+            let changed = pool.update(candidates, conflicts, &mut self.tables);
+            pool.is_orphan = !is_named;
+            let mut asked: BTreeSet<(PeerId, UpTunnel)> = BTreeSet::new();
+            if key.protocol != TCP {
+                // The flows are tracked.
+                return asked;
+            }
+            let rules = |share: &Share| (share.target.peer, share.target.tunnel);
+            let is_shared = pool.shares().len() > 1;
+            if changed && (!before.is_empty() || pool.turnover.is_some()) {
+                asked = pool.shares().iter().map(rules).collect();
+                let before = pool.turnover.take().map_or(before, |turnover| turnover.before);
+                pool.turnover = Some(Box::new(Turnover { before, waiting: asked.clone(), until: None }));
+                self.turning.insert(key);
+            }
+            let is_new = |share: &&Share| {
+                let telling = is_shared || learns || share.standing == Standing::Draining;
+                telling && !known.contains(&share.target)
+            };
+            asked.extend(pool.shares().iter().filter(is_new).map(rules));
+            if let Some(turnover) = &mut pool.turnover {
+                turnover.waiting.extend(asked.iter().copied());
+            }
+            asked
+        });
+        asked.into_iter().flatten().for_each(|(peer, tunnel)| self.ask(peer, tunnel));
         self.close_orphan(key, local);
     }
 
@@ -233,7 +229,8 @@ impl Services {
                 continue;
             }
             let hash = FlowHash::new(key.protocol, flow.local(), flow.remote());
-            let pin_key = self.pins.key(key.port, &Ends { local: flow.local(), remote: flow.remote() });
+            let pin_key =
+                self.seek(key.port, key.protocol, Ends { local: flow.local(), remote: flow.remote() }).flow;
             let pin = self.pins.get(pin_key);
             // As long as there are two tables, a flow is at home where both say so.
             let is_chosen = pool.choose(hash).is_some_and(|share| share.server == server);
@@ -289,7 +286,7 @@ impl Services {
         let share = pool_of(&self.pools, key, ends.local.0).and_then(|pool| pool.share(server));
         if let Some(share) = share {
             let pin = Pin { server, tunnel: share.target.tunnel, request: self.last_request };
-            self.pins.insert(self.pins.key(port, ends), share.target.peer, pin);
+            self.pins.insert(self.seek(port, TCP, *ends).flow, share.target.peer, pin);
         }
     }
 
@@ -390,11 +387,9 @@ impl Services {
     fn end_turnovers(&mut self, now: Time) {
         for key in self.turning.clone() {
             for local in self.locals.get(&key).into_iter().flatten() {
-                let Some(pool) = self.pools.get_mut(&(key, *local)) else { continue };
-                let Some(turnover) = &mut pool.turnover else { continue };
-                if *turnover.until.get_or_insert(now + PATIENCE) <= now {
-                    pool.turnover = None;
-                }
+                self.pools.change(&(key, *local), |pool| {
+                    pool.turnover.take_if(|turnover| *turnover.until.get_or_insert(now + PATIENCE) <= now);
+                });
             }
             self.settle(key);
         }
@@ -434,13 +429,12 @@ impl Services {
         self.telling.remove(&(peer, tunnel));
         self.referees.remove(&(peer, tunnel));
         for local in self.locals.get(&key).into_iter().flatten() {
-            let Some(pool) = self.pools.get_mut(&(key, *local)) else { continue };
-            if let Some(turnover) = &mut pool.turnover {
-                turnover.waiting.remove(&(peer, tunnel));
-                if turnover.waiting.is_empty() {
-                    pool.turnover = None;
-                }
-            }
+            self.pools.change(&(key, *local), |pool| {
+                pool.turnover.take_if(|turnover| {
+                    turnover.waiting.remove(&(peer, tunnel));
+                    turnover.waiting.is_empty()
+                });
+            });
         }
         self.settle(key);
         self.end_learning();

@@ -92,7 +92,8 @@ impl Dispatch {
         flows: &[LiveFlow],
         last: bool,
     ) {
-        let Some(rule) = self.by_tunnel.get(&(peer, tunnel)).and_then(|index| self.rules[index.0].as_ref())
+        let Some(rule) =
+            self.by_tunnel.get(&(peer, tunnel)).and_then(|index| self.rules[index.place()].as_ref())
         else {
             return;
         };
@@ -159,9 +160,9 @@ impl Dispatch {
         self.services.handle_timeout(now);
     }
 
-    /// The rules of a key changed: if they are listeners, its service has others to serve it.
+    /// The rules of a key changed: if they are listeners, its service has others to serve it, and if they are of a flow, it may have.
     pub(super) fn share_out(&mut self, key: &Key) {
-        let Some((service, local)) = service_of(key) else { return };
+        let Some((service, local)) = service_of(key) else { return self.assign(key) };
         let mut locals = vec![local];
         if local == any_like(local) {
             locals.extend(self.services.named(&service, local));
@@ -185,7 +186,7 @@ impl Dispatch {
         let mut newest: BTreeMap<ServerId, Candidate> = BTreeMap::new();
         let mut ranks: BTreeMap<(PeerId, SymbolId), ServerId> = BTreeMap::new();
         for member in members {
-            let Some(rule) = self.rules[member.target.rule.0].as_ref() else { continue };
+            let Some(rule) = self.rules[member.target.rule.place()].as_ref() else { continue };
             let (peer, symbol, since) = (rule.peer, rule.symbol, rule.since);
             let server = self.server(peer, symbol);
             ranks.insert((peer, symbol), server);
