@@ -84,7 +84,8 @@ fn a_symbol_of_an_unknown_kind_is_named() {
 fn a_good_configuration_is_content_without_starting() {
     let Some(lab) = lab() else { return };
     for daemon in [&lab.relay, &lab.control] {
-        let _ = daemon.run(&["--check"]).expect_success();
+        let said = daemon.run(&["--check"]).expect_success();
+        assert!(said.ends_with(".toml: ok\n"), "{said}");
         assert!(!daemon.socket().exists());
     }
 }
