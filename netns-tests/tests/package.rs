@@ -286,8 +286,18 @@ fn it_is_installed_upgraded_under_traffic_and_removed() {
             "1.0.1 install ok installed"
         );
         machine.service.restart(&machine.root);
+    // As the book has it, which names the script: it is loaded a second time.
+    let script = root.ok("dpkg -L l2link | grep '[.]lua$'");
+    let script = script.trim();
+    fs::write(root.run().join("none.pcap"), EMPTY_CAPTURE).expect("write a capture");
+    let shown = root
+        .ok(&format!("tshark -X lua_script:{script} -X lua_script1:statistics -2 -q -r /run/none.pcap 2>&1"));
+    assert!(!shown.contains("Error") && shown.contains("Segments sent again"), "{shown}");
         let running = fs::read_link(format!("/proc/{}/exe", machine.service.process().pid()));
         let running = running.expect("a running program").display().to_string();
+/// The header of a capture file: version 2.4, 65535 bytes of a frame at most, Ethernet (draft-ietf-opsawg-pcap, 4).
+const EMPTY_CAPTURE: &[u8] = b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x01\0\0\0";
+
         assert!(!running.contains("deleted"), "{running} runs on");
         lab.await_symbols();
     }
