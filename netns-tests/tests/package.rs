@@ -5,6 +5,7 @@ use netns_tests::address::*;
 use netns_tests::book::{CHAPTERS, chapters};
 use netns_tests::config::{Control, Relay};
 use netns_tests::{Finished, Lab, Netns, Ping, PrivateRoot, Service, binary, words};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -211,7 +212,14 @@ fn the_book_is_there_as_a_whole() {
     for page in chapters() {
         let chapter = page.name.strip_prefix(CHAPTERS).expect("a chapter");
         let installed = root.ok(&format!("cat /usr/share/doc/l2link/book{chapter}"));
-        assert_eq!(installed, page.whole(), "{chapter}");
+        let mut expected = page.whole();
+        // Those are about the source tree.
+        if !chapter.starts_with("/inside/") {
+            for (in_tree, installed) in PLACES {
+                expected = expected.replace(in_tree, &installed.replace("MULTIARCH", multiarch.trim()));
+            }
+        }
+        assert_eq!(installed, expected, "{chapter}");
         assert!(!installed.contains("{{#include"), "{chapter}");
     }
     root.ok("test -s /usr/share/doc/l2link/book/pictures/server.svg");
@@ -237,6 +245,7 @@ fn it_is_installed_upgraded_under_traffic_and_removed() {
     let folders = ["relay", "control"].map(|role| lab.folder().join(role));
     let before = {
         let root = PrivateRoot::new(&lab.folder().join("untouched"));
+    let multiarch = root.ok("dpkg-architecture -qDEB_HOST_MULTIARCH");
         root.changes()
     };
     let mut relay = Machine::new(old, &folders[0], "l2relay", &lab.relay_ns);
@@ -244,8 +253,28 @@ fn it_is_installed_upgraded_under_traffic_and_removed() {
     let kernel_before = [settings(&lab.relay_ns), settings(lab.programs())];
     relay.configure("relay", &Relay::router().to_string(), &folders[0]);
     // On a busy machine a restart takes longer than the usual carrier_hold_ms.
+    // What it names is there.
+    let named = root.ok(
+        "cd /usr/share/doc/l2link/book; grep -rhoE '/usr/(share/doc/l2link/examples|share/l2link|lib/systemd|lib/[a-z0-9_-]+/wireshark)/[^ `]+' .",
+    );
+    let named: BTreeSet<&str> = named.lines().map(|path| path.trim_end_matches([':', ','])).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for path in named {
+        root.ok(&format!("test -e '{path}'"));
+    }
     let config = Control { more: "carrier_hold_ms = 30000".into(), ..Control::router(lab.programs().name()) };
     control.configure("control", &config.to_string(), &folders[1]);
+/// What the book says of files of the source tree, and where they are on a machine with the package.
+const PLACES: [(&str, &str); 7] = [
+    ("`examples/", "`/usr/share/doc/l2link/examples/"),
+    (" examples/", " /usr/share/doc/l2link/examples/"),
+    ("tools/wireshark/", "/usr/lib/MULTIARCH/wireshark/plugins/"),
+    ("tools/grafana/", "/usr/share/l2link/grafana/"),
+    ("`tools/package.d/l2control-files.conf", "`/usr/share/doc/l2link/examples/l2control-files.conf"),
+    ("`tools/package.d/program-in-netns.conf", "`/usr/share/doc/l2link/examples/program-in-netns.conf"),
+    ("`tools/package.d/", "`/usr/lib/systemd/system/"),
+];
+
 
     // It runs.
     relay.service.start(&relay.root);
