@@ -155,6 +155,35 @@ fn units_are_right_and_confined() {
 }
 
 #[test]
+fn a_namespace_is_made_at_boot_with_its_programs() {
+    let Some([package, _]) = packages() else { return };
+    let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    let root = PrivateRoot::new(&lab.folder().join("machine"));
+    install(&root, package);
+    let unit = "/usr/lib/systemd/system/l2link-netns@.service";
+    assert_eq!(root.ok("systemd-analyze verify l2link-netns@router.service 2>&1"), "");
+    // What it runs, of a namespace that is there already, is gone, and is made.
+    let name = lab.control_ns.name();
+    let run = |key: &str| {
+        let lines = root.ok(&format!("sed -n 's/^{key}=//p' {unit}")).replace("%i", name);
+        Finished::new(Command::new("sh").args(["-ec", &lines])).expect_success()
+    };
+    for verb in ["ExecStart", "ExecStop", "ExecStart"] {
+        run(verb);
+        assert_eq!(Path::new("/run/netns").join(name).exists(), verb == "ExecStart");
+    }
+    assert!(lab.control_ns.ok("ip -br link show lo").contains("LOOPBACK,UP"));
+    // A server's unit with the settings of the example.
+    root.ok("mkdir -p /etc/systemd/system/nginx.service.d");
+    root.ok("cp /usr/share/doc/l2link/examples/program-in-netns.conf /etc/systemd/system/nginx.service.d/l2link.conf");
+    assert_eq!(root.ok("systemd-analyze verify nginx.service 2>&1"), "");
+    let shown =
+        fs::read_to_string(workspace().join("docs/book/src/operation/installation.md")).expect("a chapter");
+    let example = root.ok("sed -n '/^\\[Unit\\]/,$p' /usr/share/doc/l2link/examples/program-in-netns.conf");
+    assert!(shown.contains(&format!("```text\n{example}```")), "the book shows another one than {example}");
+}
+
+#[test]
 fn shells_complete_words() {
     let Some([package, _]) = packages() else { return };
     let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };

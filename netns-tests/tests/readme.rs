@@ -31,7 +31,7 @@ fn is_run_elsewhere(page: &Page, command: &str) -> bool {
         "sudo apt install ./target/debian/l2link_*.deb",
         "sudo systemctl start l2relay",
         "sudo systemctl start l2control",
-        "sudo systemctl restart l2relay",
+        "sudo systemctl enable --now l2link-netns@router",
         "systemctl status l2relay",
         "cargo build --release",
     ];
