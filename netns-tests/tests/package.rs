@@ -238,6 +238,7 @@ fn the_book_is_there_as_a_whole() {
     let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
     let root = PrivateRoot::new(&lab.folder().join("machine"));
     install(&root, package);
+    let multiarch = root.ok("dpkg-architecture -qDEB_HOST_MULTIARCH");
     for page in chapters() {
         let chapter = page.name.strip_prefix(CHAPTERS).expect("a chapter");
         let installed = root.ok(&format!("cat /usr/share/doc/l2link/book{chapter}"));
@@ -252,7 +253,27 @@ fn the_book_is_there_as_a_whole() {
         assert!(!installed.contains("{{#include"), "{chapter}");
     }
     root.ok("test -s /usr/share/doc/l2link/book/pictures/server.svg");
+    // What it names is there.
+    let named = root.ok(
+        "cd /usr/share/doc/l2link/book; grep -rhoE '/usr/(share/doc/l2link/examples|share/l2link|lib/systemd|lib/[a-z0-9_-]+/wireshark)/[^ `]+' .",
+    );
+    let named: BTreeSet<&str> = named.lines().map(|path| path.trim_end_matches([':', ','])).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for path in named {
+        root.ok(&format!("test -e '{path}'"));
+    }
 }
+
+/// What the book says of files of the source tree, and where they are on a machine with the package.
+const PLACES: [(&str, &str); 7] = [
+    ("`examples/", "`/usr/share/doc/l2link/examples/"),
+    (" examples/", " /usr/share/doc/l2link/examples/"),
+    ("tools/wireshark/", "/usr/lib/MULTIARCH/wireshark/plugins/"),
+    ("tools/grafana/", "/usr/share/l2link/grafana/"),
+    ("`tools/package.d/l2control-files.conf", "`/usr/share/doc/l2link/examples/l2control-files.conf"),
+    ("`tools/package.d/program-in-netns.conf", "`/usr/share/doc/l2link/examples/program-in-netns.conf"),
+    ("`tools/package.d/", "`/usr/lib/systemd/system/"),
+];
 
 #[test]
 fn tshark_has_the_dissector() {
@@ -265,7 +286,17 @@ fn tshark_has_the_dissector() {
         protocols.lines().any(|line| line.split('\t').any(|word| word == "l2link")),
         "tshark does not know l2link"
     );
+    // As the book has it, which names the script: it is loaded a second time.
+    let script = root.ok("dpkg -L l2link | grep '[.]lua$'");
+    let script = script.trim();
+    fs::write(root.run().join("none.pcap"), EMPTY_CAPTURE).expect("write a capture");
+    let shown = root
+        .ok(&format!("tshark -X lua_script:{script} -X lua_script1:statistics -2 -q -r /run/none.pcap 2>&1"));
+    assert!(!shown.contains("Error") && shown.contains("Segments sent again"), "{shown}");
 }
+
+/// The header of a capture file: version 2.4, 65535 bytes of a frame at most, Ethernet (draft-ietf-opsawg-pcap, 4).
+const EMPTY_CAPTURE: &[u8] = b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x01\0\0\0";
 
 #[test]
 fn it_is_installed_upgraded_under_traffic_and_removed() {
@@ -274,7 +305,6 @@ fn it_is_installed_upgraded_under_traffic_and_removed() {
     let folders = ["relay", "control"].map(|role| lab.folder().join(role));
     let before = {
         let root = PrivateRoot::new(&lab.folder().join("untouched"));
-    let multiarch = root.ok("dpkg-architecture -qDEB_HOST_MULTIARCH");
         root.changes()
     };
     let mut relay = Machine::new(old, &folders[0], "l2relay", &lab.relay_ns);
@@ -282,28 +312,8 @@ fn it_is_installed_upgraded_under_traffic_and_removed() {
     let kernel_before = [settings(&lab.relay_ns), settings(lab.programs())];
     relay.configure("relay", &Relay::router().to_string(), &folders[0]);
     // On a busy machine a restart takes longer than the usual carrier_hold_ms.
-    // What it names is there.
-    let named = root.ok(
-        "cd /usr/share/doc/l2link/book; grep -rhoE '/usr/(share/doc/l2link/examples|share/l2link|lib/systemd|lib/[a-z0-9_-]+/wireshark)/[^ `]+' .",
-    );
-    let named: BTreeSet<&str> = named.lines().map(|path| path.trim_end_matches([':', ','])).collect();
-    assert!(named.len() > 10, "{named:?}");
-    for path in named {
-        root.ok(&format!("test -e '{path}'"));
-    }
     let config = Control { more: "carrier_hold_ms = 30000".into(), ..Control::router(lab.programs().name()) };
     control.configure("control", &config.to_string(), &folders[1]);
-/// What the book says of files of the source tree, and where they are on a machine with the package.
-const PLACES: [(&str, &str); 7] = [
-    ("`examples/", "`/usr/share/doc/l2link/examples/"),
-    (" examples/", " /usr/share/doc/l2link/examples/"),
-    ("tools/wireshark/", "/usr/lib/MULTIARCH/wireshark/plugins/"),
-    ("tools/grafana/", "/usr/share/l2link/grafana/"),
-    ("`tools/package.d/l2control-files.conf", "`/usr/share/doc/l2link/examples/l2control-files.conf"),
-    ("`tools/package.d/program-in-netns.conf", "`/usr/share/doc/l2link/examples/program-in-netns.conf"),
-    ("`tools/package.d/", "`/usr/lib/systemd/system/"),
-];
-
 
     // It runs.
     relay.service.start(&relay.root);
@@ -344,18 +354,8 @@ const PLACES: [(&str, &str); 7] = [
             "1.0.1 install ok installed"
         );
         machine.service.restart(&machine.root);
-    // As the book has it, which names the script: it is loaded a second time.
-    let script = root.ok("dpkg -L l2link | grep '[.]lua$'");
-    let script = script.trim();
-    fs::write(root.run().join("none.pcap"), EMPTY_CAPTURE).expect("write a capture");
-    let shown = root
-        .ok(&format!("tshark -X lua_script:{script} -X lua_script1:statistics -2 -q -r /run/none.pcap 2>&1"));
-    assert!(!shown.contains("Error") && shown.contains("Segments sent again"), "{shown}");
         let running = fs::read_link(format!("/proc/{}/exe", machine.service.process().pid()));
         let running = running.expect("a running program").display().to_string();
-/// The header of a capture file: version 2.4, 65535 bytes of a frame at most, Ethernet (draft-ietf-opsawg-pcap, 4).
-const EMPTY_CAPTURE: &[u8] = b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x01\0\0\0";
-
         assert!(!running.contains("deleted"), "{running} runs on");
         lab.await_symbols();
     }

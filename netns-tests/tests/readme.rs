@@ -257,7 +257,9 @@ impl Machines {
                     Some("rule" | "symbol") => vec![&lab.control],
                     // Packets arrive at relays, and sockets are on controls.
                     Some("trace") if arguments.contains(" to ") => vec![&lab.relay],
-                    Some("trace") if arguments.contains(':') => vec![&lab.control],
+                    Some("trace") if arguments.contains(':') || arguments.contains("program") => {
+                        vec![&lab.control]
+                    }
                     _ => vec![&lab.relay, &lab.control],
                 };
                 for daemon in daemons {
