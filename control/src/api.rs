@@ -1,20 +1,22 @@
 //! What the command socket is asked, and the answers.
 
-use control_core::Control;
+use crate::namespaces::Namespace;
 use control_core::seen::NumberedSocket;
+use control_core::{Control, HeldSocket};
 use l2link::Time;
 use l2link::trace_text::TraceText;
-use l2link_os::api::{ApiServer, Request, failure, hops, success};
+use l2link_os::api::{ApiServer, Request, failure, hop_rows, hops, success};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Answers one request. Returns whether the answer is that of the verification that was begun, and comes with its end.
-/// `sockets`: what [`needs_sockets`] says is needed.
+/// `sockets`: what [`needs_sockets`] says is needed. `namespaces`: those that are open, by their numbers.
 pub(crate) fn answer(
     server: &mut ApiServer,
     request: &Request,
     control: &mut Control,
     sockets: &[NumberedSocket],
+    namespaces: &[Namespace],
     now: Time,
 ) -> bool {
     let word = |key: &str| request.json.get(key).and_then(Value::as_str);
@@ -23,6 +25,9 @@ pub(crate) fn answer(
         Some("monitor") => {
             server.monitor(request.client);
             return false;
+        }
+        Some("trace") if request.json["sockets"].is_array() => {
+            trace_held(control, &request.json["sockets"], sockets, namespaces)
         }
         Some("trace") => trace(control, word("what"), sockets),
         Some("verify") => {
@@ -71,6 +76,27 @@ fn trace(control: &Control, what: Option<&str>, sockets: &[NumberedSocket]) -> V
     let Some(what) = what else { return failure("trace needs a \"what\": a socket or a prefix") };
     let what = what.parse::<TraceText>().map_err(|error| error.to_string());
     what.and_then(|what| control.trace(&what, sockets)).map_or_else(failure, |found| hops(&found))
+}
+
+/// What comes of each of these sockets of processes, `{"inode", "namespace"}`: both by their numbers.
+fn trace_held(
+    control: &Control,
+    held: &Value,
+    sockets: &[NumberedSocket],
+    namespaces: &[Namespace],
+) -> Value {
+    let number = |row: &Value, key: &str| row[key].as_u64();
+    let rows = held.as_array().into_iter().flatten().map(|row| {
+        let inode = number(row, "inode").and_then(|inode| u32::try_from(inode).ok())?;
+        let of_row = number(row, "namespace")?;
+        let place = namespaces.iter().find(|place| place.inode() == Some(of_row));
+        let held = HeldSocket { inode, namespace: place.map(|place| place.id) };
+        Some(json!({"inode": inode, "hops": hop_rows(&control.trace_held(&held, sockets))}))
+    });
+    match rows.collect::<Option<Vec<Value>>>() {
+        Some(rows) => success(rows),
+        None => failure("each of the \"sockets\" needs an \"inode\" and a \"namespace\", both numbers"),
+    }
 }
 
 /// A page of routes. `next` names the place where it ends, for `after` of the next request; without it that was all.

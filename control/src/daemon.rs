@@ -373,7 +373,8 @@ impl Daemon {
                 continue;
             }
             let sockets = if api::needs_sockets(&request) { self.numbered_sockets(now) } else { Vec::new() };
-            if api::answer(&mut self.api, &request, &mut self.control, &sockets, now) {
+            let (api, places) = (&mut self.api, &self.namespaces);
+            if api::answer(api, &request, &mut self.control, &sockets, places, now) {
                 self.verifying.push(request.client);
             }
         }

@@ -19,8 +19,8 @@ use l2link_os::trigger::Told;
 use l2link_os::{Monitor, NetNs, Netlink, ReturnTables, SetupError, clock};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -63,6 +63,11 @@ impl Namespace {
     /// Its name; none for the daemon's own.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Its number, if it is open.
+    pub(crate) fn inode(&self) -> Option<u64> {
+        self.open.as_ref().map(|watched| watched.netns.inode())
     }
 
     /// What is watched, if the namespace is open.
@@ -210,8 +215,8 @@ impl Watched {
         namespace: NamespaceId,
         symbols: &[IfIndex],
     ) -> io::Result<Vec<NumberedSocket>> {
-        let listeners = self.sockets.dump_listeners()?;
-        let listeners = self.by_symbol(&listeners, symbols)?.into_iter();
+        let sockets = self.sockets.dump_listeners()?;
+        let listeners = self.by_symbol(&sockets, symbols)?.into_iter();
         let numbered = |socket: &Socket, address, interface| NumberedSocket {
             namespace,
             address,
@@ -220,6 +225,12 @@ impl Watched {
         };
         let mut all: Vec<_> =
             listeners.map(|(socket, address, interface)| numbered(socket, address, interface)).collect();
+        let known: BTreeSet<u32> = all.iter().map(|socket| socket.inode).collect();
+        // Those that are bound to interfaces which have nothing to do with symbols.
+        all.extend(sockets.iter().filter(|socket| !known.contains(&socket.inode)).filter_map(|socket| {
+            let interface = socket.interface.map(|interface| IfIndex(interface.0));
+            Some(numbered(socket, socket.listens_for()?, interface))
+        }));
         let connections = self.sockets.dump_connections()?;
         all.extend(connections.iter().filter_map(|socket| Some(numbered(socket, socket.flow()?, None))));
         // Connections that wait to be accepted, or for their last packets, are nobody's.

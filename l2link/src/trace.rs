@@ -48,12 +48,16 @@ words! {
         Session = "session",
         /// The kernel of this machine.
         Kernel = "kernel",
+        /// A process that holds a socket.
+        Process = "process",
         /// The open sockets of a namespace.
         Socket = "socket",
         /// A symbol.
         Symbol = "symbol",
         /// A rule.
         Rule = "rule",
+        /// A packet of the outside world.
+        Packet = "packet",
         /// A route that is mirrored.
         Route = "route",
     }

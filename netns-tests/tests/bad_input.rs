@@ -30,8 +30,9 @@ fn refused(finished: &Finished, code: Option<i32>, words: &[&str]) {
     "interface = \"lan0\"",
     "interface = \"lan0\"\ninterfaec = 1",
     "relay.toml:4:1",
-    "interfaec"
+    "is `interface` meant?"
 )]
+#[case::one_pair_of_brackets("[[port]]", "[port]", "relay.toml:", "two pairs of brackets, [[port]]")]
 #[case::unknown_section("[api]", "[apj]", "relay.toml:6:2", "apj")]
 #[case::low_ethertype("[api]", "ethertype = 0x5ff\n[api]", "relay.toml:6:13", "0x0600")]
 #[case::foreign_ethertype("[api]", "ethertype = 0x0800\n[api]", "relay.toml:", "ethertype")]
@@ -83,7 +84,8 @@ fn a_symbol_of_an_unknown_kind_is_named() {
 fn a_good_configuration_is_content_without_starting() {
     let Some(lab) = lab() else { return };
     for daemon in [&lab.relay, &lab.control] {
-        let _ = daemon.run(&["--check"]).expect_success();
+        let said = daemon.run(&["--check"]).expect_success();
+        assert!(said.ends_with(".toml: ok\n"), "{said}");
         assert!(!daemon.socket().exists());
     }
 }

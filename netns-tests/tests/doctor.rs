@@ -1,7 +1,8 @@
 //! `l2ctl doctor` finds what is wrong with a real machine, and its remedies mend it.
 
+use netns_tests::config::{Control, Symbol};
 use netns_tests::{Daemon, Lab, Netns, binary};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The findings, and whether nothing is wrong.
 fn doctor(netns: &Netns, daemon: &Daemon) -> (bool, Vec<Value>) {
@@ -59,12 +60,53 @@ fn its_commands_mend_a_link_that_is_a_bridges_and_down() {
 }
 
 #[test]
+fn its_commands_mend_a_small_mtu_and_a_firewall_on_the_segment() {
+    let Some(lab) = Lab::up() else { return };
+    let netns = &lab.relay_ns;
+    netns.ip(&["link set lan0 mtu 1000"]);
+    let (well, findings) = doctor(netns, &lab.relay);
+    assert!(!well);
+    netns.ok(&command(finding(&findings, "wrong", "MTU 1000, at least 1280 is needed")));
+    lab.relay.await_row("peers", &json!({"name": "control1", "state": "up"}));
+    netns.ok("nft add table netdev f");
+    netns.ok("nft add chain netdev f in { type filter hook ingress device lan0 priority 0 ; policy drop ; }");
+    lab.relay.await_row("peers", &json!({"name": "control1", "state": "down"}));
+    let (_, findings) = doctor(netns, &lab.relay);
+    netns.ok(&command(finding(
+        &findings,
+        "note",
+        "chain f in of nftables filters at ingress of lan0, policy drop",
+    )));
+    lab.relay.await_row("peers", &json!({"name": "control1", "state": "up"}));
+}
+
+#[test]
+fn a_symbol_that_is_not_up_is_told_with_its_remedy_on_both_machines() {
+    let Some(mut lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    let control = Control { symbols: vec![Symbol::new("eth9")], ..Control::default() };
+    lab.control.configure(&control.to_string());
+    lab.relay.start();
+    lab.control.start();
+    lab.control.await_row("symbols", &json!({"name": "eth9", "state": "refused"}));
+    for (netns, daemon, whose) in [
+        (&lab.control_ns, &lab.control, "symbol eth9 is refused: "),
+        (&lab.relay_ns, &lab.relay, "symbol of control1 at port eth9 is refused: "),
+    ] {
+        let (well, findings) = doctor(netns, daemon);
+        let told = finding(&findings, "wrong", whose);
+        assert!(!well && told["remedy"].as_str().unwrap().contains("add a [[port]]"), "{told}");
+        let twice = findings.iter().filter(|finding| finding["level"] == "wrong").count();
+        assert_eq!(twice, 1, "{findings:#?}");
+    }
+}
+
+#[test]
 fn a_device_with_another_key_is_told() {
     let Some(mut lab) = Lab::build(netns_tests::Layout::default()) else { return };
     lab.control.set_psk("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", 0o600);
     lab.relay.start();
     lab.control.start();
-    lab.relay.await_row("peers", &serde_json::json!({"name": "control1", "state": "refused: bad-gate"}));
+    lab.relay.await_row("peers", &json!({"name": "control1", "state": "refused: bad-gate"}));
     let (well, findings) = doctor(&lab.relay_ns, &lab.relay);
     assert!(!well);
     let told = finding(&findings, "wrong", "refused: bad-gate");

@@ -4,7 +4,7 @@
 use netns_tests::address::*;
 use netns_tests::book::{Page, chapters, readme, root};
 use netns_tests::program::{Frr, Nginx};
-use netns_tests::{Daemon, Finished, Lab, Layout, Mounts, Process, SOON, binary, eventually};
+use netns_tests::{Daemon, Finished, Lab, Layout, Mounts, PrivateRoot, Process, SOON, binary, eventually};
 use rstest::rstest;
 use serde_json::json;
 use std::fs;
@@ -31,7 +31,7 @@ fn is_run_elsewhere(page: &Page, command: &str) -> bool {
         "sudo apt install ./target/debian/l2link_*.deb",
         "sudo systemctl start l2relay",
         "sudo systemctl start l2control",
-        "sudo systemctl restart l2relay",
+        "sudo systemctl enable --now l2link-netns@router",
         "systemctl status l2relay",
         "cargo build --release",
     ];
@@ -56,6 +56,8 @@ struct Machines {
     lab: Lab,
     nginx: Option<Process>,
     frr: Option<Frr>,
+    /// FRR as Debian starts it, and the file system in which it has its configuration.
+    debian: Option<(PrivateRoot, Vec<Process>)>,
 }
 
 /// What is at [`FILES`] is somewhere else in a test.
@@ -85,7 +87,7 @@ impl Machines {
         };
         here(&lab.relay, "relay.toml");
         here(&lab.control, "control.toml");
-        Some(Self { lab, nginx: None, frr: None })
+        Some(Self { lab, nginx: None, frr: None, debian: None })
     }
 
     /// Starts what earlier chapters have started.
@@ -106,6 +108,33 @@ impl Machines {
         let line = line.replace("tools/wireshark/l2link.lua", &script.display().to_string());
         let mut command = self.lab.relay_ns.command("sh");
         Finished::new(command.args(["-ec", &line]).current_dir(self.lab.relay.folder()))
+    }
+
+    /// Does what a line says to Debian's FRR.
+    fn configure_frr(&mut self, line: &str) {
+        let (name, folder) = (self.lab.programs().name(), self.lab.folder());
+        let examples = format!(" {}/examples/", root().display());
+        let line = line.replace("sudo ", "").replace(" examples/", &examples);
+        let line = ["/frr/", "start ", "-N "]
+            .iter()
+            .fold(line, |line, before| line.replace(&format!("{before}router"), &format!("{before}{name}")));
+        let (machine, running) =
+            self.debian.get_or_insert_with(|| (PrivateRoot::new(&folder.join("machine")), Vec::new()));
+        if !line.contains("frrinit.sh") {
+            let _ = machine.ok(&line);
+            return;
+        }
+        // Its daemons leave their parent, and end with the first process of their own namespace.
+        let mut command = machine.command(None);
+        command.args(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec"]);
+        command.arg(format!("{line}; exec sleep infinity"));
+        let process = Process::start("frr", &mut command, folder);
+        let _ = process.await_log("Started watchfrr", SOON);
+        running.push(process);
+        for port in ["eth1", "eth2"] {
+            let rule = json!({"protocol": "ospf", "port": port, "state": "active"});
+            self.lab.relay.await_row("rules", &rule);
+        }
     }
 
     /// Does what a line says.
@@ -210,6 +239,7 @@ impl Machines {
                 let shown = finished.stdout();
                 assert!(finished.code() == Some(124) && shown.contains(" KEEPALIVE sent "), "{finished}");
             }
+            _ if line.contains("/frr/") || line.contains("vtysh -N ") => self.configure_frr(line),
             _ if line.contains("l2dump -") || line.starts_with("tshark ") => {
                 // What a daemon would have written.
                 fs::write(lab.relay.folder().join("keys"), "# no sessions\n").unwrap();
@@ -227,7 +257,9 @@ impl Machines {
                     Some("rule" | "symbol") => vec![&lab.control],
                     // Packets arrive at relays, and sockets are on controls.
                     Some("trace") if arguments.contains(" to ") => vec![&lab.relay],
-                    Some("trace") if arguments.contains(':') => vec![&lab.control],
+                    Some("trace") if arguments.contains(':') || arguments.contains("program") => {
+                        vec![&lab.control]
+                    }
                     _ => vec![&lab.relay, &lab.control],
                 };
                 for daemon in daemons {
@@ -295,7 +327,7 @@ fn run_all(examples: &str, mut run: impl FnMut(&str)) -> usize {
 
 #[rstest]
 #[case::server("", 60)]
-#[case::router("router", 4)]
+#[case::router("router", 11)]
 #[case::balance("balance", 3)]
 #[case::address("address", 3)]
 fn every_command_shown_is_run(#[case] examples: &str, #[case] at_least: usize) {

@@ -2,7 +2,7 @@
 
 use netns_tests::address::*;
 use netns_tests::config::{Control, Relay};
-use netns_tests::program::Nginx;
+use netns_tests::program::{Nginx, dnsmasq};
 use netns_tests::{Daemon, Lab, SOON, eventually};
 use serde_json::{Value, json};
 
@@ -95,8 +95,12 @@ fn what_is_not_permitted_exposed_or_detected_says_so() {
     let _nginx = Nginx::start(&lab.control_ns, lab.folder(), &["80", "81", "82"]);
     await_step(&lab.control, "tcp 0.0.0.0:80", ["rule", "in-force", "is active"]);
     await_step(&lab.control, "tcp 0.0.0.0:81", ["rule", "refused", "not permitted"]);
-    await_step(&lab.control, "tcp 0.0.0.0:82", ["symbol", "none", "is not exposed"]);
-    await_step(&lab.control, "tcp 127.0.0.1:80", ["symbol", "none", "bound to another interface or address"]);
+    await_step(
+        &lab.control,
+        "tcp 0.0.0.0:82",
+        ["symbol", "none", "`services` of the symbol does not name it"],
+    );
+    await_step(&lab.control, "tcp 127.0.0.1:80", ["symbol", "none", "bound to 127.0.0.1, the loopback"]);
     let packet = format!("tcp from {CLIENT_V4}:40000 to {PORT_V4}:81");
     await_step(&lab.relay, &packet, ["rule", "refused", "control1 asked for tcp"]);
 
@@ -190,9 +194,162 @@ fn bad_words_are_told_what_is_right() {
         ),
         (&lab.relay, "tcp 0.0.0.0:80", "sockets are on controls"),
         (&lab.control, "tcp from 192.0.2.9:1 to 192.0.2.1:80", "packets arrive at relays"),
-        (&lab.control, "dance", "names no service"),
+        (&lab.control, "dance/80", "one of tcp, udp"),
     ] {
         let finished = daemon.l2ctl(&format!("trace {what}"));
         assert!(finished.code() == Some(1) && finished.stderr().contains(words), "{finished}");
     }
+}
+
+/// The steps of a socket that a program holds, which says these words of itself.
+fn of_socket<'a>(hops: &'a [Value], program: &str, words: &str) -> Option<Vec<&'a Value>> {
+    let is_it = |hop: &&Value| {
+        hop["stage"] == "process"
+            && hop["text"].as_str().unwrap().contains(words)
+            && hop["owners"]
+                .as_array()
+                .is_some_and(|owners| owners.iter().any(|owner| owner["program"] == program))
+    };
+    let first = hops.iter().find(is_it)?;
+    Some(hops.iter().filter(|hop| hop["socket"] == first["socket"]).collect())
+}
+
+/// What the steps say, in a line each.
+fn said(hops: &[&Value]) -> String {
+    let line = |hop: &&Value| {
+        let word = |key: &str| hop[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {} {}\n", word("stage"), word("outcome"), word("text"))
+    };
+    hops.iter().map(line).collect()
+}
+
+/// Waits until the trace of a process tells these words of a socket.
+#[track_caller]
+fn await_said(daemon: &Daemon, what: &str, program: &str, socket: &str, words: &[&str]) -> String {
+    eventually(SOON, &format!("{socket:?} of {what}: {words:?}"), || {
+        let hops = trace(daemon, what);
+        let of_it = of_socket(&hops, program, socket).ok_or_else(|| format!("no such socket: {hops:#?}"))?;
+        let said = said(&of_it);
+        if words.iter().all(|words| said.contains(words)) { Ok(said) } else { Err(said) }
+    })
+}
+
+/// Sockets that nobody outside reaches, each for its own reason, and one that is reached by a client's flow.
+const SOCKETS: &str = "
+import os, socket, sys
+s = lambda *a: socket.socket(*a)
+loopback = s(); loopback.bind(('127.0.0.1', 8001)); loopback.listen()
+idle = s()
+bound = s(socket.AF_INET, socket.SOCK_DGRAM); bound.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo'); bound.bind(('', 8002))
+icmp = s(socket.AF_INET, socket.SOCK_RAW, 1)
+raw = s(socket.AF_INET6, socket.SOCK_RAW, 89)
+lldp = s(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88cc)); lldp.bind(('eth1', 0x88cc))
+mdns = s(socket.AF_INET, socket.SOCK_DGRAM); mdns.bind(('', 5353))
+local = s(socket.AF_UNIX)
+flow = s(socket.AF_INET, socket.SOCK_DGRAM); flow.connect((sys.argv[1], 9)); flow.send(b'x')
+print('ready', flush=True)
+input_ = os.read(os.pipe()[0], 1)
+";
+
+#[test]
+fn every_socket_of_a_process_says_what_comes_of_it() {
+    let Some(mut lab) = Lab::up() else { return };
+    let nginx = Nginx::start(&lab.control_ns, lab.folder(), &["80"]);
+    let (pid, place) = (nginx.master.pid(), lab.control_ns.name());
+    let what = format!("pid {pid}");
+    let listener = "tcp 0.0.0.0 port 80, listens";
+    let told = await_said(
+        &lab.control,
+        &what,
+        "nginx",
+        listener,
+        &["is open in the daemon's namespace", "rule in-force", "packet sent"],
+    );
+    assert!(told.contains(&format!("in network namespace {place}")), "{told}");
+    // What it says of the relay is to be asked there.
+    let line = told.split('`').nth(1).expect("a command").strip_prefix("l2ctl trace ").expect("a trace");
+    await_step(&lab.relay, line, ["session", "sent", "control1 at "]);
+    // All that hold the socket are told once.
+    let hops = trace(&lab.control, "program nginx");
+    let of_it = of_socket(&hops, "nginx", &format!("nginx {pid}/")).expect("its socket");
+    assert!(of_it[0]["owners"].as_array().unwrap().len() >= 3, "{}", said(&of_it));
+    let fd = of_it[0]["owners"][0]["fd"].as_i64().unwrap();
+    let one = trace(&lab.control, &format!("pid {pid}/{fd}"));
+    assert_eq!(one.iter().filter(|hop| hop["stage"] == "process").count(), 1, "{one:#?}");
+    let people = lab.control.l2ctl(&format!("trace {what}")).expect_success();
+    assert!(people.contains("\n\n 1  process  ") && people.contains(listener), "{people}");
+
+    let python = lab.control_ns.python(SOCKETS, &[CLIENT_V4]);
+    let _ = python.await_log("ready", SOON);
+    let what = format!("pid {}", python.pid());
+    for (socket, words) in [
+        ("tcp 127.0.0.1 port 8001", "symbol none eth1: the socket is bound to 127.0.0.1, the loopback"),
+        ("tcp socket that neither listens nor is connected", "process none"),
+        (
+            "udp 0.0.0.0 port 8002, bound to interface lo",
+            "symbol none eth1: the socket is bound to another interface",
+        ),
+        ("raw socket of IP protocol 1,", "symbol none eth1: sockets of ICMP make no rule"),
+        ("raw socket of IP protocol 89,", "rule in-force ip ospf [::] at port eth1 of relay1 is active"),
+        ("packet socket of EtherType 0x88cc", "packet sent a frame of ethertype 0x88cc"),
+        ("udp 0.0.0.0 port 5353", "hidden by default"),
+        ("UNIX socket", "process none"),
+        (", connected to 192.0.2.2:9", "rule in-force udp 192.0.2.1:"),
+    ] {
+        await_said(&lab.control, &what, "python3", socket, &[words]);
+    }
+
+    // Another namespace than the symbols', which has no name that they know.
+    let server = dnsmasq(&lab.client);
+    let elsewhere = format!("in network namespace {}", lab.client.name());
+    await_said(
+        &lab.control,
+        &format!("pid {}", server.pid()),
+        "dnsmasq",
+        "udp 0.0.0.0 port 53",
+        &[&elsewhere, "socket none no symbol stands in its network namespace, but in the daemon's namespace"],
+    );
+    let server = dnsmasq(&lab.control_ns);
+    let what = format!("pid {}", server.pid());
+    for socket in ["udp 0.0.0.0 port 53", "tcp [::] port 53, listens"] {
+        await_said(&lab.control, &what, "dnsmasq", socket, &["rule in-force", "packet sent"]);
+    }
+
+    // A relay that is gone.
+    lab.relay.kill_9();
+    let lost = ["symbol waits", "rule waits", "packet dropped", "until the symbol is up"];
+    await_said(&lab.control, &what, "dnsmasq", "udp 0.0.0.0 port 53", &lost);
+}
+
+#[test]
+fn a_process_that_cannot_be_traced_says_why() {
+    let Some(lab) = Lab::up() else { return };
+    let idle = lab.control_ns.spawn("sleep infinity");
+    let pid = idle.pid();
+    eventually(SOON, "it has become the program", || {
+        let text = lab.control.l2ctl(&format!("trace pid {pid}")).into_result()?;
+        if text.contains(&format!("sleep {pid} has no sockets")) { Ok(()) } else { Err(text) }
+    });
+    for (what, code, words) in [
+        ("pid 4194305".to_owned(), 1, "there is no process 4194305"),
+        (format!("pid {pid}/77"), 1, "has no descriptor 77"),
+        (format!("pid {pid}/0"), 1, "is no socket, but "),
+        ("program nobody-runs-this".to_owned(), 1, "no process runs a program nobody-runs-this"),
+        ("pid one".to_owned(), 2, "names no process"),
+        (pid.to_string(), 2, "for the sockets of a process: trace pid"),
+        ("nginx".to_owned(), 2, "for the sockets of a process: trace program nginx"),
+        ("pid".to_owned(), 2, "write pid NUMBER"),
+    ] {
+        let refused = lab.control.l2ctl(&format!("trace {what}"));
+        assert_eq!(refused.code(), Some(code), "{refused}");
+        assert!(refused.stderr().contains(words), "{refused}");
+    }
+    // A relay has no programs behind symbols.
+    let python = lab.relay_ns.python(
+        "import socket, time\ns = socket.socket(); s.listen(); print('ready', flush=True); time.sleep(99)",
+        &[],
+    );
+    let _ = python.await_log("ready", SOON);
+    let refused = lab.relay.l2ctl(&format!("trace pid {}", python.pid()));
+    assert!(refused.code() == Some(1) && refused.stderr().contains("ask l2control"), "{refused}");
 }

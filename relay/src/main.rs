@@ -28,6 +28,7 @@ use config::Settings;
 use daemon::Daemon;
 use failure::Failure;
 use l2link_pages::{Page, Section};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -137,6 +138,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         log::warn!(target: "relay::config", "{warning}");
     }
     if arguments.check {
+        // As of a daemon whose output goes to nobody.
+        let _ = writeln!(io::stdout(), "{}: ok", arguments.config.display());
         return Ok(());
     }
     Daemon::start(settings, arguments.config.clone())?.run()

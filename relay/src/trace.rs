@@ -10,6 +10,9 @@ use serde_json::Value;
 
 /// Answers a request for a trace.
 pub(crate) fn answer(request: &Value, relay: &Relay, netns: &NetNs, now: Time) -> Value {
+    if request.get("sockets").is_some() {
+        return failure("programs and their sockets are a control's matter: ask l2control, where they run");
+    }
     let Some(what) = request.get("what").and_then(Value::as_str) else {
         return failure("trace needs a \"what\": a packet or a prefix");
     };

@@ -21,6 +21,13 @@
 -- A new message is a name in MESSAGES, its fields in `f`, their order in MESSAGE_BODIES, and its line of text in
 -- MESSAGE_TEXTS; if it asks for a reply, both stand in EXCHANGES. `l2dump` prints the same lines.
 
+-- A copy in a folder of plugins has been loaded already when -X lua_script names this one: that copy does it all, and has
+-- this one's arguments.
+if L2LINK_ARGUMENTS then
+  L2LINK_ARGUMENTS(...)
+  return
+end
+
 local l2link = Proto("l2link", "Link protocol of l2relay and l2control")
 
 local DEFAULT_ETHERTYPE = 0x88b5
@@ -2002,8 +2009,12 @@ local function statistics()
   end
 end
 
-for _, argument in ipairs({ ... }) do
-  if argument == "statistics" then
-    statistics()
+function L2LINK_ARGUMENTS(...)
+  for _, argument in ipairs({ ... }) do
+    if argument == "statistics" then
+      statistics()
+    end
   end
 end
+
+L2LINK_ARGUMENTS(...)

@@ -54,6 +54,22 @@ impl Exposure {
         }
     }
 
+    /// Why a socket that listens for `address` makes no rule.
+    pub(crate) fn why_hidden(&self, address: &ProtocolAddress) -> &'static str {
+        match *address {
+            ProtocolAddress::IpProtocol { protocol: ICMP | ICMPV6, .. } => {
+                "sockets of ICMP make no rule: errors and echo replies come by the flows that they are about, the rest is the relay's"
+            }
+            ProtocolAddress::IpProtocol { protocol: RAW_SEND_ONLY, .. } | ProtocolAddress::EtherType(0) => {
+                "the socket only sends"
+            }
+            _ if self.hidden.covers(address) => {
+                "it is not exposed: it is among those that are hidden by default; `services` of the symbol can name it"
+            }
+            _ => "it is not exposed: `services` of the symbol does not name it",
+        }
+    }
+
     /// Whether a file for `address` may be opened.
     #[must_use]
     pub fn permits(&self, address: &ProtocolAddress) -> bool {

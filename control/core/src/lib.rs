@@ -79,6 +79,7 @@ pub use metrics::Metrics;
 pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
 pub use routes::{RoutesConfig, VerifyRow};
+pub use trace::HeldSocket;
 pub use translation::default_control_address;
 pub use way_back::{Ground, WayBack};
 pub use weight::Weight;

@@ -1,12 +1,16 @@
 //! What would become of a socket or a route, and why: the decisions of detection and of the mirror, asked for nothing else.
 
+mod held;
+
+pub use held::HeldSocket;
+
 use crate::detection::{Unreached, wanted};
 use crate::flow::FlowKey;
 use crate::routes::RouteRow;
 use crate::rule::RuleState;
 use crate::seen::{NumberedSocket, OpenSocket};
-use crate::symbol::{State, Symbol};
-use crate::{Control, NamespaceId};
+use crate::symbol::{Seat, State, Symbol};
+use crate::{Control, Exposure, NamespaceId};
 use frames::ProtocolAddress;
 use frames::protocol_address::{Family, Local};
 use l2link::trace::Outcome::{InForce, Passes, Refused, Waits};
@@ -87,7 +91,10 @@ impl Control {
                 return hops;
             }
             match wanted(&seat, &symbol.config.exposure, socket) {
-                Err(unreached) => hops.push(hop(Outcome::None, unreached.text().to_owned())),
+                Err(unreached) => {
+                    let exposure = &symbol.config.exposure;
+                    hops.push(hop(Outcome::None, unreached.text(&seat, exposure, socket)));
+                }
                 Ok(address) if !symbol.config.detect && !symbol.rules.contains(&address) => {
                     let text =
                         "sockets make no rules there (detect = false): l2ctl rule add makes one".to_owned();
@@ -169,14 +176,38 @@ impl Control {
 }
 
 impl Unreached {
-    const fn text(self) -> &'static str {
+    /// Why, of this socket.
+    fn text(self, seat: &Seat, exposure: &Exposure, socket: &OpenSocket) -> String {
         match self {
-            Self::Virtual => "a symbol of kind address is reached by its own address only",
-            Self::Elsewhere => "the socket is bound to another interface or address",
-            Self::Hidden => {
-                "it is not exposed: services does not name it, or it is among those that are hidden by default"
-            }
+            Self::Virtual => "a symbol of kind address is reached by its own address only".to_owned(),
+            Self::Elsewhere => elsewhere(seat, socket),
+            Self::Hidden => exposure.why_hidden(&socket.address).to_owned(),
         }
+    }
+}
+
+fn elsewhere(seat: &Seat, socket: &OpenSocket) -> String {
+    if socket.interface.is_some_and(|interface| interface != seat.interface) {
+        return "the socket is bound to another interface".to_owned();
+    }
+    let local = match socket.address {
+        ProtocolAddress::Listener { local, .. } | ProtocolAddress::IpProtocol { local, .. } => local,
+        ProtocolAddress::Flow { local, .. } => Local::Address(local),
+        ProtocolAddress::EtherType(_) => Local::Any(Family::Both),
+    };
+    match local {
+        Local::Address(address) if address.is_loopback() => {
+            format!(
+                "the socket is bound to {address}, the loopback: only programs of its own machine reach it"
+            )
+        }
+        Local::Address(address) if seat.all.binary_search(&address).is_ok() => {
+            format!("the socket is bound to {address}, an address of another symbol")
+        }
+        Local::Address(address) => {
+            format!("the socket is bound to {address}, which is of another interface")
+        }
+        Local::Any(_) => "the socket is bound to another interface or address".to_owned(),
     }
 }
 

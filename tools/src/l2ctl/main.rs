@@ -2,7 +2,7 @@
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
 //! units, [`table`] lays rows out, [`topology`] draws, [`trace`] explains, [`bundle`] gathers, [`keys`] makes keys, [`socket`] finds
-//! the daemon, [`owners`] the processes behind tunnels, [`by_hand`] has the commands that change something, [`reload`] has it read
+//! the daemon, [`owners`] the processes behind tunnels, [`process`] what a process holds, [`by_hand`] has the commands that change something, [`reload`] has it read
 //! its file again. Exit code 0: done;
 //! 1: the daemon cannot be reached or refused; 2: the command line is wrong.
 
@@ -14,6 +14,7 @@ mod doctor;
 mod keys;
 mod monitor;
 mod owners;
+mod process;
 mod reload;
 mod socket;
 mod table;
@@ -71,10 +72,11 @@ enum Command {
         #[command(flatten)]
         form: topology::Form,
     },
-    /// Explain what would become of a packet at a relay's port, of a socket at a control, or of a route, and change nothing
+    /// Explain what would become of a packet at a relay's port, of a socket or of a program's sockets at a control, or of a route,
+    /// and change nothing
     Trace {
         /// tcp from 192.0.2.9:40000 to 192.0.2.1:80 [port eth1]; icmp, udp, ip ospf, arp, ethertype 0x88cc in the same way; tcp
-        /// 0.0.0.0:80 for a socket; 198.51.100.0/24 for a route
+        /// 0.0.0.0:80 for a socket; pid 812, pid 812/6 or program nginx for those of processes; 198.51.100.0/24 for a route
         #[arg(required = true, value_name = "WHAT")]
         what: Vec<String>,
         /// Print JSON: an array of objects with stable keys
@@ -260,7 +262,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
             }
         }
         Command::Topology { form } => topology::run(out, &arguments.socket, form)?,
-        Command::Trace { what, json } => trace::run(&find()?, what, *json, out)?,
+        Command::Trace { what, json } => trace::run(find, what, *json, out)?,
         &Command::Verify { json } => {
             let rows = daemon::verify(&find()?)?;
             if json {

@@ -66,7 +66,7 @@ fn owners(proc: &Path, wanted: &BTreeSet<u64>) -> BTreeMap<u64, BTreeSet<(u32, S
 }
 
 /// The number in `socket:[NUMBER]`.
-fn inode(link: &Path) -> Option<u64> {
+pub(crate) fn inode(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 

@@ -26,6 +26,8 @@ pub(crate) fn reload(
     }
     if changes.is_empty() {
         writeln!(out, "nothing {}", if check { "would change" } else { "has changed" })?;
+    } else if let Some(time) = confirm {
+        writeln!(out, "goes back in {time:?}, unless `l2ctl confirm` comes first")?;
     }
     Ok(())
 }

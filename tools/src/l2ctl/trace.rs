@@ -1,13 +1,33 @@
-//! `trace`: what would become of a packet, a socket or a route, step by step.
+//! `trace`: what would become of a packet, a socket or a route, step by step; and of all sockets of a process.
 
+use crate::process::{self, Whose};
 use crate::{Failure, daemon};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Asks the daemon, and prints its steps.
-pub(crate) fn run(socket: &Path, what: &[String], json: bool, out: &mut impl Write) -> Result<(), Failure> {
-    let hops = daemon::request(socket, &json!({"verb": "trace", "what": what.join(" ")}))?;
+/// Asks the daemon behind the socket that `find` finds, and prints its steps.
+pub(crate) fn run(
+    find: impl FnOnce() -> Result<PathBuf, Failure>,
+    what: &[String],
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    if let Some(whose) = Whose::of_words(what)? {
+        let sockets = process::trace(Path::new("/proc"), &whose, find)?;
+        if json {
+            writeln!(out, "{:#}", Value::from(sockets.concat()))?;
+            return Ok(());
+        }
+        for (number, hops) in sockets.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            print(hops, out)?;
+        }
+        return Ok(());
+    }
+    let hops = daemon::request(&find()?, &json!({"verb": "trace", "what": what.join(" ")}))?;
     if json {
         writeln!(out, "{:#}", Value::from(hops))?;
     } else {

@@ -30,6 +30,12 @@ pub fn failure(error: impl core::fmt::Display) -> Value {
 /// The answer that carries the steps of a trace.
 #[must_use]
 pub fn hops(hops: &[Hop]) -> Value {
+    success(hop_rows(hops))
+}
+
+/// The steps of a trace, as an answer has them.
+#[must_use]
+pub fn hop_rows(hops: &[Hop]) -> Vec<Value> {
     let row = |hop: &Hop| {
         json!({
             "stage": hop.stage.to_string(),
@@ -40,5 +46,5 @@ pub fn hops(hops: &[Hop]) -> Value {
             "text": hop.text,
         })
     };
-    success(hops.iter().map(row).collect::<Vec<_>>())
+    hops.iter().map(row).collect()
 }

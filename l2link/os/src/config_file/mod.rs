@@ -4,6 +4,7 @@
 //! that may need it are [`toml::Spanned`], and [`ConfigSource::error_at`] makes an error of the same form from a span.
 //! The sections that both daemons share are in [`LinkSection`], [`ApiSection`] and [`MetricsSection`].
 
+mod advice;
 pub mod edit;
 mod metrics;
 mod name;
@@ -70,7 +71,7 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: String) -> Result<(T, Confi
     match toml::from_str(&source.text) {
         Ok(value) => Ok((value, source)),
         Err(error) => match error.span() {
-            Some(span) => Err(source.error_at(span, error.message())),
+            Some(span) => Err(source.error_of_form(span, error.message())),
             None => Err(source.error(error.message())),
         },
     }
@@ -84,9 +85,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         help: Some(help.to_owned()),
     };
     let bytes = std::fs::read(path).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => {
-            error("no such file".into(), "`--config FILE` names the configuration file")
-        }
+        io::ErrorKind::NotFound => error("no such file".into(), &missing(path)),
         io::ErrorKind::PermissionDenied => {
             error("permission denied".into(), "run as root, or let this user read the file")
         }
@@ -97,6 +96,18 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         error(format!("is not UTF-8 text (byte {offset})"), "TOML files are UTF-8")
     })
 }
+
+/// What to do where there is no file: an example of this name may be installed.
+fn missing(path: &Path) -> String {
+    let named = "`--config FILE` names the configuration file".to_owned();
+    let example = path.file_name().map(|name| Path::new(EXAMPLES).join(name)).filter(|file| file.exists());
+    example.map_or(named.clone(), |example| {
+        format!("{named}; an example is {}, other ones are in the folders beside it", example.display())
+    })
+}
+
+/// Where the package puts the examples.
+const EXAMPLES: &str = "/usr/share/doc/l2link/examples";
 
 impl ConfigSource {
     /// The file.
@@ -136,6 +147,17 @@ impl ConfigSource {
     pub fn error_at(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
         let place = Some(Place::of(&self.text, span));
         ConfigError { path: self.path.clone(), place, message: message.into(), help: None }
+    }
+
+    /// An error of the file's form, with advice if it is one that many make.
+    fn error_of_form(&self, span: Range<usize>, message: &str) -> ConfigError {
+        let text = self.text.get(span.clone()).unwrap_or_default();
+        let error = self.error_at(span, message);
+        let line = error.place.as_ref().map_or("", |place| &place.text);
+        match advice::advice(message, line, text) {
+            Some(advice) => error.help(advice),
+            None => error,
+        }
     }
 
     /// An error of the file as a whole.

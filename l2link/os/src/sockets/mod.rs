@@ -21,6 +21,7 @@
 //! All descriptors are opened inside the namespace once and keep pointing at it, so looking needs no `setns(2)`.
 
 mod destroy;
+mod held;
 mod inet_diag;
 mod membership;
 pub(crate) mod netlink;
@@ -30,6 +31,7 @@ mod proc_raw;
 mod table;
 
 pub use destroy::{ClosedSocket, DestroyEvents, Destroyed};
+pub use held::{HeldKind, HeldSocket};
 pub use membership::{Membership, MembershipEvents, MembershipTable};
 pub use table::SocketTable;
 

@@ -1,6 +1,6 @@
 //! The running daemon, as its command socket shows it.
 
-use super::Finding;
+use super::{Finding, symbols};
 use crate::columns::Object;
 use crate::daemon::{show, verify};
 use frames::discovery::Role;
@@ -45,8 +45,8 @@ const TELLING: [(&str, &str); 9] = [
     ),
 ];
 
-/// Looks at the daemon behind a socket.
-pub(super) fn examine(role: Option<Role>, socket: &Path, findings: &mut Vec<Finding>) {
+/// Looks at the daemon behind a socket. `mount`: where the files of a control are, if it has any.
+pub(super) fn examine(role: Option<Role>, socket: &Path, mount: Option<&Path>, findings: &mut Vec<Finding>) {
     let program = role.map_or("the daemon".to_owned(), |role| format!("l2{role}"));
     let peers = match show(socket, Object::Peers) {
         Ok(peers) => peers,
@@ -61,24 +61,12 @@ pub(super) fn examine(role: Option<Role>, socket: &Path, findings: &mut Vec<Find
     };
     findings.push(Finding::ok(TOPIC, format!("{program} answers at {}", socket.display())));
     findings.extend(self::peers(&peers));
-    if let Ok(symbols) = show(socket, Object::Symbols) {
-        findings.extend(symbols.iter().filter_map(symbol));
-    }
+    symbols::examine(socket, mount, findings);
     if let Ok(rules) = show(socket, Object::Rules) {
         findings.extend(refused(&rules));
     }
     match verify(socket) {
-        Ok(rows) if rows.is_empty() => {
-            findings.push(Finding::ok(TOPIC, "the kernel has what the daemon means"));
-        }
-        Ok(rows) => findings.push(Finding::wrong(
-            TOPIC,
-            format!("the kernel differs from what the daemon means in {} places", rows.len()),
-            format!(
-                "`l2ctl --socket {} verify` lists them; another program may have changed them",
-                socket.display()
-            ),
-        )),
+        Ok(rows) => findings.push(differences(&rows, socket, findings)),
         Err(failure) => findings.push(Finding::note(TOPIC, failure.to_string(), "try again")),
     }
     if let Ok(counters) = show(socket, Object::Counters) {
@@ -115,13 +103,6 @@ fn peers(peers: &[Value]) -> Vec<Finding> {
         .collect()
 }
 
-fn symbol(symbol: &Value) -> Option<Finding> {
-    let reason = symbol["reason"].as_str()?;
-    let name = symbol["name"].as_str().or(symbol["symbol"].as_str()).unwrap_or("?");
-    let found = format!("symbol {name} is {}: {reason}", symbol["state"].as_str().unwrap_or("?"));
-    Some(Finding::wrong("symbol", found, "`l2ctl show symbols` shows them all"))
-}
-
 /// Rules that are not in force.
 fn refused(rules: &[Value]) -> Option<Finding> {
     let reasons: Vec<_> = rules
@@ -135,6 +116,29 @@ fn refused(rules: &[Value]) -> Option<Finding> {
         format!("{} rules are refused, one of them: {first}", reasons.len()),
         "`l2ctl show rules` shows them; `allow` of the port in the relay's file says what a control may have",
     ))
+}
+
+/// What the kernel has otherwise than the daemon means, but for what has been told already: a symbol that is not up.
+fn differences(rows: &[Value], socket: &Path, told: &[Finding]) -> Finding {
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("?").to_owned();
+    let is_told = |difference: &str| told.iter().any(|finding| finding.found.ends_with(difference));
+    let new: Vec<_> = rows
+        .iter()
+        .map(|row| (text(row, "what"), text(row, "difference")))
+        .filter(|(_, difference)| !is_told(difference))
+        .collect();
+    let Some((what, difference)) = new.first() else {
+        return Finding::ok(TOPIC, "the kernel has what the daemon means");
+    };
+    let more = if new.len() == 1 { String::new() } else { format!(", and {} more", new.len() - 1) };
+    Finding::wrong(
+        TOPIC,
+        format!("the kernel differs from what the daemon means: {what}: {difference}{more}"),
+        format!(
+            "`l2ctl --socket {} verify` lists all; another program may have changed them",
+            socket.display()
+        ),
+    )
 }
 
 fn counter(row: &Value) -> Option<Finding> {
@@ -165,6 +169,18 @@ mod tests {
         for (name, _) in TELLING {
             assert!(DropReason::ALL.iter().any(|reason| reason.name() == name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_difference_is_told_once() {
+        let row = |what: &str, difference: &str| json!({"what": what, "difference": difference});
+        let rows = [row("symbol eth1", "no contact"), row("route 10.0.0.0/8", "is missing")];
+        let told = [Finding::wrong("symbol", "symbol eth1 is down: no contact", "")];
+        let socket = Path::new("/run/s");
+        assert_eq!(differences(&rows[..1], socket, &told).level, Level::Ok);
+        let found = differences(&rows, socket, &told).found;
+        assert!(found.ends_with("means: route 10.0.0.0/8: is missing"), "{found}");
+        assert!(differences(&rows, socket, &[]).found.ends_with("no contact, and 1 more"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The interfaces that a configuration file names: that of the link, and a relay's ports.
 
-use super::Finding;
 use super::settings::Settings;
+use super::{Finding, firewall};
 use frames::discovery::Role;
+use l2link::Config;
 use l2link_os::{LinkInfo, NetNs, Netlink, SetupError};
 use std::fs;
 use std::path::Path;
@@ -22,6 +23,7 @@ pub(super) fn examine(settings: &Settings, findings: &mut Vec<Finding>) {
         }
     };
     findings.extend(link(&settings.link, &links));
+    findings.extend(firewall::at(&settings.link));
     for port in &settings.ports {
         findings.extend(self::port(port, settings, &links));
     }
@@ -37,12 +39,23 @@ fn link(name: &str, links: &[LinkInfo]) -> Vec<Finding> {
         Ok(found) => found,
         Err(finding) => return vec![*finding],
     };
-    let mut findings = vec![Finding::ok(TOPIC, format!("interface {name} is up, MTU {}", found.mtu))];
-    if found.mtu < WHOLE_MTU {
+    let (mtu, least) = (found.mtu, Config::MTU_MIN);
+    if mtu < least {
+        return vec![Finding::wrong(
+            TOPIC,
+            format!("interface {name} has MTU {mtu}, at least {least} is needed"),
+            format!("`ip link set {name} mtu 1500`, as on all of the segment"),
+        )];
+    }
+    let mut findings = vec![Finding::ok(TOPIC, format!("interface {name} is up, MTU {mtu}"))];
+    if mtu < WHOLE_MTU {
         findings.push(Finding::note(
             TOPIC,
-            format!("interface {name} has MTU {}: a packet of 1500 bytes crosses in two frames", found.mtu),
-            format!("`ip link set {name} mtu 9000`, if all of the segment can (its switches too); it is faster, not needed"),
+            format!("interface {name} has MTU {mtu}: a packet of 1500 bytes crosses in two frames"),
+            format!(
+                "`ip link set {name} mtu 9000` is faster, not needed. All devices of the segment must have the same, and its \
+                 switches pass it: else large packets are lost"
+            ),
         ));
     }
     findings
@@ -169,6 +182,13 @@ mod tests {
         let [finding] = self::link("lan0", &[link]).try_into().unwrap();
         assert!(finding.found.contains(found), "{finding:?}");
         assert!(finding.remedy.as_ref().unwrap().contains(remedy), "{finding:?}");
+    }
+
+    #[test]
+    fn a_mtu_below_the_least_is_wrong() {
+        let [finding] = link("lan0", &[interface("lan0", |link| link.mtu = 1279)]).try_into().unwrap();
+        assert!(finding.found.contains("MTU 1279, at least 1280 is needed"), "{finding:?}");
+        assert!(finding.remedy.as_ref().unwrap().contains("`ip link set lan0 mtu 1500`"), "{finding:?}");
     }
 
     #[test]

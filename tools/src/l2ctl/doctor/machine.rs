@@ -7,6 +7,7 @@ use l2link_os::sockets::SocketTable;
 use l2link_os::{NetNs, SetupError, clock};
 use nix::sys::statfs::{TRACEFS_MAGIC, statfs};
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -77,6 +78,11 @@ fn forwarding() -> Finding {
 /// A device of the kernel that has to be there.
 fn device(topic: &'static str, path: &str, load: &str) -> Finding {
     match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) if !file.metadata().is_ok_and(|file| file.file_type().is_char_device()) => Finding::wrong(
+            topic,
+            format!("{path} is no device"),
+            format!("remove it, and `{load}`; for a container, pass it the device"),
+        ),
         Ok(_) => Finding::ok(topic, format!("{path} can be opened")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::wrong(
             topic,

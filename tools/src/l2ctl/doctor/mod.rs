@@ -1,13 +1,15 @@
 //! `l2ctl doctor`: what on this machine keeps the product from working well, and the command that mends it.
 //!
 //! It looks at the machine ([`machine`]), at the configuration file if there is one ([`settings`]) with the interfaces that it names
-//! ([`interfaces`]), and at the daemon if it runs ([`daemon`]). It changes nothing, and needs no daemon: it is most useful when the
+//! ([`interfaces`], [`firewall`]), and at the daemon if it runs ([`daemon`], [`symbols`]). It changes nothing, and needs no daemon: it is most useful when the
 //! daemon does not start.
 
 mod daemon;
+mod firewall;
 mod interfaces;
 mod machine;
 mod settings;
+mod symbols;
 
 use crate::{Failure, socket};
 use frames::discovery::Role;
@@ -89,7 +91,8 @@ pub(crate) fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Findi
         findings.push(Finding::note(
             "configuration",
             format!("there is neither {} nor {}", CONFIGS[0], CONFIGS[1]),
-            "`l2ctl doctor --config FILE` looks at a file of another place, and at what it names",
+            "copy one of /usr/share/doc/l2link/examples there and put your names in; `l2ctl doctor --config FILE` looks at a file \
+             of another place",
         ));
     }
     let files: Vec<_> = configs.iter().filter_map(|path| settings::read(path, &mut findings)).collect();
@@ -99,16 +102,18 @@ pub(crate) fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Findi
     for file in &files {
         interfaces::examine(file, &mut findings);
     }
+    findings.extend(settings::deaf(&files));
     match socket {
-        Some(path) => daemon::examine(None, path, &mut findings),
+        Some(path) => daemon::examine(None, path, None, &mut findings),
         None if files.is_empty() => {
             if let Ok(path) = socket::find(&[]) {
-                daemon::examine(None, &path, &mut findings);
+                daemon::examine(None, &path, None, &mut findings);
             }
         }
         None => {
             for file in &files {
-                daemon::examine(Some(file.role), &file.socket, &mut findings);
+                let mount = file.files.then_some(&*file.mount);
+                daemon::examine(Some(file.role), &file.socket, mount, &mut findings);
             }
         }
     }

@@ -12,6 +12,8 @@ use std::process::Command;
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) role: Role,
+    /// The device's name.
+    name: String,
     /// Interface on the segment.
     pub(super) link: String,
     /// A relay's ports.
@@ -22,6 +24,10 @@ pub(super) struct Settings {
     pub(super) routes: bool,
     /// Whether symbols of kind `files` are asked for.
     pub(super) files: bool,
+    /// Where these are.
+    pub(super) mount: PathBuf,
+    /// The relays of a control's symbols.
+    relays: Vec<String>,
     /// The daemon's command socket.
     pub(super) socket: PathBuf,
 }
@@ -29,7 +35,11 @@ pub(super) struct Settings {
 /// The file, without what does not matter here.
 #[derive(Debug, Deserialize)]
 struct File {
+    #[serde(default)]
+    name: String,
     link: Link,
+    #[serde(default)]
+    files: Files,
     #[serde(default)]
     api: Api,
     #[serde(default)]
@@ -48,6 +58,11 @@ struct Api {
     socket: Option<PathBuf>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+struct Files {
+    mount: Option<PathBuf>,
+}
+
 #[derive(Debug, Deserialize)]
 struct Port {
     interface: String,
@@ -63,6 +78,8 @@ struct Allow {
 
 #[derive(Debug, Deserialize)]
 struct Symbol {
+    #[serde(default)]
+    relay: String,
     kind: Option<String>,
     netns: Option<String>,
 }
@@ -84,18 +101,41 @@ pub(super) fn read(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings>
 /// Reads what a file names, without judging the rest.
 pub(super) fn load(path: &Path) -> Result<Settings, ConfigError> {
     let (file, source) = config_file::load::<File>(path)?;
-    let role = if file.port.is_empty() && !file.symbol.is_empty() { Role::Control } else { Role::Relay };
+    // Either may have none of its sections: symbols by hand, or ports to come.
+    let named_control = path.file_name().is_some_and(|name| name == "control.toml");
+    let control = file.port.is_empty() && (!file.symbol.is_empty() || named_control);
+    let role = if control { Role::Control } else { Role::Relay };
     let mut namespaces: Vec<_> = file.symbol.iter().map(|symbol| symbol.netns.clone()).collect();
     namespaces.sort_unstable();
     namespaces.dedup();
+    let mount = file.files.mount.unwrap_or_else(|| "/run/l2link/files".into());
     Ok(Settings {
         role,
+        name: file.name,
+        mount: source.resolve(&mount),
+        relays: file.symbol.iter().map(|symbol| symbol.relay.clone()).collect(),
         link: file.link.interface,
         routes: file.port.iter().any(|port| port.allow.iter().any(|allow| allow.routes)),
         ports: file.port.into_iter().map(|port| port.interface).collect(),
         namespaces,
         files: file.symbol.iter().any(|symbol| symbol.kind.as_deref() == Some("files")),
         socket: source.resolve(&file.api.socket.unwrap_or_else(|| socket::of(role).into())),
+    })
+}
+
+/// A control and the relay that it wants, on one machine and one interface: what a machine sends there it does not receive.
+pub(super) fn deaf(files: &[Settings]) -> Option<Finding> {
+    let of = |role| files.iter().find(|file| file.role == role);
+    let (relay, control) = (of(Role::Relay)?, of(Role::Control)?);
+    let meet = relay.link == control.link && control.relays.contains(&relay.name);
+    let (name, link) = (&relay.name, &relay.link);
+    meet.then(|| {
+        Finding::wrong(
+            "link",
+            format!("the control's relay {name} is this machine, at the same interface {link}, where it does not hear itself"),
+            "join both by a pair of virtual interfaces: `ip link add l2relay type veth peer name l2control`, both up, one as the \
+             `interface` of each [link]",
+        )
     })
 }
 
@@ -162,6 +202,19 @@ mod tests {
         assert_eq!((settings.role, settings.files), (Role::Control, true));
         assert_eq!(settings.namespaces, [None, Some("router".to_owned())]);
         assert_eq!(settings.socket, Path::new("/run/l2link/control.sock"));
+    }
+
+    #[test]
+    fn a_machine_does_not_hear_itself() {
+        let (_one, relay) =
+            written("name = \"relay1\"\n[link]\ninterface = \"lan0\"\n[[port]]\ninterface = \"eth1\"\n");
+        let symbol = "[[symbol]]\nrelay = \"relay1\"\n";
+        for (link, is_deaf) in [("lan0", true), ("lan1", false)] {
+            let (_two, control) = written(&format!("[link]\ninterface = \"{link}\"\n{symbol}"));
+            let files = [load(&relay).unwrap(), load(&control).unwrap()];
+            assert_eq!(deaf(&files).is_some(), is_deaf, "{link}");
+            assert!(deaf(&files[..1]).is_none());
+        }
     }
 
     #[test]
