@@ -35,7 +35,7 @@ pub(crate) fn answer(
             return true;
         }
         Some(verb) => failure(format!(
-            "unknown verb {verb:?}: l2control knows show, monitor, verify, trace, rule, symbol, route, peer, reload and confirm"
+            "unknown verb {verb:?}: l2control knows show, monitor, verify, trace, capture, rule, symbol, route, peer, reload and confirm"
         )),
         None => failure("a request needs a \"verb\""),
     };

@@ -21,6 +21,7 @@ use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
 use l2link_os::api::{ApiServer, ClientId};
+use l2link_os::capture::Captures;
 use l2link_os::metrics::MetricsServer;
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
@@ -48,6 +49,7 @@ pub(crate) struct Daemon {
     pub(crate) trigger: Option<Trigger>,
     pub(crate) signals: Signals,
     pub(crate) api: ApiServer,
+    pub(crate) captures: Captures,
     /// Figures for monitoring; none if nobody may have them.
     pub(crate) metrics: Option<MetricsServer>,
     /// Where the keys of sessions are written, if anywhere.
@@ -174,6 +176,7 @@ impl Daemon {
             trigger,
             signals,
             api,
+            captures: Captures::new("l2control", env!("CARGO_PKG_VERSION")),
             metrics,
             service_manager: ServiceManager::from_environment(),
         };
@@ -260,6 +263,7 @@ impl Daemon {
             self.act(now);
             // 8. Commands by hand whose relay has answered.
             self.end_waiting(now);
+            self.serve_captures();
         }
     }
 
@@ -369,7 +373,10 @@ impl Daemon {
     fn serve(&mut self, event: &mio::event::Event, now: Time) {
         self.count_overruns();
         for request in self.api.handle(self.poll.registry(), event) {
-            if self.serve_reload(&request, now) || self.serve_by_hand(&request, now) {
+            if self.serve_reload(&request, now)
+                || self.serve_by_hand(&request, now)
+                || self.serve_capture(&request)
+            {
                 continue;
             }
             let sockets = if api::needs_sockets(&request) { self.numbered_sockets(now) } else { Vec::new() };

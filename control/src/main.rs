@@ -6,6 +6,7 @@
 mod actions;
 mod api;
 mod by_hand;
+mod capture;
 mod config;
 mod daemon;
 mod files;

@@ -1,5 +1,6 @@
 //! The way of packets through the daemon: *wire to application* and *application to wire*.
 
+use crate::capture::{self, Fate};
 use crate::daemon::{Daemon, Taken};
 use crate::link_interface::LinkInterface;
 use control_core::{Control, Failure, LinkVerdict, SymbolVerdict};
@@ -38,15 +39,24 @@ impl Daemon {
                 let mut next = Some(self.control.handle_link_frame(socket.frame_mut(index), now));
                 *(if matches!(next, Some(LinkVerdict::Drop(_))) { &mut *dropped } else { &mut *kept }) += 1;
                 while let Some(verdict) = next {
-                    let undelivered = match verdict {
+                    let seen = self.captures.handling();
+                    let fate = match verdict {
                         LinkVerdict::Deliver { symbol, parcel } => {
+                            let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
-                            !matches!(delivered, Some(Ok(())))
+                            let refused = !matches!(delivered, Some(Ok(())));
+                            Fate::Delivered { symbol, parcel: copy, refused }
                         }
-                        LinkVerdict::Queued | LinkVerdict::Consumed | LinkVerdict::Drop(_) => false,
+                        LinkVerdict::Queued => Fate::Queued,
+                        LinkVerdict::Consumed => Fate::Nothing,
+                        LinkVerdict::Drop(reason) => Fate::Dropped(reason),
                     };
-                    if undelivered {
+                    if matches!(fate, Fate::Delivered { refused: true, .. }) {
                         self.control.handle_undelivered();
+                    }
+                    if let Some(seen) = seen {
+                        let (captures, api) = (&mut self.captures, &mut self.api);
+                        capture::end_received(seen, fate, &mut self.control, captures, api);
                     }
                     next = self.control.next_parcel(socket.frame_mut(index), now);
                 }
@@ -70,13 +80,19 @@ impl Daemon {
                     return Taken::All;
                 }
             };
-            while self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch)
-                == SymbolVerdict::Flush
-            {
-                if self.batch.is_empty() {
-                    break;
-                }
+            let seen = capture::sent(&self.captures, &self.control, symbol, parcel);
+            let mut verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
+            while verdict == SymbolVerdict::Flush && !self.batch.is_empty() {
                 send(&mut self.link, &mut self.batch, &mut self.control);
+                verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
+            }
+            if let Some(seen) = seen {
+                let dropped = match verdict {
+                    SymbolVerdict::Drop(reason) => Some(reason),
+                    SymbolVerdict::Sent | SymbolVerdict::Flush => None,
+                };
+                let (captures, api) = (&mut self.captures, &mut self.api);
+                capture::end_sent(seen, dropped, &mut self.control, captures, api);
             }
         }
         Taken::Some

@@ -6,6 +6,7 @@ use crate::bucket::TokenBucket;
 use crate::discovery::HelloTimer;
 use crate::interface::Interface;
 use crate::partner::Partner;
+use crate::passage::Passages;
 use crate::peer::{Life, PEERS_MAX, Peer};
 use crate::random::Random;
 use crate::ready::Ready;
@@ -70,6 +71,8 @@ pub struct Link {
     pub(crate) rest: Option<Rest>,
     /// Keys of new sessions that the owner did not take yet; `None` if it does not want them.
     pub(crate) session_keys: Option<VecDeque<SessionKeys>>,
+    /// Copies of parcels that the owner did not take yet; `None` if it does not want them.
+    pub(crate) passages: Option<Passages>,
     scratch: Vec<u8>,
 }
 
@@ -141,6 +144,7 @@ impl Link {
             closed: false,
             rest: None,
             session_keys: None,
+            passages: None,
             scratch: vec![0; MESSAGE_MAX],
         };
         link.handle_timeout(now);

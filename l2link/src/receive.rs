@@ -9,6 +9,7 @@
 
 use crate::interface::Head;
 use crate::link::Rx;
+use crate::passage::Way;
 use crate::reassembly::Progress;
 use crate::session::{Owner, flags};
 use crate::{DownReason, Event, Link, PeerId, Time};
@@ -78,10 +79,11 @@ impl Link {
                         self.peers[peer].life.as_mut().and_then(|life| life.reassembly.parcel(slot))
                     }
                 };
-                match parcel {
-                    Some(parcel) => Rx::Parcel { peer: id, tunnel, parcel },
-                    None => Rx::Consumed,
+                let Some(parcel) = parcel else { return Rx::Consumed };
+                if let Some(passages) = &mut self.passages {
+                    passages.push(Way::Received, id, tunnel, parcel);
                 }
+                Rx::Parcel { peer: id, tunnel, parcel }
             }
             Err(reason) => {
                 self.counters.drop(reason);

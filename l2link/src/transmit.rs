@@ -10,6 +10,7 @@
 //! of the largest size; that of an Ethernet frame of 1,514 bytes over a segment of MTU 1,500 has two.
 
 use crate::interface::Interface;
+use crate::passage::Way;
 use crate::peer::{Life, Peer};
 use crate::ready::PeerSet;
 use crate::session::{Session, body_max};
@@ -106,8 +107,10 @@ impl Link {
         now: Time,
     ) -> Result<(), DropReason> {
         let sent = self.write_parcel(peer, tunnel, parcel, batch, now);
-        if let Err(reason) = sent {
-            self.counters.drop(reason);
+        match (sent, &mut self.passages) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(passages)) => passages.push(Way::Sent, peer, tunnel, parcel),
+            (Err(reason), _) => self.counters.drop(reason),
         }
         sent
     }

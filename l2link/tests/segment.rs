@@ -10,7 +10,7 @@ use frames::message::{Message, RouteDelete, RuleDelete};
 use frames::route::{Prefix, RouteKey};
 use frames::session::{CloseReason, Stream};
 use frames::{BootId, DropReason, Mac, RequestId, UpTunnel};
-use l2link::{Batch, Config, Link, PeerId, PeerState, Rx, Security};
+use l2link::{Batch, Config, Link, PeerId, PeerState, Rx, Security, Way};
 use rstest::rstest;
 use stations::{MS, SECOND, Segment, Station, device, keyed, psk};
 
@@ -438,4 +438,34 @@ fn pair() -> Segment {
     segment.run(2 * MS);
     assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
     segment
+}
+
+#[rstest]
+fn passages_are_plain_whatever_seals_the_parcels(
+    #[values(Protection::CLEAR, Protection::ENCRYPTED)] data: Protection,
+    #[values(60, 5_000)] length: usize,
+) {
+    let mut segment = Segment::default();
+    for station in [0, 1] {
+        segment.add(Config { data, ..device(station, [1, 2][station]) });
+    }
+    segment.run(2 * MS);
+    let mut parcel: Vec<u8> = (0..=255).cycle().take(length).collect();
+    parcel[..10].fill(0);
+    segment.send_parcel(0, &parcel).unwrap();
+    let passage = |segment: &mut Segment, station: usize| segment.stations[station].link.poll_passage();
+    assert_eq!((passage(&mut segment, 0), passage(&mut segment, 1)), (None, None), "nobody looks on");
+    for station in &mut segment.stations {
+        station.link.keep_passages();
+    }
+    segment.send_parcel(0, &parcel).unwrap();
+    segment.send_parcel(0, &vec![0; 65_568]).unwrap_err();
+    for (station, way) in [(0, Way::Sent), (1, Way::Received)] {
+        let seen = passage(&mut segment, station).unwrap();
+        assert_eq!((seen.way, seen.peer, &seen.parcel), (way, PeerId(0), &parcel));
+        assert_eq!(passage(&mut segment, station), None);
+        segment.stations[station].link.drop_passages();
+    }
+    segment.send_parcel(0, &parcel).unwrap();
+    assert_eq!((passage(&mut segment, 0), passage(&mut segment, 1)), (None, None));
 }

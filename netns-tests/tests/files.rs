@@ -2,11 +2,12 @@
 
 use netns_tests::address::*;
 use netns_tests::config::Control;
-use netns_tests::{Finished, Lab, Layout, Mounts, Process, SOON, eventually, never};
+use netns_tests::{Finished, Lab, Layout, Mounts, Process, SOON, binary, eventually, never};
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
 use std::path::PathBuf;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -162,6 +163,36 @@ fn ten_lines_of_python_answer_udp() {
         for reason in ["file-queue-full", "not-routable", "port-tx-error"] {
             assert_eq!(daemon.counter(&format!("drop.{reason}")), 0, "{reason}");
         }
+    }
+}
+
+#[test]
+fn a_capture_has_what_a_program_reads_and_writes() {
+    let Some(tree) = Tree::up() else { return };
+    let server = tree.mounts.python(ANSWERER, &[&tree.file("udp/7000")]);
+    server.await_log("open", SOON);
+    let file = tree.lab.folder().join("files.pcapng");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(binary("l2ctl")).arg("--socket").arg(tree.lab.control.socket());
+    command.args(["capture", "--count", "12", "udp", "port", "7000", "-w"]).arg(&file);
+    let mut capture = Process::start("capture", &mut command, tree.lab.folder());
+    capture.await_log("capturing at control1: symbol ", SOON);
+    let _ = tree.lab.client.run_python(ASKER, &[PORT_V4]).expect_success();
+    assert!(capture.wait(SOON).success(), "{}", capture.log());
+    let mut tshark = Command::new("tshark");
+    let fields = ["frame.interface_name", "frame.packet_flags_direction", "udp.dstport"];
+    tshark
+        .args(["-n", "-T", "fields"])
+        .args(fields.iter().flat_map(|field| ["-e", field]))
+        .arg("-r")
+        .arg(&file);
+    let text = Finished::new(&mut tshark).expect_success();
+    let count = |side: &str, question: bool| {
+        let is_question = |line: &&str| line.ends_with("\t7000") == question;
+        text.lines().filter(|line| line.starts_with(side)).filter(is_question).count()
+    };
+    for side in ["symbol ", "tunnel relay1/eth1\t"] {
+        assert_eq!((count(side, true), count(side, false)), (3, 3), "{text}");
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
         },
         (Some("show"), None) => failure(format!("show needs an \"object\": {OBJECTS}")),
         (Some(verb), _) => failure(format!(
-            "l2relay does not know the verb {verb:?}; it knows show, monitor, verify, trace, route, peer, reload and confirm"
+            "l2relay does not know the verb {verb:?}; it knows show, monitor, verify, trace, capture, route, peer, reload and confirm"
         )),
         (None, _) => failure("a request needs a \"verb\": show or monitor"),
     })

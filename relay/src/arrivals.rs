@@ -1,9 +1,11 @@
 //! Frames of the link, and packets of ports and of other relays, through the core and out.
 
+use crate::capture;
 use crate::daemon::{BUDGET, Daemon};
 use crate::wire::{Taken, Wire};
 use frames::DropReason;
 use l2link::Time;
+use l2link_os::capture::Direction;
 use relay_core::{Arrival, LinkVerdict, PortVerdict, Relay};
 
 impl Daemon {
@@ -19,18 +21,30 @@ impl Daemon {
                 let dropped = matches!(next, Some(LinkVerdict::Drop(_)));
                 *(if dropped { &mut taken.dropped } else { &mut taken.kept }) += 1;
                 while let Some(verdict) = next {
+                    let mut seen = self.captures.handling();
+                    let mut fate = PortVerdict::Sent;
                     match verdict {
                         LinkVerdict::Transmit { port, parcel } => {
+                            capture::leaves(&mut seen, &self.ports, port, parcel);
                             if !self.ports.queue(port, parcel) {
                                 self.relay.handle_drops(DropReason::PortDown, 1);
+                                capture::refused(&mut seen, DropReason::PortDown);
                             }
                         }
                         LinkVerdict::Route { outlet, parcel } => {
                             let scope = self.ports.ifindex(outlet.port);
                             let registry = self.poll.registry();
+                            capture::leaves(&mut seen, &self.ports, outlet.port, parcel);
                             let routed = self.outlets.send(&outlet, parcel, scope, registry, now);
-                            self.relay.handle_drops(DropReason::PortTxFull, routed.full);
-                            self.relay.handle_drops(DropReason::PortTxError, routed.errors);
+                            for (reason, times) in [
+                                (DropReason::PortTxFull, routed.full),
+                                (DropReason::PortTxError, routed.errors),
+                            ] {
+                                self.relay.handle_drops(reason, times);
+                                if times > 0 {
+                                    capture::refused(&mut seen, reason);
+                                }
+                            }
                             if let Some((packet, obstacle)) = routed.stopped {
                                 self.wire.make_room(&mut self.relay);
                                 let batch = &mut self.wire.batch;
@@ -39,8 +53,14 @@ impl Daemon {
                             }
                         }
                         LinkVerdict::Forward { peer, parcel } => {
-                            if !self.transits.write(peer, parcel) {
+                            let copy = seen.is_some().then(|| parcel.to_vec());
+                            let written = self.transits.write(peer, parcel);
+                            if let Some((seen, parcel)) = seen.as_mut().zip(copy) {
+                                seen.went(capture::transit(&self.relay, peer, Direction::Inbound, &parcel));
+                            }
+                            if !written {
                                 self.relay.handle_drops(DropReason::PortTxError, 1);
+                                capture::refused(&mut seen, DropReason::PortTxError);
                             }
                         }
                         LinkVerdict::Own { peer, port, icmp, parcel } => {
@@ -49,12 +69,22 @@ impl Daemon {
                             let verdict =
                                 take_parcel(&mut self.relay, &mut self.wire, &arrival, &parcel, now);
                             let kernels = icmp || verdict == PortVerdict::Drop(DropReason::NotForPort);
+                            if !kernels {
+                                fate = verdict;
+                            }
                             if kernels && !self.transits.write(peer, &mut parcel) {
                                 self.relay.handle_drops(DropReason::PortTxError, 1);
                             }
                         }
                         LinkVerdict::Consumed => {}
-                        LinkVerdict::Drop(reason) => log::trace!(target: "relay::link", "dropped: {reason}"),
+                        LinkVerdict::Drop(reason) => {
+                            log::trace!(target: "relay::link", "dropped: {reason}");
+                            fate = PortVerdict::Drop(reason);
+                        }
+                    }
+                    if let Some(seen) = seen {
+                        let captures = &mut self.captures;
+                        capture::end(seen, fate, &mut self.relay, &self.ports, captures, &mut self.api);
                     }
                     next = self.relay.next_parcel(self.wire.frame_mut(index));
                 }
@@ -74,6 +104,8 @@ impl Daemon {
     pub(crate) fn read_port(&mut self, place: usize, now: Time) -> bool {
         let Some(id) = self.ports.id(place) else { return false };
         let mut more = false;
+        let seen = self.captures.is_active().then(|| self.ports.interface(id)).flatten();
+        let name = seen.map(str::to_owned);
         for _ in 0..BUDGET {
             let received = self.ports.receive(place, &mut self.relay, now);
             more = received.is_ok();
@@ -86,7 +118,12 @@ impl Daemon {
             self.relay.fetch(&self.arrivals);
             for (index, arrival) in self.arrivals.iter().enumerate() {
                 let parcel = self.ports.parcel_mut(place, index);
-                let _ = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
+                let seen = capture::arrives(&self.captures, name.as_deref(), parcel);
+                let verdict = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
+                if let Some(seen) = seen {
+                    let captures = &mut self.captures;
+                    capture::end(seen, verdict, &mut self.relay, &self.ports, captures, &mut self.api);
+                }
             }
             self.wire.flush(&mut self.relay);
             if more && count == 0 {
@@ -104,7 +141,15 @@ impl Daemon {
                 self.wire.flush(&mut self.relay);
                 return false;
             };
+            let mut seen = self.captures.handling();
+            if let Some(seen) = &mut seen {
+                seen.came(capture::transit(&self.relay, peer, Direction::Outbound, parcel));
+            }
             let verdict = self.relay.handle_transit(peer, parcel, now, &mut self.wire.batch);
+            if let Some(seen) = seen {
+                let captures = &mut self.captures;
+                capture::end(seen, verdict, &mut self.relay, &self.ports, captures, &mut self.api);
+            }
             if let PortVerdict::Drop(reason) = verdict {
                 log::trace!(target: "relay::transit", "dropped on the way to a relay: {reason}");
             }
@@ -120,6 +165,10 @@ impl Daemon {
             let Some((port, packet)) = self.outlets.next_error(now) else { return false };
             let verdict = self.relay.handle_own_error(port, packet, now, &mut self.wire.batch);
             log::trace!(target: "relay::punt", "an error of the relay's own kernel at {port}: {verdict:?}");
+            if let Some(seen) = self.captures.handling() {
+                let captures = &mut self.captures;
+                capture::end(seen, verdict, &mut self.relay, &self.ports, captures, &mut self.api);
+            }
         }
         true
     }

@@ -24,6 +24,7 @@ use core::time::Duration;
 use frames::discovery::Role;
 use l2link::{Link, Time};
 use l2link_os::api::{ApiServer, ClientId, Request, success};
+use l2link_os::capture::Captures;
 use l2link_os::confine::{Confinement, folder_of};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::privileges::{Capability, require};
@@ -53,7 +54,8 @@ pub(crate) struct Daemon {
     netns: NetNs,
     signals: Signals,
     pub(crate) api: ApiServer,
-    name: String,
+    pub(crate) captures: Captures,
+    pub(crate) name: String,
     /// Figures for monitoring; `None` if nobody may have them.
     pub(crate) metrics: Option<MetricsServer>,
     pub(crate) service_manager: ServiceManager,
@@ -167,6 +169,7 @@ impl Daemon {
             netns,
             signals,
             api,
+            captures: Captures::new("l2relay", env!("CARGO_PKG_VERSION")),
             name,
             metrics,
             service_manager: ServiceManager::from_environment(),
@@ -198,6 +201,7 @@ impl Daemon {
             self.transmit(now);
             self.answer(now);
             self.end_waiting(now);
+            self.serve_captures();
             if let Some(signal) = self.stopping {
                 return self.stop(signal, now);
             }
@@ -291,7 +295,10 @@ impl Daemon {
 
     fn answer(&mut self, now: Time) {
         for request in std::mem::take(&mut self.requests) {
-            if self.serve_reload(&request, now) || self.serve_by_hand(&request, now) {
+            if self.serve_reload(&request, now)
+                || self.serve_by_hand(&request, now)
+                || self.serve_capture(&request)
+            {
                 continue;
             }
             let Request { client, json } = request;

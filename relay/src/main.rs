@@ -4,6 +4,7 @@ mod actions;
 mod answer;
 mod arrivals;
 mod by_hand;
+mod capture;
 mod complaint;
 mod config;
 mod daemon;

@@ -18,6 +18,7 @@
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
 //! | [`files`] | file symbols: open files instead of sockets |
 //! | `translation` | address symbols: translation instead of tunnels |
+//! | `passage` | copies of parcels for captures |
 //! | `weight` | shares of new flows |
 //! | `reports` | live flows, for relays that share them out anew |
 //! | `memberships` | multicast groups |
@@ -47,6 +48,7 @@ mod messages;
 pub mod metrics;
 mod namespace;
 mod parcels;
+mod passage;
 mod peers;
 mod receive_table;
 mod relay;

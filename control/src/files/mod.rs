@@ -7,6 +7,7 @@
 pub(crate) mod ownership;
 mod tree;
 
+use crate::capture;
 use crate::daemon::{Daemon, Taken};
 use crate::link_interface::LinkInterface;
 use crate::packets::send;
@@ -163,6 +164,7 @@ impl Daemon {
                     return Taken::All;
                 }
             };
+            capture::written(&mut self.captures, &mut self.control, &mut self.api);
             let given = give(&mut self.control, &mounted.device, number, reply);
             self.complain_of_answer(given, now);
             if matches!(reply, Reply::Data(..) | Reply::Word(_)) {

@@ -4,10 +4,11 @@
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
 //! passes an interface); [`Damper`] is for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
-//! [`psk`], [`keylog`], [`log_output`], [`api`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
+//! [`psk`], [`keylog`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
 //! [`privileges`], [`confine`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod api;
+pub mod capture;
 pub mod capture_filter;
 pub mod clock;
 pub mod config_file;

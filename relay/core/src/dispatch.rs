@@ -333,6 +333,12 @@ impl Dispatch {
         self.table.get(key).map_or(&[], |entry| &entry.members)
     }
 
+    /// The port of a rule.
+    pub(crate) fn port_of(&self, peer: PeerId, tunnel: UpTunnel) -> Option<PortId> {
+        let RuleIndex(index) = *self.by_tunnel.get(&(peer, tunnel))?;
+        self.rules.get(index)?.as_ref().map(|rule| rule.port)
+    }
+
     pub(crate) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Rule> {
         self.by_tunnel.range(tunnels_of(peer)).filter_map(|(_, index)| self.rules[index.place()].as_ref())
     }

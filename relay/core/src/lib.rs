@@ -31,6 +31,7 @@
 //! | `addresses` | given addresses between link, table and shell |
 //! | `transit` | packets from relay to relay |
 //! | [`trace`] | what would become of a packet, and why |
+//! | `passage` | copies of parcels for captures |
 //! | `membership` | groups that programs joined |
 //! | `reload` | another configuration |
 #![forbid(unsafe_code)]
@@ -56,6 +57,7 @@ mod dispatch;
 mod fragment;
 mod grant;
 mod membership;
+mod passage;
 mod punt;
 mod reload;
 mod routed;

@@ -78,6 +78,12 @@ impl Translations {
         self.by_symbol.get(&(peer, symbol))
     }
 
+    /// The port of what a control sends from an address of its own, or gets there.
+    pub(crate) fn port_of(&self, peer: PeerId, control_address: IpAddr) -> Option<PortId> {
+        let symbol = *self.by_source.get(&(peer, control_address))?;
+        self.get(peer, symbol).map(|entry| entry.port)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, SymbolId, &Entry)> {
         self.by_symbol.iter().map(|((peer, symbol), entry)| (*peer, *symbol, entry))
     }

@@ -1,13 +1,14 @@
 //! `l2ctl`: looks into a running `l2relay` or `l2control` through its API socket, and changes it by hand.
 //!
 //! Everything that it prints comes from the daemon as JSON; [`columns`] knows the documented order of the keys and their
-//! units, [`table`] lays rows out, [`topology`] draws, [`trace`] explains, [`bundle`] gathers, [`keys`] makes keys, [`socket`] finds
-//! the daemon, [`owners`] the processes behind tunnels, [`process`] what a process holds, [`by_hand`] has the commands that change something, [`reload`] has it read
-//! its file again. Exit code 0: done;
+//! units, [`table`] lays rows out, [`topology`] draws, [`trace`] explains, [`capture`] copies packets, [`bundle`] gathers, [`keys`]
+//! makes keys, [`socket`] finds the daemon, [`owners`] the processes behind tunnels, [`process`] what a process holds, [`by_hand`] has
+//! the commands that change something, [`reload`] has it read its file again. Exit code 0: done;
 //! 1: the daemon cannot be reached or refused; 2: the command line is wrong.
 
 mod bundle;
 mod by_hand;
+mod capture;
 mod columns;
 mod daemon;
 mod doctor;
@@ -146,6 +147,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy packets as they pass through the daemon into a file for Wireshark or tcpdump, until interrupted: what its kernel forwards
+    /// does not
+    ///
+    /// At a relay they are seen at its ports and in the tunnels, at a control at its symbols and in the tunnels, readable whatever
+    /// protects the link. The file is a pcapng; each of these sides is an interface of it, and a packet that was dropped has the reason
+    /// as its comment. Packets that are not read fast enough are lost to the capture, never to their receivers, and counted.
+    Capture {
+        #[command(flatten)]
+        form: capture::Form,
+    },
     /// Print a new private key for security = "keys"; run it with umask 077
     Genkey,
     /// Print the public key of the private one that is read from standard input
@@ -191,7 +202,7 @@ const PAGE: Page = Page {
                 (
                     "1",
                     "The daemon cannot be reached or refused; verify found differences; doctor found something wrong; the \
-                     output, or the file of support-bundle, cannot be written.",
+                     output, or the file of support-bundle or capture, cannot be written.",
                 ),
                 ("2", "The command line is wrong, or it is not clear which daemon is meant."),
             ],
@@ -284,6 +295,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         Command::SupportBundle { file, config } => {
             bundle::run(out, file.as_deref(), config, &arguments.socket)?;
         }
+        Command::Capture { form } => capture::run(&find()?, form)?,
         Command::Genkey => keys::genkey(out)?,
         Command::Pubkey => keys::pubkey(io::stdin().lock(), out)?,
         Command::Genpsk => keys::genpsk(out)?,

@@ -129,6 +129,12 @@ impl ApiClient {
         }
     }
 
+    /// The connection, for the stream of bytes that follows an answer.
+    #[must_use]
+    pub fn into_stream(self) -> BufReader<UnixStream> {
+        self.stream
+    }
+
     fn broken(&self, source: io::Error) -> ClientError {
         ClientError::Io { path: self.path.clone(), source }
     }

@@ -1,13 +1,14 @@
 //! The command socket of both daemons: a UNIX stream socket, one JSON request per line, one JSON answer per line.
 //!
 //! A request is an object with the key `verb`. An answer is `{"ok":true,"data":[…]}` or `{"ok":false,"error":"…"}`. A
-//! client that asked to monitor gets answers for as long as it stays.
+//! client that asked to monitor gets answers for as long as it stays; one that asked to capture gets a capture file behind the answer,
+//! and says by shutting its end down for writing that it is enough.
 
 mod client;
 mod server;
 
 pub use client::{ApiClient, ClientError};
-pub use server::{ApiServer, ClientId, Request};
+pub use server::{ApiServer, ClientId, Request, Stream};
 
 use l2link::trace::Hop;
 use serde_json::{Value, json};

@@ -4,13 +4,17 @@
 //!
 //! Nothing here blocks and nothing grows without bound, whatever a client does. A client's input is read in steps into
 //! a buffer of at most one longest request; its answers wait in a buffer that is bounded too. Who does not read its
-//! answers is not read from until it does; a monitor, which cannot be held up so, is cut off. mio is edge-triggered: a
+//! answers is not read from until it does; a monitor, which cannot be held up so, is cut off. A [`Stream`] carries other bytes than
+//! answers, and tells its owner how much room there is. mio is edge-triggered: a
 //! client that is left before its socket is drained is registered again, which brings its event back.
 
 mod connection;
+mod stream;
 
 use crate::SetupError;
 use crate::socket_file::SocketFile;
+pub use stream::Stream;
+
 use connection::{Connection, Step};
 use core::ops::Range;
 use mio::event::Event;
@@ -190,9 +194,10 @@ impl ApiServer {
         requests
     }
 
-    /// Answers a request. Nothing happens if the client is gone.
+    /// Answers a request. Nothing happens if the client is gone, or reads a stream by now.
     pub fn answer(&mut self, client: ClientId, answer: &Value) {
         if let Some(found) = self.clients.get_mut(&client)
+            && !found.connection.streams
             && !found.connection.send(answer)
         {
             self.clients.remove(&client);
@@ -203,6 +208,21 @@ impl ApiServer {
     pub fn monitor(&mut self, client: ClientId) {
         if let Some(found) = self.clients.get_mut(&client) {
             found.connection.monitor = true;
+        }
+    }
+
+    /// The client as a reader of a stream of bytes, which follow the answers that it got: it asks for nothing more. `None` if it is
+    /// gone.
+    pub fn stream(&mut self, client: ClientId) -> Option<Stream<'_>> {
+        let found = self.clients.get_mut(&client)?;
+        (found.connection.streams, found.connection.monitor) = (true, false);
+        Some(Stream::new(&mut found.connection))
+    }
+
+    /// Closes a stream when all that was pushed is read.
+    pub fn end_stream(&mut self, client: ClientId) {
+        if self.clients.get_mut(&client).is_some_and(|found| found.connection.finish()) {
+            self.clients.remove(&client);
         }
     }
 

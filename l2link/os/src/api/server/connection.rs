@@ -13,6 +13,11 @@ pub(super) const OUTPUT_MAX: usize = 4 * 1024 * 1024;
 /// Bytes read from one client before the others have their turn.
 const READ_BUDGET: usize = REQUEST_MAX;
 
+/// Bytes read with one system call.
+const PIECE: usize = 4096;
+/// Bytes of a stream that wait beyond what the kernel holds: a fifth of a second of 100,000 packets of 400 bytes.
+const STREAM_MAX: usize = 8 * 1024 * 1024;
+
 /// What is to be done after an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -34,11 +39,26 @@ pub(super) struct Connection {
     written: usize,
     /// Whether the client gets every event.
     pub(super) monitor: bool,
+    /// Whether it reads a stream: what it writes means nothing any more.
+    pub(super) streams: bool,
+    /// Whether it has shut its end down, or is gone.
+    pub(super) hung_up: bool,
+    /// Whether it is to be closed when it has read all.
+    finished: bool,
 }
 
 impl Connection {
     pub(super) const fn new(stream: UnixStream) -> Self {
-        Self { stream, input: Vec::new(), output: Vec::new(), written: 0, monitor: false }
+        Self {
+            stream,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            monitor: false,
+            streams: false,
+            hung_up: false,
+            finished: false,
+        }
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -54,13 +74,16 @@ impl Connection {
         if self.flush().is_err() {
             return Step::Close;
         }
+        if self.streams {
+            return self.handle_stream();
+        }
         let mut read = 0;
         // Not while answers wait: the event that says that they can be written leads here again.
         while self.output.is_empty() {
             if read >= READ_BUDGET {
                 return Step::Again;
             }
-            let mut piece = [0; 4096];
+            let mut piece = [0; PIECE];
             match self.stream.read(&mut piece) {
                 Ok(0) => return Step::Close,
                 Ok(count) => {
@@ -77,6 +100,44 @@ impl Connection {
             }
         }
         Step::Idle
+    }
+
+    /// Looks whether a stream's reader is still there. It is read from even while it has not read all: nothing else tells.
+    fn handle_stream(&mut self) -> Step {
+        if self.finished && self.output.is_empty() {
+            return Step::Close;
+        }
+        for _ in 0..READ_BUDGET / PIECE {
+            match self.stream.read(&mut [0; PIECE]) {
+                Ok(0) => {
+                    self.hung_up = true;
+                    return Step::Idle;
+                }
+                Ok(_) => {}
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Step::Idle,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Step::Close,
+                },
+            }
+        }
+        Step::Again
+    }
+
+    /// Bytes of a stream that have room.
+    pub(super) fn room(&self) -> usize {
+        STREAM_MAX.saturating_sub(self.output.len() - self.written)
+    }
+
+    /// Adds bytes to a stream. They are sent with the next [`Connection::flush`].
+    pub(super) const fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Has a stream be closed when it is read. Returns whether that is now.
+    pub(super) fn finish(&mut self) -> bool {
+        self.finished = true;
+        self.flush().is_err() || self.output.is_empty()
     }
 
     /// Returns whether the client can stay.
@@ -122,7 +183,8 @@ impl Connection {
         self.flush().is_ok()
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what waits, as far as the client reads.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         while self.written < self.output.len() {
             match self.stream.write(&self.output[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
