@@ -1,13 +1,15 @@
 //! The command socket of both daemons: a UNIX stream socket, one JSON request per line, one JSON answer per line.
 //!
-//! A request is an object with the key `verb`. An answer is `{"ok":true,"data":[…]}` or `{"ok":false,"error":"…"}`. A
-//! client that asked to monitor gets answers for as long as it stays.
+//! A request is an object with the key `verb`. An answer is `{"ok":true,"data":[…]}` or `{"ok":false,"error":"…"}`, with
+//! `"denied":true` if it is not for this user. A client that asked to monitor gets answers for as long as it stays.
 
 mod client;
 mod server;
+mod verb;
 
 pub use client::{ApiClient, ClientError};
 pub use server::{ApiServer, ClientId, Request};
+pub use verb::Verb;
 
 use l2link::trace::Hop;
 use serde_json::{Value, json};
@@ -25,6 +27,14 @@ pub fn success(data: impl Into<Value>) -> Value {
 #[must_use]
 pub fn failure(error: impl core::fmt::Display) -> Value {
     json!({ "ok": false, "error": error.to_string() })
+}
+
+/// The answer to who may not do what it asks for.
+#[must_use]
+fn denial(error: impl core::fmt::Display) -> Value {
+    let mut answer = failure(error);
+    answer["denied"] = true.into();
+    answer
 }
 
 /// The answer that carries the steps of a trace.

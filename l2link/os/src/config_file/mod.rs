@@ -4,6 +4,7 @@
 //! that may need it are [`toml::Spanned`], and [`ConfigSource::error_at`] makes an error of the same form from a span.
 //! The sections that both daemons share are in [`LinkSection`], [`ApiSection`] and [`MetricsSection`].
 
+mod api;
 pub mod edit;
 mod metrics;
 mod name;
@@ -13,13 +14,14 @@ mod routes;
 mod section;
 mod table;
 
+pub use api::{ApiSection, ApiSettings, GroupWord};
 pub use edit::ConfigEdit;
 pub use metrics::{MetricsSection, MetricsSettings};
 pub use name::{device_name, interface_name};
 pub use peer::{PeerSection, PeerSettings};
 pub use restart::without_restart;
 pub use routes::{remove_route, save_route, static_routes};
-pub use section::{Addressing, ApiSection, DataMode, LinkSection, LinkSettings, SecurityMode};
+pub use section::{Addressing, DataMode, LinkSection, LinkSettings, SecurityMode};
 pub use table::{TableWord, routing_table};
 
 use core::fmt;

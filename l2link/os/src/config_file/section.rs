@@ -377,27 +377,5 @@ impl LinkSettings {
     }
 }
 
-/// Section `[api]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiSection {
-    /// Where the command socket is.
-    pub socket: Option<Spanned<PathBuf>>,
-}
-
-impl ApiSection {
-    /// Where the command socket of a device of this role is: as configured, or `/run/l2link/relay.sock` or
-    /// `/run/l2link/control.sock`.
-    ///
-    /// # Errors
-    /// If the path is longer than the 107 bytes that Linux allows (unix(7)).
-    pub fn check(&self, role: Role, source: &ConfigSource) -> Result<PathBuf, ConfigError> {
-        let Some(configured) = &self.socket else {
-            return Ok(PathBuf::from(format!("/run/l2link/{role}.sock")));
-        };
-        source.socket_path(configured, "command socket")
-    }
-}
-
 #[cfg(test)]
 mod tests;
