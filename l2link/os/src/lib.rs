@@ -5,7 +5,7 @@
 //! passes an interface); [`Damper`] is for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`], [`access`],
 //! [`psk`], [`keylog`], [`log_output`], [`api`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
-//! [`privileges`], [`confine`]. Whatever cannot be set up is a [`SetupError`].
+//! [`privileges`], [`confine`], [`hidden`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod access;
 pub mod api;
@@ -18,6 +18,7 @@ pub mod discard_watch;
 pub mod error;
 mod ethtool;
 pub mod fuse;
+pub mod hidden;
 pub mod interfaces;
 pub mod ip_socket;
 pub mod keeper;
