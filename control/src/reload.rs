@@ -61,11 +61,12 @@ impl Daemon {
     }
 
     fn reload(&mut self, wanted: Wanted, now: Time) -> Result<Vec<Change>, String> {
-        let settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
+        let mut settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
         if let Some((contradiction, _)) = settings.refused.first() {
             return Err(contradiction.to_string());
         }
         settings.without_restart(self.reloads.in_force()).map_err(|error| error.to_string())?;
+        settings.link.share_secrets(&self.reloads.in_force().link);
         let difference = self.difference(&settings);
         let changes = self.changes(&settings, &difference);
         if wanted.check {

@@ -59,8 +59,9 @@ impl Daemon {
     }
 
     fn reload(&mut self, wanted: Wanted, now: Time) -> Result<Vec<Change>, String> {
-        let settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
+        let mut settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
         settings.without_restart(self.reloads.in_force()).map_err(|error| error.to_string())?;
+        settings.link.share_secrets(&self.reloads.in_force().link);
         let changes = self.changes(&settings);
         if wanted.check {
             return Ok(changes);

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use l2link::PrivateKey;
+use l2link::{PrivateKey, Secret, wipe_stack};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -98,18 +98,18 @@ pub fn recipe(path: &Path, kind: KeyKind) -> String {
 /// # Errors
 /// As [`load`].
 pub fn load_private(path: &Path) -> Result<PrivateKey, PskError> {
-    read(path, KeyKind::Private).map(PrivateKey::new)
+    read(path, KeyKind::Private).map(|key| PrivateKey::new(&key))
 }
 
 /// Reads the shared key: 32 bytes as base64 (44 characters) or as 64 hexadecimal digits, on one line.
 ///
 /// # Errors
 /// If the file cannot be read, is open to others than its owner, or holds no key.
-pub fn load(path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
+pub fn load(path: &Path) -> Result<Secret, PskError> {
     read(path, KeyKind::Psk)
 }
 
-fn read(path: &Path, kind: KeyKind) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
+fn read(path: &Path, kind: KeyKind) -> Result<Secret, PskError> {
     let failed = |source| PskError::Read { path: path.to_owned(), kind, source };
     let file = File::open(path).map_err(failed)?;
     // Asked of the descriptor, so that it is the file that is read.
@@ -124,7 +124,9 @@ fn read(path: &Path, kind: KeyKind) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError
     // Of full size from the start: growing would leave copies of the key in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_MAX));
     file.take(FILE_MAX as u64).read_to_end(&mut text).map_err(failed)?;
-    decode(text.trim_ascii()).map_err(|found| PskError::Content { path: path.to_owned(), kind, found })
+    let decoded = decode(text.trim_ascii());
+    wipe_stack();
+    decoded.map_err(|found| PskError::Content { path: path.to_owned(), kind, found })
 }
 
 /// The base64 form of a key.
@@ -137,16 +139,16 @@ pub fn encode(key: &[u8; KEY_LEN]) -> Zeroizing<String> {
 ///
 /// # Errors
 /// What the text is, without telling any of it.
-pub fn decode(text: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
-    let mut key = Zeroizing::new([0; KEY_LEN]);
+pub fn decode(text: &[u8]) -> Result<Secret, String> {
     if text.is_empty() {
         return Err("it is empty".into());
     }
     if text.len() == 2 * KEY_LEN && text.iter().all(u8::is_ascii_hexdigit) {
-        for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = (hex(digits[0]) << 4) | hex(digits[1]);
-        }
-        return Ok(key);
+        return Ok(Secret::written(|key| {
+            for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
+                *byte = (hex(digits[0]) << 4) | hex(digits[1]);
+            }
+        }));
     }
     if text.iter().any(u8::is_ascii_whitespace) {
         return Err("it has more than one word or line".into());
@@ -154,10 +156,7 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
     // The decoder wants room for the longest text of this length, one byte more than the key.
     let mut buffer = Zeroizing::new([0; KEY_LEN + 2]);
     match STANDARD.decode_slice(text, buffer.as_mut_slice()) {
-        Ok(KEY_LEN) => {
-            key.copy_from_slice(&buffer[..KEY_LEN]);
-            Ok(key)
-        }
+        Ok(KEY_LEN) => Ok(Secret::written(|key| key.copy_from_slice(&buffer[..KEY_LEN]))),
         Ok(length) => Err(format!("it has {length} bytes")),
         Err(base64::DecodeSliceError::OutputSliceTooSmall) => {
             Err(format!("it has {} characters", text.len()))
@@ -184,7 +183,7 @@ mod tests {
     const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
     const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1EFF";
 
-    fn load_text(text: &str, mode: u32) -> Result<Zeroizing<[u8; 32]>, PskError> {
+    fn load_text(text: &str, mode: u32) -> Result<Secret, PskError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("psk");
         fs::write(&path, text).unwrap();

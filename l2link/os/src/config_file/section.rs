@@ -358,6 +358,18 @@ impl LinkSettings {
         }
     }
 
+    /// Takes the secrets of `before`, which are the same, in the place of those that were read anew: so memory has them once.
+    pub fn share_secrets(&mut self, before: &Self) {
+        match (&mut self.security, &before.security) {
+            (Security::Psk(psk), Security::Psk(known)) => *psk = known.clone(),
+            (Security::Keys(keys), Security::Keys(known)) => {
+                keys.private = known.private.clone();
+                keys.psk = known.psk.clone();
+            }
+            (Security::None | Security::Psk(_) | Security::Keys(_), _) => {}
+        }
+    }
+
     /// The link's configuration, with what only the running device knows.
     #[must_use]
     pub fn config(&self, name: &str, role: Role, boot: BootId, mac: Mac, mtu: u32) -> Config {

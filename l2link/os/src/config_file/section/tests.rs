@@ -1,4 +1,5 @@
 use super::*;
+use crate::config_file::ApiSection;
 use crate::config_file::load;
 use rstest::rstest;
 use std::fs;
