@@ -3,9 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use l2link::{PrivateKey, Secret, wipe_stack};
-use std::fs::File;
+use nix::unistd::geteuid;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -45,6 +46,14 @@ pub enum PskError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It belongs to somebody who has no part in this device.
+    #[error("key file {} belongs to user {owner}, who can read and change it", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The file holds no key.
     #[error("key file {} holds no key: {found}", path.display())]
     Content {
@@ -69,6 +78,9 @@ impl PskError {
             Self::Open { path, .. } => {
                 format!("run `chmod 600 {}`; if others could read it, make a new key", path.display())
             }
+            Self::Owner { path, .. } => {
+                format!("run `chown root {}`; if that user is not to know it, make a new key", path.display())
+            }
             Self::Content { path, kind, .. } => {
                 format!(
                     "32 bytes as base64 (44 characters) or as 64 hexadecimal digits are needed; {}",
@@ -90,6 +102,21 @@ pub fn recipe(path: &Path, kind: KeyKind) -> String {
         KeyKind::Private => format!(
             "`(umask 077; l2ctl genkey > {path})` makes a key for this device alone; `l2ctl pubkey < {path}` tells its public key"
         ),
+    }
+}
+
+/// Whether a key file is root's, of the user as whom this process runs, or of whom the configuration is that names it: it is in
+/// that one's hands anyway. A file that is not there is no matter of this.
+///
+/// # Errors
+/// [`PskError::Owner`].
+pub fn check_owner(path: &Path, config: &Path) -> Result<(), PskError> {
+    let owner = |path: &Path| fs::metadata(path).ok().map(|file| file.uid());
+    match owner(path) {
+        Some(uid) if uid != 0 && uid != geteuid().as_raw() && owner(config) != Some(uid) => {
+            Err(PskError::Owner { path: path.to_owned(), owner: uid })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -178,7 +205,6 @@ fn hex(digit: u8) -> u8 {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use std::fs;
 
     const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
     const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1EFF";
@@ -223,6 +249,30 @@ mod tests {
         let error = load_text(BASE64, mode).unwrap_err();
         assert!(error.to_string().contains(&format!("(mode {mode:04o})")), "{error}");
         assert!(error.help().contains("`chmod 600 /"), "{}", error.help());
+    }
+
+    #[test]
+    fn a_file_of_somebody_who_has_no_part_in_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [key, config] = ["psk", "relay.toml"].map(|name| folder.path().join(name));
+        for file in [&key, &config] {
+            fs::write(file, "").unwrap();
+        }
+        assert!(check_owner(&key, &config).is_ok());
+        assert!(check_owner(Path::new("/nowhere/psk"), &config).is_ok());
+        let give = |file: &Path| std::os::unix::fs::chown(file, Some(54_321), None);
+        // Only root can give a file away.
+        if give(&key).is_err() {
+            return;
+        }
+        let error = check_owner(&key, &config).unwrap_err();
+        assert!(
+            error.to_string().ends_with("psk belongs to user 54321, who can read and change it"),
+            "{error}"
+        );
+        assert!(error.help().contains("`chown root /"), "{}", error.help());
+        give(&config).unwrap();
+        assert!(check_owner(&key, &config).is_ok(), "who wrote the configuration chose the key");
     }
 
     #[test]

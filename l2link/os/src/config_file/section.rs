@@ -335,7 +335,9 @@ fn key_file<T>(
     source: &ConfigSource,
     load: fn(&Path) -> Result<T, PskError>,
 ) -> Result<T, ConfigError> {
-    load(&source.resolve(file.get_ref()))
+    let path = source.resolve(file.get_ref());
+    psk::check_owner(&path, source.path())
+        .and_then(|()| load(&path))
         .map_err(|error| source.error_at(file.span(), error.to_string()).help(error.help()))
 }
 
