@@ -5,7 +5,7 @@ use control_core::seen::NumberedSocket;
 use control_core::{Control, HeldSocket};
 use l2link::Time;
 use l2link::trace_text::TraceText;
-use l2link_os::api::{ApiServer, Request, failure, hop_rows, hops, success};
+use l2link_os::api::{ApiServer, Request, Verb, failure, hop_rows, hops, success};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -20,24 +20,36 @@ pub(crate) fn answer(
     now: Time,
 ) -> bool {
     let word = |key: &str| request.json.get(key).and_then(Value::as_str);
-    let answer = match word("verb") {
-        Some("show") => show(control, word("object").unwrap_or_default(), word("after"), sockets, now),
-        Some("monitor") => {
+    let answer = match request.verb() {
+        Some(Verb::Show) => show(control, word("object").unwrap_or_default(), word("after"), sockets, now),
+        Some(Verb::Monitor) => {
             server.monitor(request.client);
             return false;
         }
-        Some("trace") if request.json["sockets"].is_array() => {
+        Some(Verb::Trace) if request.json["sockets"].is_array() => {
             trace_held(control, &request.json["sockets"], sockets, namespaces)
         }
-        Some("trace") => trace(control, word("what"), sockets),
-        Some("verify") => {
+        Some(Verb::Trace) => trace(control, word("what"), sockets),
+        Some(Verb::Verify) => {
             control.verify(now);
             return true;
         }
-        Some(verb) => failure(format!(
-            "unknown verb {verb:?}: l2control knows show, monitor, verify, trace, capture, rule, symbol, route, peer, reload and confirm"
-        )),
-        None => failure("a request needs a \"verb\""),
+        // The others were served before.
+        Some(
+            Verb::Capture
+            | Verb::Rule
+            | Verb::Symbol
+            | Verb::Route
+            | Verb::Peer
+            | Verb::Reload
+            | Verb::Confirm,
+        )
+        | None => match word("verb") {
+            Some(verb) => failure(format!(
+                "unknown verb {verb:?}: l2control knows show, monitor, verify, trace, capture, rule, symbol, route, peer, reload and confirm"
+            )),
+            None => failure("a request needs a \"verb\""),
+        },
     };
     server.answer(request.client, &answer);
     false
@@ -45,8 +57,11 @@ pub(crate) fn answer(
 
 /// Whether the answer tells of sockets, which are looked at for nothing else.
 pub(crate) fn needs_sockets(request: &Request) -> bool {
-    let tunnels = request.json["verb"] == "show" && request.json["object"] == "tunnels";
-    tunnels || request.json["verb"] == "trace"
+    match request.verb() {
+        Some(Verb::Show) => request.json["object"] == "tunnels",
+        Some(Verb::Trace) => true,
+        Some(_) | None => false,
+    }
 }
 
 fn show(

@@ -15,7 +15,7 @@ use frames::{ProtocolAddress, SymbolId};
 use l2link::Time;
 use l2link::route_text::RouteText;
 use l2link::rule_text::RuleText;
-use l2link_os::api::{ClientId, Request, failure, success};
+use l2link_os::api::{ClientId, Request, Verb, failure, success};
 use l2link_os::config_file::PeerSettings;
 use serde_json::{Value, json};
 use toml_edit::Table;
@@ -46,22 +46,21 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Daemon {
     /// Serves a request that is a command by hand. Returns whether it was one.
     pub(crate) fn serve_by_hand(&mut self, request: &Request, now: Time) -> bool {
-        let word = |key: &str| request.json.get(key).and_then(Value::as_str);
-        let (verb, object) = (word("verb"), word("object"));
-        let answered = match (verb, object) {
-            (Some("rule"), Some("add")) => self.add_rule(request, now),
-            (Some("rule"), Some("del")) => self.delete_rule(request, now),
-            (Some("rule"), _) => Err("rule needs an \"object\": add or del".to_owned()),
-            (Some("symbol"), Some("add")) => self.add_symbol(request, now),
-            (Some("symbol"), Some("del")) => self.delete_symbol(request, now),
-            (Some("symbol"), _) => Err("symbol needs an \"object\": add or del".to_owned()),
-            (Some("route"), Some("add")) => self.add_route(request, now),
-            (Some("route"), Some("del")) => self.delete_route(request),
-            (Some("route"), _) => Err("route needs an \"object\": add or del".to_owned()),
-            (Some("peer"), Some("weight")) => self.weigh(request),
-            (Some("peer"), Some("drain")) => self.drain(request),
-            (Some("peer"), Some("forget")) => self.forget(request, now),
-            (Some("peer"), _) => Err("peer needs an \"object\": weight, drain or forget".to_owned()),
+        let object = request.json.get("object").and_then(Value::as_str);
+        let answered = match (request.verb(), object) {
+            (Some(Verb::Rule), Some("add")) => self.add_rule(request, now),
+            (Some(Verb::Rule), Some("del")) => self.delete_rule(request, now),
+            (Some(Verb::Rule), _) => Err("rule needs an \"object\": add or del".to_owned()),
+            (Some(Verb::Symbol), Some("add")) => self.add_symbol(request, now),
+            (Some(Verb::Symbol), Some("del")) => self.delete_symbol(request, now),
+            (Some(Verb::Symbol), _) => Err("symbol needs an \"object\": add or del".to_owned()),
+            (Some(Verb::Route), Some("add")) => self.add_route(request, now),
+            (Some(Verb::Route), Some("del")) => self.delete_route(request),
+            (Some(Verb::Route), _) => Err("route needs an \"object\": add or del".to_owned()),
+            (Some(Verb::Peer), Some("weight")) => self.weigh(request),
+            (Some(Verb::Peer), Some("drain")) => self.drain(request),
+            (Some(Verb::Peer), Some("forget")) => self.forget(request, now),
+            (Some(Verb::Peer), _) => Err("peer needs an \"object\": weight, drain or forget".to_owned()),
             _ => return false,
         };
         match answered {

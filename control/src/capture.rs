@@ -5,7 +5,7 @@ use control_core::{Control, SymbolConfig};
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
 use l2link::Way;
-use l2link_os::api::{ApiServer, Request};
+use l2link_os::api::{ApiServer, Request, Verb};
 use l2link_os::capture::{Captures, Direction, Handling, Offer, Side, Sighting};
 
 /// What became of a parcel that came from the link.
@@ -27,7 +27,7 @@ pub(crate) enum Fate {
 impl Daemon {
     /// Serves a request for a capture. Returns whether it was one.
     pub(crate) fn serve_capture(&mut self, request: &Request) -> bool {
-        if request.json["verb"] != "capture" {
+        if request.verb() != Some(Verb::Capture) {
             return false;
         }
         let places = self.control.symbol_configs().map(|(_, config)| side(config)).collect();

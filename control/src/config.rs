@@ -12,8 +12,8 @@ use core::time::Duration;
 use frames::discovery::Role;
 use l2link::route_text::RouteText;
 use l2link_os::config_file::{
-    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
-    PeerSection, PeerSettings, device_name, without_restart,
+    self, ApiSection, ApiSettings, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection,
+    MetricsSettings, PeerSection, PeerSettings, device_name, without_restart,
 };
 use routes::RoutesSection;
 use serde::Deserialize;
@@ -26,8 +26,8 @@ use toml::Spanned;
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) link: LinkSettings,
-    /// Where the command socket is.
-    pub(crate) socket: PathBuf,
+    /// The command socket.
+    pub(crate) api: ApiSettings,
     /// Where figures for monitoring are to be had.
     pub(crate) metrics: Option<MetricsSettings>,
     /// How long symbols are kept after this daemon; zero for not at all.
@@ -101,9 +101,9 @@ impl Settings {
 
     fn check((file, source): (File, ConfigSource)) -> Result<Self, ConfigError> {
         let link = file.link.check(Role::Control, &file.peer, &source)?;
-        let socket = file.api.check(Role::Control, &source)?;
+        let api = file.api.check(Role::Control, &source)?;
         let mut settings = Self {
-            metrics: file.metrics.as_ref().map(|metrics| metrics.check(&socket, &source)).transpose()?,
+            metrics: file.metrics.as_ref().map(|metrics| metrics.check(&api, &source)).transpose()?,
             name: device_name(&file.name, &source)?,
             warnings: link.warnings.clone(),
             addressing: match link.addressing {
@@ -111,7 +111,7 @@ impl Settings {
                 config_file::Addressing::Control => Addressing::Control,
             },
             link,
-            socket,
+            api,
             keep_symbols: duration(&file.keep_symbols_ms, "keep_symbols_ms", KEEP_SYMBOLS, &source)?,
             carrier_hold: duration(&file.carrier_hold_ms, "carrier_hold_ms", CARRIER_HOLD, &source)?,
             symbols: file

@@ -20,9 +20,9 @@ use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
-use l2link_os::api::{ApiServer, ClientId};
+use l2link_os::api::{ApiServer, ClientId, Request};
 use l2link_os::capture::Captures;
-use l2link_os::metrics::MetricsServer;
+use l2link_os::metrics::{Metric, MetricsServer};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
@@ -77,8 +77,6 @@ pub(crate) struct Daemon {
     follow_link_at: Option<Time>,
 }
 
-/// Permission bits of the command socket: root and its group.
-pub(crate) const API_MODE: u32 = 0o660;
 /// Events taken with one system call.
 const EVENTS: usize = 64;
 /// Pause before a link interface that could not be used is tried again.
@@ -101,12 +99,11 @@ impl Daemon {
             error!(target: "control::daemon", "a symbol is left out: {contradiction}");
         }
         let link = LinkInterface::open(&settings.link.interface, settings.link.ethertype, registry)?;
-        let mut api = ApiServer::bind(&settings.socket, API_MODE)?;
+        let mut api = ApiServer::bind(&settings.api.socket, &settings.api.access)?;
         let keylog = settings.link.keylog.as_deref().map(KeyLog::open).transpose()?;
         let watch = |source: Source| move |error| SetupError::system(format!("watch {source}"), error);
         api.register(registry, Source::API).map_err(watch(Source::Api))?;
-        let metrics = settings.metrics.as_ref().map(|settings| MetricsServer::bind(settings, API_MODE));
-        let mut metrics = metrics.transpose()?;
+        let mut metrics = settings.metrics.as_ref().map(MetricsServer::bind).transpose()?;
         if let Some(metrics) = &mut metrics {
             metrics.register(registry, Source::METRICS).map_err(watch(Source::Metrics))?;
         }
@@ -148,7 +145,7 @@ impl Daemon {
         settings.static_routes.iter().for_each(|route| control.add_route(route).unwrap_or_else(complain));
         let of_files = symbols.iter().filter(|(_, symbol)| symbol.core.files.is_some()).map(|(id, _)| *id);
         let files = Files::new(settings.files.clone(), of_files.collect());
-        let keeper = SymbolKeeper::beside(&settings.socket, settings.keep_symbols);
+        let keeper = SymbolKeeper::beside(&settings.api.socket, settings.keep_symbols);
         let mut daemon = Self {
             symbols: Symbols::new(places, keeper),
             files,
@@ -213,6 +210,9 @@ impl Daemon {
                     Some(source) => self.ready.insert(source),
                     None => {}
                 }
+            }
+            if let Some(request) = self.api.next_turn(now) {
+                self.serve_request(&request, now);
             }
             if self.link.wake(self.poll.registry(), now) {
                 self.ready.insert(Source::Link);
@@ -366,24 +366,28 @@ impl Daemon {
         self.count_overruns();
         let Some(server) = &mut self.metrics else { return };
         if server.handle(self.poll.registry(), event, now) {
-            server.answer(metrics::collect(&self.name, &self.control, now), now);
+            let mut figures = metrics::collect(&self.name, &self.control, now);
+            figures.add_each(Metric::ApiRefused, self.api.refused());
+            server.answer(figures, now);
         }
     }
 
     fn serve(&mut self, event: &mio::event::Event, now: Time) {
+        for request in self.api.handle(self.poll.registry(), event, now) {
+            self.serve_request(&request, now);
+        }
+    }
+
+    fn serve_request(&mut self, request: &Request, now: Time) {
+        if self.serve_reload(request, now) || self.serve_by_hand(request, now) || self.serve_capture(request)
+        {
+            return;
+        }
         self.count_overruns();
-        for request in self.api.handle(self.poll.registry(), event) {
-            if self.serve_reload(&request, now)
-                || self.serve_by_hand(&request, now)
-                || self.serve_capture(&request)
-            {
-                continue;
-            }
-            let sockets = if api::needs_sockets(&request) { self.numbered_sockets(now) } else { Vec::new() };
-            let (api, places) = (&mut self.api, &self.namespaces);
-            if api::answer(api, &request, &mut self.control, &sockets, places, now) {
-                self.verifying.push(request.client);
-            }
+        let sockets = if api::needs_sockets(request) { self.numbered_sockets(now) } else { Vec::new() };
+        let (api, places) = (&mut self.api, &self.namespaces);
+        if api::answer(api, request, &mut self.control, &sockets, places, now) {
+            self.verifying.push(request.client);
         }
     }
 
@@ -396,6 +400,7 @@ impl Daemon {
             .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
             .chain(self.waiting.iter().map(|waiting| waiting.until))
             .chain(self.symbols.keeper.timeout())
+            .chain(self.api.poll_timeout())
             .chain(self.reloads.poll_timeout())
             .chain(self.service_manager.poll_timeout());
         all.min().map(|time| time - now)

@@ -30,7 +30,7 @@ use clap::Parser;
 use config::Settings;
 use core::error::Error;
 use l2link_os::config_file::ConfigError;
-use l2link_os::confine::Confinement;
+use l2link_os::confine::{Confinement, forbid_core_dumps};
 use l2link_os::privileges::{self, Capability};
 use l2link_os::signals::Signals;
 use l2link_os::trigger;
@@ -156,6 +156,7 @@ fn exit_code(result: Result<(), Box<dyn Error>>) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    forbid_core_dumps()?;
     let settings = Settings::load(&arguments.config)?;
     if arguments.check {
         if let Some((error, _)) = settings.refused.into_iter().next() {

@@ -7,12 +7,12 @@
 mod difference;
 
 use crate::config::{Settings, SymbolSettings};
-use crate::daemon::{API_MODE, Daemon, place};
+use crate::daemon::{Daemon, place};
 use crate::source::Source;
 use control_core::HandError;
 use difference::Difference;
 use l2link::Time;
-use l2link_os::api::{Request, success};
+use l2link_os::api::{Request, Verb, success};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::reload::{Change, Wanted, answer, decisions, log_changes};
 use l2link_os::{KeyLog, SetupError};
@@ -22,11 +22,11 @@ use serde_json::Value;
 impl Daemon {
     /// Serves a request about the configuration. Returns whether it was one.
     pub(crate) fn serve_reload(&mut self, request: &Request, now: Time) -> bool {
-        let word = |key: &str| request.json.get(key).and_then(Value::as_str);
-        let answered = match (word("verb"), word("object")) {
-            (Some("reload"), _) => Wanted::of(&request.json).and_then(|wanted| self.reload(wanted, now)),
-            (Some("confirm"), _) => self.confirm(),
-            (Some("show"), Some("configuration")) => {
+        let object = request.json.get("object").and_then(Value::as_str);
+        let answered = match (request.verb(), object) {
+            (Some(Verb::Reload), _) => Wanted::of(&request.json).and_then(|wanted| self.reload(wanted, now)),
+            (Some(Verb::Confirm), _) => self.confirm(),
+            (Some(Verb::Show), Some("configuration")) => {
                 self.api.answer(request.client, &success(vec![self.reloads.row(&self.config_file, now)]));
                 return true;
             }
@@ -61,11 +61,12 @@ impl Daemon {
     }
 
     fn reload(&mut self, wanted: Wanted, now: Time) -> Result<Vec<Change>, String> {
-        let settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
+        let mut settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
         if let Some((contradiction, _)) = settings.refused.first() {
             return Err(contradiction.to_string());
         }
         settings.without_restart(self.reloads.in_force()).map_err(|error| error.to_string())?;
+        settings.link.share_secrets(&self.reloads.in_force().link);
         let difference = self.difference(&settings);
         let changes = self.changes(&settings, &difference);
         if wanted.check {
@@ -142,9 +143,13 @@ impl Daemon {
         let before = self.reloads.in_force();
         let other_log = before.link.keylog != settings.link.keylog;
         let log = settings.link.keylog.as_deref().filter(|_| other_log).map(KeyLog::open).transpose()?;
+        self.api.set_access(&settings.api.access)?;
         let (old, new) = (before.metrics.as_ref(), settings.metrics.as_ref());
         let registry = self.poll.registry();
-        MetricsServer::switch(&mut self.metrics, old, new, registry, Source::METRICS, API_MODE)?;
+        if let Err(error) = MetricsServer::switch(&mut self.metrics, old, new, registry, Source::METRICS) {
+            self.api.set_access(&before.api.access)?;
+            return Err(error);
+        }
         if other_log {
             match &log {
                 Some(_) => self.control.keep_session_keys(),

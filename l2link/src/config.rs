@@ -1,10 +1,9 @@
 //! What a link is told at its start.
 
-use crate::{PrivateKey, PublicKey};
+use crate::{PrivateKey, PublicKey, Secret};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
-use zeroize::Zeroizing;
 
 /// Everything that a [`crate::Link`] is told at its start.
 #[derive(Debug, Clone)]
@@ -48,7 +47,7 @@ pub enum Security {
     /// No protection: anyone on the segment is believed.
     None,
     /// One key shared by the devices of the segment.
-    Psk(Zeroizing<[u8; 32]>),
+    Psk(Secret),
     /// Each device has a key pair.
     Keys(Box<Keys>),
 }
@@ -59,7 +58,7 @@ pub struct Keys {
     /// This device's own.
     pub private: PrivateKey,
     /// Shared by the devices of the segment besides, if they have one.
-    pub psk: Option<Zeroizing<[u8; 32]>>,
+    pub psk: Option<Secret>,
     /// Names and keys of the devices of the other role that may be peers: no name and no key twice.
     pub peers: Vec<(String, PublicKey)>,
 }

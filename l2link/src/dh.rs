@@ -1,9 +1,9 @@
 //! X25519 for snow, by aws-lc: private keys are zeroized, and a public key that makes no secret is an error.
 
+use crate::Secret;
 use crate::key::PrivateKey;
 use snow::Error;
 use snow::types::{Dh, Random};
-use zeroize::Zeroizing;
 
 /// A key pair of a handshake.
 pub(crate) struct X25519 {
@@ -13,12 +13,12 @@ pub(crate) struct X25519 {
 
 impl Default for X25519 {
     fn default() -> Self {
-        Self { private: PrivateKey::new(Zeroizing::default()), public: [0; 32] }
+        Self { private: PrivateKey::new(&[0; 32]), public: [0; 32] }
     }
 }
 
 impl X25519 {
-    fn put(&mut self, bytes: Zeroizing<[u8; 32]>) {
+    fn put(&mut self, bytes: &[u8; 32]) {
         self.private = PrivateKey::new(bytes);
         self.public = self.private.public().0;
     }
@@ -38,15 +38,14 @@ impl Dh for X25519 {
     }
 
     fn set(&mut self, private: &[u8]) {
-        let mut bytes = Zeroizing::new([0; 32]);
-        bytes.copy_from_slice(private);
-        self.put(bytes);
+        if let Some(private) = private.first_chunk() {
+            self.put(private);
+        }
     }
 
     fn generate(&mut self, random: &mut dyn Random) -> Result<(), Error> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        random.try_fill_bytes(&mut *bytes)?;
-        self.put(bytes);
+        let bytes: Secret = Secret::try_written(|bytes| random.try_fill_bytes(bytes))?;
+        self.put(&bytes);
         Ok(())
     }
 

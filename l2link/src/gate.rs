@@ -18,10 +18,9 @@
 //! the true peer's keys decide; a replayed first handshake frame takes one of the few half-open places until it expires.
 //! In mode `none` there is no tag.
 
-use crate::PublicKey;
+use crate::{PublicKey, Secret};
 use aws_lc_rs::{constant_time, hmac};
 use frames::header::{EthernetHeader, HEADERS_LEN, TAG_LEN};
-use zeroize::Zeroizing;
 
 /// The keys that are derived from the shared one.
 #[derive(Debug, Clone)]
@@ -62,19 +61,18 @@ impl Gate {
 }
 
 /// The key for Noise.
-pub(crate) fn noise_psk(psk: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+pub(crate) fn noise_psk(psk: &[u8; 32]) -> Secret {
     derive(psk, b"l2link noise psk")
 }
 
 /// The key of the pair of relays that was told this salt.
-pub(crate) fn pair_key(psk: &[u8; 32], salt: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+pub(crate) fn pair_key(psk: &[u8; 32], salt: &[u8; 32]) -> Secret {
     derive(&derive(psk, b"l2link pair psk"), salt)
 }
 
-fn derive(psk: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
-    key.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, psk), label).as_ref());
-    key
+fn derive(psk: &[u8; 32], label: &[u8]) -> Secret {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, psk), label);
+    Secret::written(|key| key.copy_from_slice(tag.as_ref()))
 }
 
 /// Where the Ethernet source address begins.

@@ -17,13 +17,15 @@
 //!
 //! All randomness is the link's: the resolver gives snow a generator seeded from it, and all else is snow's own.
 
-use crate::PublicKey;
+use crate::cipher::ChaChaPoly;
 use crate::dh::X25519;
 use crate::gate;
 use crate::random::Random;
 use crate::seal::Seal;
 use crate::trust::Noise;
+use crate::{PublicKey, Secret, wipe_stack};
 use core::fmt;
+use core::hint::black_box;
 use frames::discovery::Role;
 use frames::header::VERSION;
 use frames::{DropReason, Mac, SessionIndex};
@@ -32,14 +34,13 @@ use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash};
 use snow::{Builder, HandshakeState};
 use std::sync::Mutex;
-use zeroize::Zeroizing;
 
 /// Of mode `psk`.
 pub(crate) const PATTERN_PSK: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 /// Of mode `keys`, WireGuard's.
 pub(crate) const PATTERN_KEYS: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
-/// Places of the psk in them.
-const PSK_PLACES: [usize; 2] = [0, 2];
+/// Of a handshake that knows no secret.
+const PATTERN_BLANK: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
 
 /// Longest Noise message here: a public key, another one with its tag, a payload, a tag.
 const MESSAGE_MAX: usize = 32 + (32 + 16) + PAYLOAD_MAX + 16;
@@ -95,7 +96,9 @@ impl Handshake {
                 }
             }),
         };
-        built.map(|state| Self(Some(Box::new(state)))).map_err(bad)
+        let handshake = built.map(|state| Self(Some(Box::new(state)))).map_err(bad);
+        wipe_stack();
+        handshake
     }
 
     /// The other side's key in mode `keys`: known beforehand by the initiator, and by the responder after the first message.
@@ -108,8 +111,9 @@ impl Handshake {
     pub(crate) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, DropReason> {
         let Some(state) = &mut self.0 else { return Ok(payload.to_vec()) };
         let mut message = vec![0; MESSAGE_MAX];
-        let len = state.write_message(payload, &mut message).map_err(bad)?;
-        message.truncate(len);
+        let written = state.write_message(payload, &mut message);
+        wipe_stack();
+        message.truncate(written.map_err(bad)?);
         Ok(message)
     }
 
@@ -120,8 +124,9 @@ impl Handshake {
         }
         let Some(state) = &mut self.0 else { return Ok(message.to_vec()) };
         let mut payload = vec![0; MESSAGE_MAX];
-        let len = state.read_message(message, &mut payload).map_err(bad)?;
-        payload.truncate(len);
+        let read = state.read_message(message, &mut payload);
+        wipe_stack();
+        payload.truncate(read.map_err(bad)?);
         Ok(payload)
     }
 
@@ -132,8 +137,10 @@ impl Handshake {
             return Err(DropReason::BadHandshake);
         }
         let initiates = state.is_initiator();
-        let (to_responder, to_initiator) = state.dangerously_get_raw_split();
-        let (to_responder, to_initiator) = (Zeroizing::new(to_responder), Zeroizing::new(to_initiator));
+        let (mut to_responder, mut to_initiator) = state.dangerously_get_raw_split();
+        let (to_responder, to_initiator) =
+            (Secret::taken(&mut to_responder), Secret::taken(&mut to_initiator));
+        wipe_stack();
         Ok(Some(SplitKeys { initiates, to_responder, to_initiator }))
     }
 }
@@ -142,8 +149,8 @@ impl Handshake {
 pub(crate) struct SplitKeys {
     /// Whether this device began the handshake.
     pub(crate) initiates: bool,
-    pub(crate) to_responder: Zeroizing<[u8; 32]>,
-    pub(crate) to_initiator: Zeroizing<[u8; 32]>,
+    pub(crate) to_responder: Secret,
+    pub(crate) to_initiator: Secret,
 }
 
 impl SplitKeys {
@@ -166,13 +173,20 @@ impl fmt::Debug for Handshake {
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        // snow keeps its copy until it is dropped, and does not wipe it.
+        // snow wipes nothing of what it knows, psk and chaining key. So a state that knows nothing is written over it.
         if let Some(state) = &mut self.0 {
-            for place in PSK_PLACES {
-                let _ = state.set_psk(place, &[0; 32]);
+            if let Ok(blank) = blank() {
+                **state = blank;
             }
+            black_box(&mut **state);
+            wipe_stack();
         }
     }
+}
+
+fn blank() -> Result<HandshakeState, snow::Error> {
+    let resolver = Box::new(Resolver { random: Mutex::new(Some(Random::new(&[0; 32]))) });
+    Builder::with_resolver(PATTERN_BLANK.parse()?, resolver).build_initiator()
 }
 
 fn build(
@@ -217,7 +231,10 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        match choice {
+            CipherChoice::ChaChaPoly => Some(Box::<ChaChaPoly>::default()),
+            _ => None,
+        }
     }
 }
 
@@ -240,7 +257,7 @@ mod tests {
     fn sides(control: u8, relay: u8, relay_prologue: &Prologue) -> (Handshake, Handshake) {
         let mut random = Random::new(&[3; 32]);
         let mut side = |initiates, psk, prologue| {
-            Handshake::new(initiates, &Noise::Psk(Zeroizing::new([psk; 32])), prologue, &mut random).unwrap()
+            Handshake::new(initiates, &Noise::Psk([psk; 32].into()), prologue, &mut random).unwrap()
         };
         (side(true, control, &PROLOGUE), side(false, relay, relay_prologue))
     }
@@ -281,12 +298,12 @@ mod tests {
     }
 
     fn key(byte: u8) -> PrivateKey {
-        PrivateKey::new(Zeroizing::new([byte; 32]))
+        PrivateKey::new(&[byte; 32])
     }
 
     fn keyed(own: u8, remote: Option<u8>, secret: u8) -> Handshake {
         let remote = remote.map(|remote| key(remote).public());
-        let noise = Noise::Keys { own: key(own), remote, secret: Zeroizing::new([secret; 32]) };
+        let noise = Noise::Keys { own: key(own), remote, secret: [secret; 32].into() };
         Handshake::new(remote.is_some(), &noise, &PROLOGUE, &mut Random::new(&[own; 32])).unwrap()
     }
 

@@ -1,15 +1,15 @@
 //! The key pair of a device in mode `keys`: X25519 (RFC 7748), written in base64 as `wg` writes it.
 
+use crate::Secret;
 use aws_lc_rs::agreement::{self, UnparsedPublicKey, X25519};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use core::fmt;
 use core::str::FromStr;
-use zeroize::Zeroizing;
 
 /// What a device keeps for itself. Its `Debug` form shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey(Zeroizing<[u8; 32]>);
+pub struct PrivateKey(Secret);
 
 /// By which others know a device. Its `Display` form is base64, 44 characters, and [`FromStr`] reads it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,10 +18,12 @@ pub struct PublicKey(pub [u8; 32]);
 impl PrivateKey {
     /// The key of these random bytes. The bits that mean nothing are set as is usual (RFC 7748, 5).
     #[must_use]
-    pub fn new(mut bytes: Zeroizing<[u8; 32]>) -> Self {
-        bytes[0] &= 248;
-        bytes[31] = (bytes[31] & 127) | 64;
-        Self(bytes)
+    pub fn new(random: &[u8; 32]) -> Self {
+        Self(Secret::written(|bytes| {
+            bytes.copy_from_slice(random);
+            bytes[0] &= 248;
+            bytes[31] = (bytes[31] & 127) | 64;
+        }))
     }
 
     /// The bytes: whoever has them is the device.
@@ -43,15 +45,11 @@ impl PrivateKey {
 
     /// The secret that this device has in common with another one; `None` for a public key with which every device would
     /// have the same (RFC 7748, 6.1).
-    pub(crate) fn agree(&self, public: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+    pub(crate) fn agree(&self, public: &[u8; 32]) -> Option<Secret> {
         let own = agreement::PrivateKey::from_private_key(&X25519, &*self.0).ok()?;
         let other = UnparsedPublicKey::new(&X25519, public);
-        agreement::agree(&own, other, (), |secret| {
-            let mut copy = Zeroizing::new([0; 32]);
-            copy.copy_from_slice(secret);
-            Ok(copy)
-        })
-        .ok()
+        agreement::agree(&own, other, (), |secret| Ok(Secret::written(|copy| copy.copy_from_slice(secret))))
+            .ok()
     }
 }
 
@@ -65,7 +63,7 @@ impl PublicKey {
     /// Whether it is one that a private key can have made, and not one of the few that make no secret.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        PrivateKey::new(Zeroizing::new([7; 32])).agree(&self.0).is_some()
+        PrivateKey::new(&[7; 32]).agree(&self.0).is_some()
     }
 }
 
@@ -120,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_vectors_of_the_rfc() {
-        let alice = PrivateKey::new(Zeroizing::new(bytes(ALICE)));
+        let alice = PrivateKey::new(&bytes(ALICE));
         assert_eq!(alice.public(), PublicKey(bytes(ALICE_PUBLIC)));
         assert_eq!(*alice.agree(&bytes(BOB_PUBLIC)).unwrap(), bytes(SHARED));
         assert_eq!(format!("{alice:?}"), "PrivateKey(..)");

@@ -15,7 +15,7 @@ use crate::refusal::Refusals;
 use crate::session::{REKEY_AFTER, SessionTable};
 use crate::session_keys::SessionKeys;
 use crate::trust::Secrets;
-use crate::{Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Time};
+use crate::{Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Secret, Time};
 use core::fmt;
 use frames::data::Tunnel;
 use frames::discovery::{Hello, Mode, Protection, Role};
@@ -101,7 +101,7 @@ impl Link {
     /// The security mode decides what the configured protections can be: in mode `none` both are
     /// [`Protection::CLEAR`], in the others session frames are at least [`Protection::SEALED`].
     #[must_use]
-    pub fn new(config: Config, seed: [u8; 32], now: Time) -> Self {
+    pub fn new(config: Config, seed: impl Into<Secret>, now: Time) -> Self {
         let secrets = Secrets::new(config.security);
         let (control, data) = match (secrets.mode(), config.control) {
             (Mode::NONE, _) => (Protection::CLEAR, Protection::CLEAR),
@@ -124,7 +124,7 @@ impl Link {
             },
             secrets,
             partners: BTreeMap::new(),
-            random: Random::new(&seed),
+            random: Random::new(&seed.into()),
             sessions: SessionTable::default(),
             peers: Vec::new(),
             names: BTreeMap::new(),

@@ -4,9 +4,9 @@
 //! under the seed. Unpredictable to whoever does not know the seed, and the same run of numbers for the same seed, which
 //! makes a whole simulated segment repeatable down to the ephemeral keys.
 
+use crate::Secret;
 use aws_lc_rs::hmac;
 use core::fmt;
-use zeroize::Zeroizing;
 
 /// A generator; children are independent of it and of one another.
 pub(crate) struct Random {
@@ -19,9 +19,12 @@ impl Random {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, seed), counter: 0 }
     }
 
+    /// Another generator. This one goes on from a new key, so that what the child gives cannot be found out by who later learns
+    /// all that this process has in memory.
     pub(crate) fn child(&mut self) -> Self {
-        let mut seed = Zeroizing::new([0; 32]);
-        self.fill(&mut *seed);
+        let seed: Secret = Secret::written(|seed| self.fill(seed));
+        let next: Secret = Secret::written(|next| self.fill(next));
+        *self = Self::new(&next);
         Self::new(&seed)
     }
 
@@ -70,6 +73,15 @@ mod tests {
         let (mut child, mut sibling) = (a.child(), a.child());
         assert_ne!(child.u64(), sibling.u64());
         assert_ne!(Random::new(&[8; 32]).u64(), Random::new(&[7; 32]).u64());
+    }
+
+    #[test]
+    fn who_has_a_child_goes_on_from_another_key() {
+        let (mut parent, mut other) = (Random::new(&[7; 32]), Random::new(&[7; 32]));
+        let _ = parent.child();
+        // What the child's seed and the next key were made of.
+        other.fill(&mut [0; 64]);
+        assert_ne!((parent.u64(), parent.u64()), (other.u64(), other.u64()));
     }
 
     #[test]

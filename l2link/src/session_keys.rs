@@ -2,6 +2,7 @@
 //!
 //! A [`crate::Link`] gives them away only if its owner asks for them: [`crate::Link::keep_session_keys`].
 
+use crate::Secret;
 use crate::handshake::SplitKeys;
 use crate::seal;
 use core::fmt;
@@ -9,7 +10,6 @@ use core::str::FromStr;
 use frames::SessionIndex;
 use frames::header::{Flags, Frame, HEADERS_LEN, LinkHeader};
 use zerocopy::FromBytes;
-use zeroize::Zeroizing;
 
 /// Keys of one session, whose holder can read and forge its frames. The `Debug` form shows none; the `Display` form is the
 /// line of a key log with all of them (`PROTOCOL.md`, *Key log*), and [`FromStr`] reads it.
@@ -25,7 +25,7 @@ pub struct SessionKeys {
 }
 
 /// AES-128.
-type Key = Zeroizing<[u8; 16]>;
+type Key = Secret<16>;
 
 /// First word of a line. A seal of another kind will have another one.
 const LABEL: &str = "L2LINK_AES_128_GCM";
@@ -34,11 +34,7 @@ impl SessionKeys {
     /// Those of a session with its own index and the peer's.
     pub(crate) fn new(association: u64, local: SessionIndex, remote: SessionIndex, keys: &SplitKeys) -> Self {
         let (initiator, responder) = if keys.initiates { (local, remote) } else { (remote, local) };
-        let key = |long: &[u8; 32]| {
-            let mut key = Key::default();
-            key.copy_from_slice(&long[..16]);
-            key
-        };
+        let key = |long: &Secret| Key::written(|key| key.copy_from_slice(&long[..16]));
         let (to_responder, to_initiator) = (key(&keys.to_responder), key(&keys.to_initiator));
         Self { association, initiator, responder, to_responder, to_initiator }
     }
@@ -127,8 +123,8 @@ impl FromStr for SessionKeys {
             association: u64::try_from(association).map_err(|_| NotKeys)?,
             initiator: index(initiator)?,
             responder: index(responder)?,
-            to_responder: Zeroizing::new(to_responder.to_be_bytes()),
-            to_initiator: Zeroizing::new(to_initiator.to_be_bytes()),
+            to_responder: to_responder.to_be_bytes().into(),
+            to_initiator: to_initiator.to_be_bytes().into(),
         };
         if words.next().is_some() { Err(NotKeys) } else { Ok(keys) }
     }
@@ -147,7 +143,7 @@ mod tests {
                         01010101010101010101010101010101 02020202020202020202020202020202";
 
     fn split(initiates: bool) -> SplitKeys {
-        SplitKeys { initiates, to_responder: Zeroizing::new([1; 32]), to_initiator: Zeroizing::new([2; 32]) }
+        SplitKeys { initiates, to_responder: [1; 32].into(), to_initiator: [2; 32].into() }
     }
 
     fn keys(initiates: bool, local: u32, remote: u32) -> SessionKeys {

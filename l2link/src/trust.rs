@@ -10,19 +10,18 @@
 //! under another name, it says so, under the keys of that handshake and nothing else, so that both operators know.
 
 use crate::gate::{self, Gate};
-use crate::{Keys, Link, PrivateKey, PublicKey, Security, Time};
+use crate::{Keys, Link, PrivateKey, PublicKey, Secret, Security, Time, wipe_stack};
 use core::fmt;
 use frames::DropReason;
 use frames::discovery::{Hello, Mode, Role};
 use frames::session::CloseReason;
 use std::collections::BTreeMap;
-use zeroize::Zeroizing;
 
 /// What [`Security`] comes to.
 #[allow(clippy::large_enum_variant, reason = "a device has one")]
 pub(crate) enum Secrets {
     None,
-    Psk { psk: Zeroizing<[u8; 32]>, gate: Gate },
+    Psk { psk: Secret, gate: Gate },
     Keys(Box<DeviceKeys>),
 }
 
@@ -31,7 +30,7 @@ pub(crate) struct DeviceKeys {
     own: PrivateKey,
     public: PublicKey,
     /// Zero if there is none.
-    psk: Zeroizing<[u8; 32]>,
+    psk: Secret,
     /// Of hellos from this device, and of handshake frames to it.
     gate: Gate,
     /// Devices of the other role, by name.
@@ -44,9 +43,9 @@ pub(crate) enum Noise {
     /// Mode `none`: it has none.
     Clear,
     /// Mode `psk`.
-    Psk(Zeroizing<[u8; 32]>),
+    Psk(Secret),
     /// Mode `keys`. The initiator knows the other side's key; `secret` is the psk, or the key of two relays.
-    Keys { own: PrivateKey, remote: Option<PublicKey>, secret: Zeroizing<[u8; 32]> },
+    Keys { own: PrivateKey, remote: Option<PublicKey>, secret: Secret },
 }
 
 /// Under which keys a handshake runs.
@@ -86,6 +85,12 @@ impl Trust {
 
 impl Secrets {
     pub(crate) fn new(security: Security) -> Self {
+        let secrets = Self::derive(security);
+        wipe_stack();
+        secrets
+    }
+
+    fn derive(security: Security) -> Self {
         match security {
             Security::None => Self::None,
             Security::Psk(psk) => Self::Psk { gate: Gate::new(&psk), psk },
@@ -276,5 +281,25 @@ fn gates(psk: &[u8; 32], peers: Vec<(String, PublicKey)>) -> BTreeMap<String, (P
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.mode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_shows_no_secret() {
+        let keys =
+            Keys { private: PrivateKey::new(&[0x41; 32]), psk: Some([0x42; 32].into()), peers: Vec::new() };
+        for security in [Security::Psk([0x42; 32].into()), Security::Keys(Box::new(keys))] {
+            let secrets = Secrets::new(security.clone());
+            let pair = secrets.pair(&[0x43; 32], None);
+            let shown = format!("{security:?} {secrets:?} {:?} {pair:?}", secrets.segment(None));
+            // Neither themselves nor what is made of them: nothing that is longer than a number.
+            let digits =
+                shown.split(|letter: char| !letter.is_ascii_digit()).filter(|number| !number.is_empty());
+            assert!(digits.count() < 8, "{shown}");
+        }
     }
 }

@@ -18,6 +18,7 @@
 //! - [`program`] starts the real servers; [`Download`] watches a transfer for stalls.
 //! - [`PrivateRoot`] is a file system in which packages are installed, and [`Service`] a daemon run by its unit file there.
 //! - [`book`] is the documentation, whose commands and lists are tested.
+//! - [`Needle`] is a secret in all its forms, to be looked for in what is said and, by [`memory_places`], in what is remembered.
 //! - [`Terminal`] is a program in a pseudo-terminal, with keyboard and screen.
 //! - [`chaos`] is a lab with a bad wire, and every fault that it must survive.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
@@ -46,6 +47,7 @@ mod private_root;
 mod process;
 pub mod program;
 mod router;
+mod secrets;
 mod service;
 pub mod sweep;
 mod terminal;
@@ -67,6 +69,7 @@ pub use notifications::Notifications;
 pub use private_root::PrivateRoot;
 pub use process::{Finished, Process};
 pub use router::{Ping, words};
+pub use secrets::{Needle, memory_places};
 pub use service::{Service, Unit};
 pub use terminal::Terminal;
 pub use wait::{SOON, eventually, never};

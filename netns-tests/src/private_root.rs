@@ -120,13 +120,15 @@ impl PrivateRoot {
         asked.lines().map(str::to_owned).collect()
     }
 
-    /// Files that were written or deleted, but for what dpkg knows and logs.
+    /// Files that were written or deleted, but for what dpkg knows and logs, and the groups there are.
     #[must_use]
     pub fn changes(&self) -> Vec<String> {
         let found = self.ok("cd /run/layer/upper && find . ! -type d");
         let of_dpkg = ["./var/lib/dpkg/", "./var/log/", "./var/cache/"];
+        // A group stays when its package is purged, as Debian has it: files may be left that are its.
+        let of_groups = ["./etc/group", "./etc/gshadow", "./etc/.pwd.lock"];
         let mut paths: Vec<String> = found.lines().map(str::to_owned).collect();
-        paths.retain(|path| !of_dpkg.iter().any(|folder| path.starts_with(folder)));
+        paths.retain(|path| !of_dpkg.iter().chain(&of_groups).any(|folder| path.starts_with(folder)));
         paths.sort();
         paths
     }

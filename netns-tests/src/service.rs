@@ -114,8 +114,9 @@ impl Unit {
             .map(|name| format!(",+{}", name.to_lowercase().replacen("cap_", "", 1)))
             .collect();
         let new_privileges = if self.is("NoNewPrivileges", "yes") { "--no-new-privs" } else { "" };
+        let group = format!("--regid {} --clear-groups", self.word("Group"));
         add(&format!(
-            "exec setpriv --bounding-set=-all{capabilities} --inh-caps=-all {new_privileges} \"$@\""
+            "exec setpriv {group} --bounding-set=-all{capabilities} --inh-caps=-all {new_privileges} \"$@\""
         ));
         script.join("\n")
     }

@@ -243,6 +243,6 @@ fn l2ctl_says_what_is_wrong() {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(binary("l2ctl"));
     let output = command.arg("--socket").arg(lab.relay.socket()).args(["show", "rules"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("permission"), "{output:?}");
 }

@@ -120,7 +120,7 @@ fn the_socket_is_for_root_and_goes_with_its_daemon() {
     let socket = metrics_socket(&lab.relay);
     let metadata = fs::metadata(&socket).unwrap();
     assert!(metadata.file_type().is_socket());
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o660);
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o600);
     // A daemon that was killed leaves its socket to the next one.
     lab.relay.kill_9();
     assert!(socket.exists());

@@ -383,6 +383,36 @@ fn it_is_installed_upgraded_under_traffic_and_removed() {
     assert!(!lab.programs().has_interface("eth1") && !lab.programs().has_interface("eth2"));
 }
 
+#[test]
+fn members_of_its_group_use_l2ctl_without_being_root() {
+    let Some([package, _]) = packages() else { return };
+    let Some(lab) = Lab::stopped_router(|_, _| {}) else { return };
+    for (role, netns) in [("relay", &lab.relay_ns), ("control", &lab.control_ns)] {
+        let folder = lab.folder().join(role);
+        let service = if role == "relay" { "l2relay" } else { "l2control" };
+        let mut machine = Machine::new(package, &folder, service, netns);
+        let config = fs::read_to_string(folder.join(format!("{role}.toml"))).expect("a configuration");
+        machine.configure(role, &config, &folder);
+        machine.service.start(&machine.root);
+        let socket = machine.root.ok(&format!("stat -c '%a %U %G' /run/l2link/{role}.sock"));
+        assert_eq!(socket.trim(), "660 root l2link");
+        let log = machine.service.process().log();
+        assert!(!log.contains("cannot be given"), "{log}");
+        let as_alice = "setpriv --reuid=alice --regid=alice --init-groups l2ctl";
+        machine.root.ok("useradd alice");
+        let refused = machine.root.ok(&format!("{as_alice} show ports 2>&1 || echo code $?"));
+        assert!(
+            refused.contains("root and members of group l2link") && refused.contains("code 4"),
+            "{refused}"
+        );
+        // As the book has it.
+        machine.root.ok("usermod --append --groups l2link alice");
+        machine.root.ok(&format!("{as_alice} show ports"));
+        machine.root.ok(&format!("{as_alice} reload"));
+        machine.service.stop();
+    }
+}
+
 /// What a daemon may have changed in a kernel.
 fn settings(netns: &Netns) -> String {
     [

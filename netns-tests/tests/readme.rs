@@ -27,13 +27,14 @@ fn examples_of(page: &Page) -> &'static str {
 /// Commands that are run elsewhere: by `demo.rs`, by `package.rs` as systemd and dpkg do it, by `metrics.rs`; a test's own; or
 /// they have been done before.
 fn is_run_elsewhere(page: &Page, command: &str) -> bool {
-    const ELSEWHERE: [&str; 6] = [
+    const ELSEWHERE: [&str; 7] = [
         "sudo apt install ./target/debian/l2link_*.deb",
         "sudo systemctl start l2relay",
         "sudo systemctl start l2control",
         "sudo systemctl enable --now l2link-netns@router",
         "systemctl status l2relay",
         "cargo build --release",
+        "sudo usermod --append --groups l2link alice",
     ];
     let chapter = ["reference/metrics.md", "inside/scaling.md"].iter().any(|name| page.name.ends_with(name));
     chapter || ELSEWHERE.contains(&command)

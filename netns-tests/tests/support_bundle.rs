@@ -108,7 +108,8 @@ fn no_daemon_is_told_and_no_file_is_overwritten() {
     lab.relay.configure(&format!("psk = \"{}\"\n{config}", PSK.trim()));
     let _ = bundle(&lab.relay_ns, &lab.relay, &file).expect_success();
     let root = unpacked(&file);
-    let wrong = |row: &Value| row["level"] == "wrong" && row["found"].as_str().unwrap().contains("(hidden)");
+    let wrong =
+        |row: &Value| row["level"] == "wrong" && row["found"].as_str().unwrap().contains("psk = \"****");
     assert!(rows(&root, "doctor.json").iter().any(wrong), "{}", text(&root, "doctor.json"));
     assert_no_key(&root);
     assert!(text(&root, "README.txt").contains("no daemon listens"), "{}", text(&root, "README.txt"));

@@ -1,7 +1,7 @@
 //! Answers to requests at the command socket.
 
 use l2link::Time;
-use l2link_os::api::{failure, success};
+use l2link_os::api::{Verb, failure, success};
 use relay_core::{Event, Relay};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,15 +15,18 @@ pub(crate) enum Asked {
     Monitor,
     /// What a verification finds, when it has ended.
     Verify,
+    /// What would become of something, for which the kernel is asked.
+    Trace,
 }
 
 /// Looks the answer up.
 pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
     let word = |key: &str| request.get(key).and_then(Value::as_str);
-    Asked::Answer(match (word("verb"), word("object")) {
-        (Some("monitor"), _) => return Asked::Monitor,
-        (Some("verify"), _) => return Asked::Verify,
-        (Some("show"), Some(object)) => match object {
+    Asked::Answer(match (Verb::of(request), word("object")) {
+        (Some(Verb::Monitor), _) => return Asked::Monitor,
+        (Some(Verb::Verify), _) => return Asked::Verify,
+        (Some(Verb::Trace), _) => return Asked::Trace,
+        (Some(Verb::Show), Some(object)) => match object {
             "device" => rows(&[relay.show_device()]),
             "peers" => rows(&relay.show_peers(now)),
             "ports" => rows(&relay.show_ports()),
@@ -35,11 +38,26 @@ pub(crate) fn answer(request: &Value, relay: &Relay, now: Time) -> Asked {
             "routes" => routes(relay, word("after")),
             other => failure(format!("there is no object {other:?}; there are {OBJECTS}")),
         },
-        (Some("show"), None) => failure(format!("show needs an \"object\": {OBJECTS}")),
-        (Some(verb), _) => failure(format!(
-            "l2relay does not know the verb {verb:?}; it knows show, monitor, verify, trace, capture, route, peer, reload and confirm"
-        )),
-        (None, _) => failure("a request needs a \"verb\": show or monitor"),
+        (Some(Verb::Show), None) => failure(format!("show needs an \"object\": {OBJECTS}")),
+        // The others were served before.
+        (
+            Some(
+                Verb::Capture
+                | Verb::Rule
+                | Verb::Symbol
+                | Verb::Route
+                | Verb::Peer
+                | Verb::Reload
+                | Verb::Confirm,
+            )
+            | None,
+            _,
+        ) => match word("verb") {
+            Some(verb) => failure(format!(
+                "l2relay does not know the verb {verb:?}; it knows show, monitor, verify, trace, capture, route, peer, reload and confirm"
+            )),
+            None => failure("a request needs a \"verb\": show or monitor"),
+        },
     })
 }
 
@@ -121,7 +139,7 @@ mod tests {
     fn ask(request: &Value) -> Value {
         match answer(request, &relay(), Time(0)) {
             Asked::Answer(answer) => answer,
-            Asked::Monitor | Asked::Verify => panic!("not asked for"),
+            Asked::Monitor | Asked::Verify | Asked::Trace => panic!("not asked for"),
         }
     }
 

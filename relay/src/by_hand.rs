@@ -9,7 +9,7 @@ use core::time::Duration;
 use l2link::Time;
 use l2link::by_hand::Standing;
 use l2link::route_text::RouteText;
-use l2link_os::api::{ClientId, Request, failure, success};
+use l2link_os::api::{ClientId, Request, Verb, failure, success};
 use l2link_os::config_file::{ConfigEdit, ConfigError, PeerSettings, remove_route, save_route};
 use l2link_os::reload::NOT_SAVED;
 use relay_core::HandError;
@@ -34,16 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Daemon {
     /// Serves a request that is a command by hand. Returns whether it was one.
     pub(crate) fn serve_by_hand(&mut self, request: &Request, now: Time) -> bool {
-        let word = |key: &str| request.json.get(key).and_then(Value::as_str);
-        let answered = match (word("verb"), word("object")) {
-            (Some("route"), Some("add")) => self.add_route(request, now),
-            (Some("route"), Some("del")) => self.delete_route(request),
-            (Some("route"), _) => Err("route needs an \"object\": add or del".to_owned()),
-            (Some("peer"), Some("weight")) => self.weigh(request),
-            (Some("peer"), Some("drain")) => self.drain(request),
-            (Some("peer"), Some("forget")) => self.forget(request, now),
-            (Some("peer"), _) => Err("peer needs an \"object\": weight, drain or forget".to_owned()),
-            (Some(verb @ ("rule" | "symbol")), _) => Err(format!(
+        let object = request.json.get("object").and_then(Value::as_str);
+        let answered = match (request.verb(), object) {
+            (Some(Verb::Route), Some("add")) => self.add_route(request, now),
+            (Some(Verb::Route), Some("del")) => self.delete_route(request),
+            (Some(Verb::Route), _) => Err("route needs an \"object\": add or del".to_owned()),
+            (Some(Verb::Peer), Some("weight")) => self.weigh(request),
+            (Some(Verb::Peer), Some("drain")) => self.drain(request),
+            (Some(Verb::Peer), Some("forget")) => self.forget(request, now),
+            (Some(Verb::Peer), _) => Err("peer needs an \"object\": weight, drain or forget".to_owned()),
+            (Some(verb @ (Verb::Rule | Verb::Symbol)), _) => Err(format!(
                 "a {verb} by hand is a control's: give the command to l2control, which asks this relay"
             )),
             _ => return false,

@@ -5,14 +5,14 @@ use crate::ports::Ports;
 use frames::discovery::Role;
 use frames::{DropReason, PortId};
 use l2link::{PeerId, Way};
-use l2link_os::api::{ApiServer, Request};
+use l2link_os::api::{ApiServer, Request, Verb};
 use l2link_os::capture::{Captures, Direction, Handling, Offer, Side, Sighting};
 use relay_core::{PortVerdict, Relay};
 
 impl Daemon {
     /// Serves a request for a capture. Returns whether it was one.
     pub(crate) fn serve_capture(&mut self, request: &Request) -> bool {
-        if request.json["verb"] != "capture" {
+        if request.verb() != Some(Verb::Capture) {
             return false;
         }
         let places = self.relay.show_ports().into_iter().map(|port| Side::Port(port.name)).collect();

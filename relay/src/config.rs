@@ -6,9 +6,9 @@ use frames::route::Prefix;
 use l2link::route_text::RouteText;
 use l2link::service::{Service, ServiceSet};
 use l2link_os::config_file::{
-    self, ApiSection, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection, MetricsSettings,
-    PeerSection, PeerSettings, TableWord, device_name, interface_name, routing_table, static_routes,
-    without_restart,
+    self, ApiSection, ApiSettings, ConfigError, ConfigSource, LinkSection, LinkSettings, MetricsSection,
+    MetricsSettings, PeerSection, PeerSettings, TableWord, device_name, interface_name, routing_table,
+    static_routes, without_restart,
 };
 use l2link_os::{PortDiscard, Spared};
 use relay_core::police::Limits;
@@ -17,7 +17,7 @@ use relay_core::{
 };
 use serde::Deserialize;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use toml::Spanned;
 
 /// What a valid configuration file says.
@@ -25,7 +25,8 @@ use toml::Spanned;
 pub(crate) struct Settings {
     pub(crate) link: LinkSettings,
     pub(crate) relay: RelayConfig,
-    pub(crate) api_socket: PathBuf,
+    /// The command socket.
+    pub(crate) api: ApiSettings,
     /// Where figures for monitoring are to be had.
     pub(crate) metrics: Option<MetricsSettings>,
     /// Whether the machine is to forward packets.
@@ -139,8 +140,8 @@ impl Settings {
     fn check((file, source): (File, ConfigSource)) -> Result<Self, ConfigError> {
         let name = device_name(&file.name, &source)?;
         let link = file.link.check(Role::Relay, &file.peer, &source)?;
-        let api_socket = file.api.check(Role::Relay, &source)?;
-        let metrics = file.metrics.as_ref().map(|metrics| metrics.check(&api_socket, &source)).transpose()?;
+        let api = file.api.check(Role::Relay, &source)?;
+        let metrics = file.metrics.as_ref().map(|metrics| metrics.check(&api, &source)).transpose()?;
         let mut warnings = link.warnings.clone();
         let ports = ports(&file, &source, &mut warnings)?;
         strangers(&file, &link, &source, &mut warnings);
@@ -150,7 +151,7 @@ impl Settings {
         let peers = PeerSettings::check(&file.peer, &source)?;
         let forwarding = file.routes.forwarding.unwrap_or(routed || !static_routes.is_empty());
         let relay = RelayConfig { name, ethertype: link.ethertype, ports, limits: Limits::default(), fib };
-        Ok(Self { link, relay, api_socket, metrics, forwarding, static_routes, peers, warnings, source })
+        Ok(Self { link, relay, api, metrics, forwarding, static_routes, peers, warnings, source })
     }
 
     /// Whether a daemon that runs by `before` can go on by these.

@@ -26,7 +26,7 @@ use l2link::{Link, Time};
 use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::capture::Captures;
 use l2link_os::confine::{Confinement, folder_of};
-use l2link_os::metrics::MetricsServer;
+use l2link_os::metrics::{Metric, MetricsServer};
 use l2link_os::privileges::{Capability, require};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
@@ -104,10 +104,9 @@ impl Daemon {
         let discards = settings.discards();
 
         // First of all, as it fails if this relay is running already, whose table must not be touched.
-        let mut api = ApiServer::bind(&settings.api_socket, API_MODE)?;
+        let mut api = ApiServer::bind(&settings.api.socket, &settings.api.access)?;
         api.register(registry, Source::API)?;
-        let metrics = settings.metrics.as_ref().map(|settings| MetricsServer::bind(settings, API_MODE));
-        let mut metrics = metrics.transpose()?;
+        let mut metrics = settings.metrics.as_ref().map(MetricsServer::bind).transpose()?;
         if let Some(metrics) = &mut metrics {
             metrics.register(registry, Source::METRICS)?;
         }
@@ -122,13 +121,13 @@ impl Daemon {
         let wanted = settings.forwarding;
         let addressed = settings.addressed_ports();
         let forwarding =
-            Forwarding::begin(&netns, &settings.api_socket, wanted, &links, is_port, &addressed)?;
+            Forwarding::begin(&netns, &settings.api.socket, wanted, &links, is_port, &addressed)?;
         // An interface that is no port any more has no control to give it addresses.
         if interfaces.delete_all(|ifindex| !ports.has(ifindex))? {
             addresses = interfaces.list()?.1;
         }
 
-        let (remembered, names) = Remembered::open(&netns, &settings.api_socket)?;
+        let (remembered, names) = Remembered::open(&netns, &settings.api.socket)?;
 
         let (_, mac, mtu) = wire.attributes().unwrap_or_default();
         let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
@@ -152,7 +151,7 @@ impl Daemon {
         }
         let figures = settings.metrics.as_ref().and_then(|metrics| metrics.socket.as_ref());
         let written =
-            [Some(&settings.api_socket), Some(&config_file), settings.link.keylog.as_ref(), figures];
+            [Some(&settings.api.socket), Some(&config_file), settings.link.keylog.as_ref(), figures];
         let written =
             written.into_iter().flatten().map(|file| folder_of(file)).chain(WRITTEN.map(PathBuf::from));
         Confinement::new(CAPABILITIES).using(&config_file).writing_below(written).begin()?;
@@ -302,12 +301,11 @@ impl Daemon {
                 continue;
             }
             let Request { client, json } = request;
-            if json["verb"] == "trace" {
-                self.api.answer(client, &trace::answer(&json, &self.relay, &self.netns, now));
-                continue;
-            }
             match answer(&json, &self.relay, now) {
                 Asked::Answer(answer) => self.api.answer(client, &answer),
+                Asked::Trace => {
+                    self.api.answer(client, &trace::answer(&json, &self.relay, &self.netns, now));
+                }
                 Asked::Verify => {
                     self.verifying.push(client);
                     self.relay.verify();
@@ -330,14 +328,17 @@ impl Daemon {
         let service_manager = self.service_manager.poll_timeout();
         let (relay, interfaces) = (self.relay.poll_timeout(), self.interfaces.poll_timeout());
         let (wire, trial) = (self.wire.poll_timeout(), self.reloads.poll_timeout());
-        let next = [relay, interfaces, own_routes, metrics, waiting, service_manager, wire, trial];
+        let api = self.api.poll_timeout();
+        let next = [relay, interfaces, own_routes, metrics, waiting, service_manager, wire, trial, api];
         next.into_iter().flatten().min().map(|next| next - now)
     }
 
     fn note(&mut self, events: &Events, now: Time) {
         for event in events {
             match Source::of(event.token()) {
-                Some(Source::Api) => self.requests.extend(self.api.handle(self.poll.registry(), event)),
+                Some(Source::Api) => {
+                    self.requests.extend(self.api.handle(self.poll.registry(), event, now));
+                }
                 Some(Source::Metrics) => self.tell_metrics(event, now),
                 Some(source) => {
                     self.ready.insert(source);
@@ -345,12 +346,15 @@ impl Daemon {
                 None => {}
             }
         }
+        self.requests.extend(self.api.next_turn(now));
     }
 
     fn tell_metrics(&mut self, event: &mio::event::Event, now: Time) {
         let Some(server) = &mut self.metrics else { return };
         if server.handle(self.poll.registry(), event, now) {
-            server.answer(metrics::collect(&self.name, &self.relay, self.routes.batches(), now), now);
+            let mut figures = metrics::collect(&self.name, &self.relay, self.routes.batches(), now);
+            figures.add_each(Metric::ApiRefused, self.api.refused());
+            server.answer(figures, now);
         }
     }
 
@@ -436,5 +440,3 @@ const CAPABILITIES: &[Capability] = &[Capability::NetAdmin, Capability::NetRaw];
 /// Where it writes besides the folders of its own files: settings of the kernel, interfaces to other relays, and what nft(8) is not
 /// to say.
 const WRITTEN: [&str; 3] = ["/proc/sys/net", "/dev/net/tun", "/dev/null"];
-/// Permission bits of the command socket: the owner and the group.
-pub(crate) const API_MODE: u32 = 0o660;

@@ -28,6 +28,7 @@ use clap::Parser;
 use config::Settings;
 use daemon::Daemon;
 use failure::Failure;
+use l2link_os::confine::forbid_core_dumps;
 use l2link_pages::{Page, Section};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -134,6 +135,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    forbid_core_dumps()?;
     let settings = Settings::load(&arguments.config)?;
     for warning in &settings.warnings {
         log::warn!(target: "relay::config", "{warning}");

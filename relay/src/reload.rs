@@ -7,12 +7,12 @@
 mod difference;
 
 use crate::config::Settings;
-use crate::daemon::{API_MODE, Daemon};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::quiet::Quiet;
 use crate::source::Source;
 use l2link::Time;
-use l2link_os::api::{Request, success};
+use l2link_os::api::{Request, Verb, success};
 use l2link_os::metrics::MetricsServer;
 use l2link_os::reload::{Change, Wanted, answer, decisions, log_changes};
 use l2link_os::{KeyLog, NetNs};
@@ -21,11 +21,11 @@ use serde_json::Value;
 impl Daemon {
     /// Serves a request about the configuration. Returns whether it was one.
     pub(crate) fn serve_reload(&mut self, request: &Request, now: Time) -> bool {
-        let word = |key: &str| request.json.get(key).and_then(Value::as_str);
-        let answered = match (word("verb"), word("object")) {
-            (Some("reload"), _) => Wanted::of(&request.json).and_then(|wanted| self.reload(wanted, now)),
-            (Some("confirm"), _) => self.confirm(),
-            (Some("show"), Some("configuration")) => {
+        let object = request.json.get("object").and_then(Value::as_str);
+        let answered = match (request.verb(), object) {
+            (Some(Verb::Reload), _) => Wanted::of(&request.json).and_then(|wanted| self.reload(wanted, now)),
+            (Some(Verb::Confirm), _) => self.confirm(),
+            (Some(Verb::Show), Some("configuration")) => {
                 self.api.answer(request.client, &success(vec![self.reloads.row(&self.config_file, now)]));
                 return true;
             }
@@ -59,8 +59,9 @@ impl Daemon {
     }
 
     fn reload(&mut self, wanted: Wanted, now: Time) -> Result<Vec<Change>, String> {
-        let settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
+        let mut settings = Settings::load(&self.config_file).map_err(|error| error.to_string())?;
         settings.without_restart(self.reloads.in_force()).map_err(|error| error.to_string())?;
+        settings.link.share_secrets(&self.reloads.in_force().link);
         let changes = self.changes(&settings);
         if wanted.check {
             return Ok(changes);
@@ -138,11 +139,15 @@ impl Daemon {
         Ok(())
     }
 
-    /// Hands figures for monitoring out at another place.
+    /// Lets others use the command socket, and hands figures for monitoring out at another place.
     fn listen(&mut self, before: &Settings, after: &Settings) -> Result<(), Failure> {
-        let (before, after) = (before.metrics.as_ref(), after.metrics.as_ref());
+        self.api.set_access(&after.api.access)?;
+        let (old, new) = (before.metrics.as_ref(), after.metrics.as_ref());
         let registry = self.poll.registry();
-        MetricsServer::switch(&mut self.metrics, before, after, registry, Source::METRICS, API_MODE)?;
+        if let Err(error) = MetricsServer::switch(&mut self.metrics, old, new, registry, Source::METRICS) {
+            self.api.set_access(&before.api.access)?;
+            return Err(error.into());
+        }
         Ok(())
     }
 

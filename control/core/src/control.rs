@@ -19,7 +19,7 @@ use core::time::Duration;
 use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
 use frames::{Mac, SymbolId};
-use l2link::{Batch, Counters, Link, SessionKeys, Time};
+use l2link::{Batch, Counters, Link, Secret, SessionKeys, Time};
 use log::{Level, info, log, warn};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -88,12 +88,15 @@ enum Timer {
 impl Control {
     /// A control that begins to look for its relays. `seed` must be unpredictable in production.
     #[must_use]
-    pub fn new(config: Config, link: l2link::Config, seed: [u8; 32], now: Time) -> Self {
-        let [a, b, c, d, ..] = seed;
+    pub fn new(config: Config, link: l2link::Config, seed: impl Into<Secret>, now: Time) -> Self {
+        let name = link.name.clone();
+        let mut link = Link::new(link, seed, now);
+        // Numbers of tunnels are seen by others: none of the seed may be in them.
+        let [a, b, c, d, ..] = link.draw_salt();
         let mut control = Self {
-            name: link.name.clone(),
+            name,
             tables: Tables::new(u32::from_ne_bytes([a, b, c, d])),
-            link: Link::new(link, seed, now),
+            link,
             triggered: config.triggered,
             addressing: config.addressing,
             reports: Reports::default(),

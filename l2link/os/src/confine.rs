@@ -18,6 +18,7 @@ use landlock::{
 };
 use log::{debug, info};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use std::collections::HashSet;
 use std::fs;
@@ -77,7 +78,8 @@ impl Confinement {
         self.drop_capabilities().map_err(failed("give up capabilities"))?;
         let refused = |errno: nix::Error| io::Error::from(errno);
         prctl::set_no_new_privs().map_err(refused).map_err(failed("set no_new_privs"))?;
-        prctl::set_dumpable(false).map_err(refused).map_err(failed("forbid core dumps"))?;
+        // What changes a process's capabilities may have it write core dumps again (kernel/cred.c, commit_creds).
+        forbid_core_dumps()?;
         if let Some(folders) = &self.folders {
             restrict_writes(folders).map_err(failed("restrict what files it writes"))?;
         }
@@ -135,6 +137,22 @@ impl Confinement {
             applied => applied.map_err(io::Error::other),
         }
     }
+}
+
+/// Has this process leave no memory to anybody: neither a core dump when it is killed, whatever writes it, nor a look into it by
+/// another process of the same user. To be called before any secret is read.
+///
+/// Not dumpable, it is also root's below `/proc`, whoever runs it (proc(5)). It can still be killed, and by what.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn forbid_core_dumps() -> Result<(), SetupError> {
+    let forbid = || {
+        // A program to which cores are piped is not asked for the limit: not to be dumpable is what counts.
+        setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+        prctl::set_dumpable(false)
+    };
+    forbid().map_err(io::Error::from).map_err(failed("forbid core dumps"))
 }
 
 fn failed(action: &'static str) -> impl FnOnce(io::Error) -> SetupError {
@@ -259,6 +277,7 @@ const NAMESPACES: &[i64] = &[libc::SYS_setns, libc::SYS_unshare, libc::SYS_mount
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::resource::getrlimit;
 
     #[test]
     fn no_call_is_listed_twice() {
@@ -279,6 +298,8 @@ mod tests {
             // SAFETY: it is refused.
             let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
             let errno = io::Error::last_os_error().raw_os_error();
+            let dumped = getrlimit(Resource::RLIMIT_CORE).unwrap();
+            assert_eq!((prctl::get_dumpable(), dumped), (Ok(false), (0, 0)));
             (refused, traced, errno, fs::read_to_string("/proc/thread-self/status").unwrap())
         });
         let (refused, traced, errno, status) = confined.join().unwrap();

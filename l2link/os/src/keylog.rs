@@ -5,11 +5,13 @@
 //! user's own that nobody else may open, and a link in its place is not followed.
 
 use crate::SetupError;
-use l2link::SessionKeys;
+use core::fmt::Write as _;
+use l2link::{SessionKeys, wipe_stack};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// An open key log.
 #[derive(Debug)]
@@ -50,8 +52,13 @@ impl KeyLog {
 
     /// Appends the keys of a session. A failure is logged, and stops nothing.
     pub fn write(&mut self, keys: &SessionKeys) {
+        // Of full size from the start: growing would leave copies of the keys in freed memory.
+        let mut line = Zeroizing::new(String::with_capacity(LINE_MAX));
+        // A string takes all that is written.
+        let _ = writeln!(line, "{keys}");
+        wipe_stack();
         // In one call, as others may write to the same file.
-        if let Err(error) = self.append(&format!("{keys}\n")) {
+        if let Err(error) = self.append(&line) {
             log::warn!("key log {}: the keys of a session are lost: {error}", self.path.display());
         }
     }
@@ -60,6 +67,9 @@ impl KeyLog {
         self.file.write_all(line.as_bytes())
     }
 }
+
+/// More than a line has.
+const LINE_MAX: usize = 256;
 
 fn inspect(path: &Path, metadata: &Metadata) -> Result<(), SetupError> {
     let mode = metadata.mode() & 0o7777;

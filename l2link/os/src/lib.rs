@@ -3,10 +3,11 @@
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
 //! passes an interface); [`Damper`] is for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
-//! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`],
-//! [`psk`], [`keylog`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`], [`seed`],
-//! [`privileges`], [`confine`]. Whatever cannot be set up is a [`SetupError`].
+//! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`], [`access`],
+//! [`psk`], [`keylog`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`],
+//! [`seed`], [`privileges`], [`confine`], [`hidden`]. Whatever cannot be set up is a [`SetupError`].
 
+pub mod access;
 pub mod api;
 pub mod capture;
 pub mod capture_filter;
@@ -18,6 +19,7 @@ pub mod discard_watch;
 pub mod error;
 mod ethtool;
 pub mod fuse;
+pub mod hidden;
 pub mod interfaces;
 pub mod ip_socket;
 pub mod keeper;

@@ -2,10 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use l2link::PrivateKey;
-use std::fs::File;
+use l2link::{PrivateKey, Secret, wipe_stack};
+use nix::unistd::geteuid;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -45,6 +46,14 @@ pub enum PskError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It belongs to somebody who has no part in this device.
+    #[error("key file {} belongs to user {owner}, who can read and change it", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
     /// The file holds no key.
     #[error("key file {} holds no key: {found}", path.display())]
     Content {
@@ -68,6 +77,9 @@ impl PskError {
             Self::Read { .. } => "run as root, or as the file's owner".into(),
             Self::Open { path, .. } => {
                 format!("run `chmod 600 {}`; if others could read it, make a new key", path.display())
+            }
+            Self::Owner { path, .. } => {
+                format!("run `chown root {}`; if that user is not to know it, make a new key", path.display())
             }
             Self::Content { path, kind, .. } => {
                 format!(
@@ -93,23 +105,38 @@ pub fn recipe(path: &Path, kind: KeyKind) -> String {
     }
 }
 
+/// Whether a key file is root's, of the user as whom this process runs, or of whom the configuration is that names it: it is in
+/// that one's hands anyway. A file that is not there is no matter of this.
+///
+/// # Errors
+/// [`PskError::Owner`].
+pub fn check_owner(path: &Path, config: &Path) -> Result<(), PskError> {
+    let owner = |path: &Path| fs::metadata(path).ok().map(|file| file.uid());
+    match owner(path) {
+        Some(uid) if uid != 0 && uid != geteuid().as_raw() && owner(config) != Some(uid) => {
+            Err(PskError::Owner { path: path.to_owned(), owner: uid })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Reads the private key of this device, in the same forms.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_private(path: &Path) -> Result<PrivateKey, PskError> {
-    read(path, KeyKind::Private).map(PrivateKey::new)
+    read(path, KeyKind::Private).map(|key| PrivateKey::new(&key))
 }
 
 /// Reads the shared key: 32 bytes as base64 (44 characters) or as 64 hexadecimal digits, on one line.
 ///
 /// # Errors
 /// If the file cannot be read, is open to others than its owner, or holds no key.
-pub fn load(path: &Path) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
+pub fn load(path: &Path) -> Result<Secret, PskError> {
     read(path, KeyKind::Psk)
 }
 
-fn read(path: &Path, kind: KeyKind) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError> {
+fn read(path: &Path, kind: KeyKind) -> Result<Secret, PskError> {
     let failed = |source| PskError::Read { path: path.to_owned(), kind, source };
     let file = File::open(path).map_err(failed)?;
     // Asked of the descriptor, so that it is the file that is read.
@@ -124,7 +151,9 @@ fn read(path: &Path, kind: KeyKind) -> Result<Zeroizing<[u8; KEY_LEN]>, PskError
     // Of full size from the start: growing would leave copies of the key in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_MAX));
     file.take(FILE_MAX as u64).read_to_end(&mut text).map_err(failed)?;
-    decode(text.trim_ascii()).map_err(|found| PskError::Content { path: path.to_owned(), kind, found })
+    let decoded = decode(text.trim_ascii());
+    wipe_stack();
+    decoded.map_err(|found| PskError::Content { path: path.to_owned(), kind, found })
 }
 
 /// The base64 form of a key.
@@ -137,16 +166,16 @@ pub fn encode(key: &[u8; KEY_LEN]) -> Zeroizing<String> {
 ///
 /// # Errors
 /// What the text is, without telling any of it.
-pub fn decode(text: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
-    let mut key = Zeroizing::new([0; KEY_LEN]);
+pub fn decode(text: &[u8]) -> Result<Secret, String> {
     if text.is_empty() {
         return Err("it is empty".into());
     }
     if text.len() == 2 * KEY_LEN && text.iter().all(u8::is_ascii_hexdigit) {
-        for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = (hex(digits[0]) << 4) | hex(digits[1]);
-        }
-        return Ok(key);
+        return Ok(Secret::written(|key| {
+            for (byte, digits) in key.iter_mut().zip(text.chunks_exact(2)) {
+                *byte = (hex(digits[0]) << 4) | hex(digits[1]);
+            }
+        }));
     }
     if text.iter().any(u8::is_ascii_whitespace) {
         return Err("it has more than one word or line".into());
@@ -154,10 +183,7 @@ pub fn decode(text: &[u8]) -> Result<Zeroizing<[u8; KEY_LEN]>, String> {
     // The decoder wants room for the longest text of this length, one byte more than the key.
     let mut buffer = Zeroizing::new([0; KEY_LEN + 2]);
     match STANDARD.decode_slice(text, buffer.as_mut_slice()) {
-        Ok(KEY_LEN) => {
-            key.copy_from_slice(&buffer[..KEY_LEN]);
-            Ok(key)
-        }
+        Ok(KEY_LEN) => Ok(Secret::written(|key| key.copy_from_slice(&buffer[..KEY_LEN]))),
         Ok(length) => Err(format!("it has {length} bytes")),
         Err(base64::DecodeSliceError::OutputSliceTooSmall) => {
             Err(format!("it has {} characters", text.len()))
@@ -179,12 +205,11 @@ fn hex(digit: u8) -> u8 {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use std::fs;
 
     const BASE64: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8=";
     const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1EFF";
 
-    fn load_text(text: &str, mode: u32) -> Result<Zeroizing<[u8; 32]>, PskError> {
+    fn load_text(text: &str, mode: u32) -> Result<Secret, PskError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("psk");
         fs::write(&path, text).unwrap();
@@ -224,6 +249,30 @@ mod tests {
         let error = load_text(BASE64, mode).unwrap_err();
         assert!(error.to_string().contains(&format!("(mode {mode:04o})")), "{error}");
         assert!(error.help().contains("`chmod 600 /"), "{}", error.help());
+    }
+
+    #[test]
+    fn a_file_of_somebody_who_has_no_part_in_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [key, config] = ["psk", "relay.toml"].map(|name| folder.path().join(name));
+        for file in [&key, &config] {
+            fs::write(file, "").unwrap();
+        }
+        assert!(check_owner(&key, &config).is_ok());
+        assert!(check_owner(Path::new("/nowhere/psk"), &config).is_ok());
+        let give = |file: &Path| std::os::unix::fs::chown(file, Some(54_321), None);
+        // Only root can give a file away.
+        if give(&key).is_err() {
+            return;
+        }
+        let error = check_owner(&key, &config).unwrap_err();
+        assert!(
+            error.to_string().ends_with("psk belongs to user 54321, who can read and change it"),
+            "{error}"
+        );
+        assert!(error.help().contains("`chown root /"), "{}", error.help());
+        give(&config).unwrap();
+        assert!(check_owner(&key, &config).is_ok(), "who wrote the configuration chose the key");
     }
 
     #[test]

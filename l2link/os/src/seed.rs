@@ -2,16 +2,15 @@
 
 use crate::SetupError;
 use frames::BootId;
+use l2link::Secret;
 use std::io;
 
 /// 32 bytes that nobody can guess.
 ///
 /// # Errors
 /// If the kernel refuses, which it does only where a sandbox forbids `getrandom(2)`.
-pub fn random() -> Result<[u8; 32], SetupError> {
-    let mut bytes = [0; 32];
-    fill(&mut bytes)?;
-    Ok(bytes)
+pub fn random() -> Result<Secret, SetupError> {
+    Secret::try_written(|bytes| fill(bytes))
 }
 
 /// A number for this life of the daemon. Never zero.

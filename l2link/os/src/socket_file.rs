@@ -1,6 +1,7 @@
 //! [`SocketFile`]: a listening UNIX socket that is there in the file system for as long as its owner lives.
 
 use crate::SetupError;
+use crate::access::Access;
 use core::ops::{Deref, DerefMut};
 use mio::net::UnixListener;
 use nix::sys::stat::{Mode, fchmod};
@@ -8,7 +9,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -25,12 +26,12 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Listens at `path`, with the permission bits `mode`. The folder is made if it is missing. A socket file of a
-    /// daemon that is gone is replaced. `what` names the socket in errors.
+    /// Listens at `path`, with a file that lets no more than `access` says connect, if that can be had. The folder is made if it
+    /// is missing. A socket file of a daemon that is gone is replaced. `what` names the socket in errors.
     ///
     /// # Errors
     /// [`SetupError::SocketInUse`] if another daemon listens there; [`SetupError::System`] if the file cannot be made.
-    pub(crate) fn listen(path: &Path, mode: u32, what: &str) -> Result<Self, SetupError> {
+    pub(crate) fn listen(path: &Path, access: &Access, what: &str) -> Result<Self, SetupError> {
         let failed = |action: &str| {
             let action = format!("{action} {what} {}", path.display());
             move |error| SetupError::system(action, error)
@@ -39,10 +40,50 @@ impl SocketFile {
             fs::create_dir_all(folder).map_err(failed("making the folder of"))?;
         }
         remove_stale(path, what)?;
-        let listener = listen(path, mode).map_err(failed("making"))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("opening"))?;
+        let listener = listen(path).map_err(failed("making"))?;
         let metadata = fs::symlink_metadata(path).map_err(failed("looking at"))?;
-        Ok(Self { path: path.to_owned(), file: (metadata.dev(), metadata.ino()), listener })
+        let file = Self { path: path.to_owned(), file: (metadata.dev(), metadata.ino()), listener };
+        file.open_to(access).map_err(failed("opening"))?;
+        Ok(file)
+    }
+
+    /// Lets others connect than before.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn open_to(&self, access: &Access) -> io::Result<()> {
+        let ours = self.metadata()?;
+        let mode = match access.file_group() {
+            Some(group) if ours.gid() == group.gid => 0o660,
+            Some(group) => {
+                // Nobody may connect in the meantime who could not before or cannot afterwards.
+                fs::set_permissions(&self.path, fs::Permissions::from_mode(0o600))?;
+                match chown(&self.path, None, Some(group.gid)) {
+                    Ok(()) => 0o660,
+                    Err(error) => {
+                        let (path, name) = (self.path.display(), &group.name);
+                        log::info!(
+                            target: "api",
+                            "{path} cannot be given to group {name} ({error}): anybody can connect, and the daemon refuses others"
+                        );
+                        0o666
+                    }
+                }
+            }
+            None if access.is_open() => 0o666,
+            None => 0o600,
+        };
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+    }
+
+    /// Of the file, if it is still ours.
+    fn metadata(&self) -> io::Result<fs::Metadata> {
+        let metadata = fs::symlink_metadata(&self.path)?;
+        if (metadata.dev(), metadata.ino()) == self.file {
+            Ok(metadata)
+        } else {
+            Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its place"))
+        }
     }
 }
 
@@ -62,8 +103,9 @@ impl DerefMut for SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.metadata().is_ok()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             log::warn!(target: "api", "{} cannot be removed: {error}", self.path.display());
         }
     }
@@ -95,11 +137,11 @@ fn remove_stale(path: &Path, what: &str) -> Result<(), SetupError> {
     }
 }
 
-/// Listens with a file that has no more than the permission bits `mode` from its first moment: Linux takes over those of
-/// the socket, less the umask.
-fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
+/// Listens with a file that is this user's alone from its first moment: Linux takes over the permission bits of the socket, less
+/// the umask.
+fn listen(path: &Path) -> io::Result<UnixListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    fchmod(&socket, Mode::from_bits_truncate(mode))?;
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

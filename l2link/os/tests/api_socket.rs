@@ -1,6 +1,10 @@
 //! The command socket: real clients against a server in a mio loop.
 
+mod other_user;
+
+use l2link::Time;
 use l2link_os::SetupError;
+use l2link_os::access::{Access, Group, Permission};
 use l2link_os::api::{ApiClient, ApiServer, ClientError, REQUEST_MAX, failure, success};
 use mio::{Events, Poll};
 use serde_json::{Value, json};
@@ -10,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,21 +24,29 @@ struct Daemon {
     path: PathBuf,
     stop: Arc<AtomicBool>,
     monitors: Arc<AtomicUsize>,
+    changes: Sender<Access>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
     fn start() -> Self {
+        Self::open_to(&Access::default())
+    }
+
+    fn open_to(access: &Access) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        // For other users as well.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = folder.path().join("deep/er/relay.sock");
-        let server = ApiServer::bind(&path, 0o660).unwrap();
+        let server = ApiServer::bind(&path, access).unwrap();
+        let (changes, changed) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let monitors = Arc::new(AtomicUsize::new(0));
         let thread = std::thread::spawn({
             let (stop, monitors) = (Arc::clone(&stop), Arc::clone(&monitors));
-            move || serve(server, &stop, &monitors)
+            move || serve(server, &stop, &monitors, &changed)
         });
-        Self { _folder: folder, path, stop, monitors, thread: Some(thread) }
+        Self { _folder: folder, path, stop, monitors, changes, thread: Some(thread) }
     }
 
     fn connect(&self) -> ApiClient {
@@ -55,34 +68,42 @@ impl Drop for Daemon {
     }
 }
 
-fn serve(mut server: ApiServer, stop: &AtomicBool, monitors: &AtomicUsize) {
+fn serve(mut server: ApiServer, stop: &AtomicBool, monitors: &AtomicUsize, changed: &Receiver<Access>) {
     const FIRST: usize = 100;
     let mut poll = Poll::new().unwrap();
     server.register(poll.registry(), FIRST..FIRST + ApiServer::TOKENS).unwrap();
     let mut events = Events::with_capacity(16);
+    let start = Instant::now();
+    let clock = || Time(60_000_000 + u64::try_from(start.elapsed().as_micros()).unwrap());
     while !stop.load(Ordering::Relaxed) {
-        poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
+        let until = server.poll_timeout().map_or(Duration::from_millis(20), |time| time - clock());
+        poll.poll(&mut events, Some(until.min(Duration::from_millis(20)))).unwrap();
+        if let Ok(access) = changed.try_recv() {
+            server.set_access(&access).unwrap();
+        }
+        let mut requests = Vec::new();
         for event in &events {
             assert!(server.owns(event.token()));
-            for request in server.handle(poll.registry(), event) {
-                match request.json["verb"].as_str() {
-                    Some("monitor") => {
-                        server.monitor(request.client);
-                        monitors.fetch_add(1, Ordering::Relaxed);
-                        server.answer(request.client, &success(Vec::<Value>::new()));
-                    }
-                    Some("burst") => {
-                        let number =
-                            |key: &str| usize::try_from(request.json[key].as_u64().unwrap()).unwrap();
-                        let text = "x".repeat(number("size"));
-                        for count in 0..number("count") {
-                            server.broadcast(&json!({ "event": "notice", "count": count, "text": text }));
-                        }
-                        server.answer(request.client, &success(vec![json!(server.monitored())]));
-                    }
-                    Some("fail") => server.answer(request.client, &failure("no such object")),
-                    _ => server.answer(request.client, &success(vec![request.json])),
+            requests.extend(server.handle(poll.registry(), event, clock()));
+        }
+        requests.extend(server.next_turn(clock()));
+        for request in requests {
+            match request.json["verb"].as_str() {
+                Some("monitor") => {
+                    server.monitor(request.client);
+                    monitors.fetch_add(1, Ordering::Relaxed);
+                    server.answer(request.client, &success(Vec::<Value>::new()));
                 }
+                Some("burst") => {
+                    let number = |key: &str| usize::try_from(request.json[key].as_u64().unwrap()).unwrap();
+                    let text = "x".repeat(number("size"));
+                    for count in 0..number("count") {
+                        server.broadcast(&json!({ "event": "notice", "count": count, "text": text }));
+                    }
+                    server.answer(request.client, &success(vec![json!(server.monitored())]));
+                }
+                Some("fail") => server.answer(request.client, &failure("no such object")),
+                _ => server.answer(request.client, &success(vec![request.json])),
             }
         }
     }
@@ -99,7 +120,7 @@ fn a_request_is_answered() {
     let refused = client.request(&json!({ "verb": "fail" })).unwrap_err();
     assert!(matches!(&refused, ClientError::Refused(text) if text == "no such object"));
     let mode = std::fs::metadata(&daemon.path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o7777, 0o660);
+    assert_eq!(mode & 0o7777, 0o600);
 }
 
 #[test]
@@ -212,7 +233,7 @@ fn clients_beyond_the_limit_are_told_so() {
 #[test]
 fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let daemon = Daemon::start();
-    let error = ApiServer::bind(&daemon.path, 0o660).unwrap_err();
+    let error = ApiServer::bind(&daemon.path, &Access::default()).unwrap_err();
     assert!(matches!(error, SetupError::SocketInUse { .. }), "{error}");
     daemon.connect().request(&json!({})).unwrap();
     let path = daemon.path.clone();
@@ -220,14 +241,14 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let stale = folder.path().join("relay.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
     assert!(stale.exists());
-    let server = ApiServer::bind(&stale, 0o600).unwrap();
+    let server = ApiServer::bind(&stale, &Access::default()).unwrap();
     drop(server);
     assert!(!stale.exists());
     drop(daemon);
     assert!(!path.exists());
     let file = folder.path().join("precious");
     std::fs::write(&file, "x").unwrap();
-    let error = ApiServer::bind(&file, 0o600).unwrap_err().to_string();
+    let error = ApiServer::bind(&file, &Access::default()).unwrap_err().to_string();
     assert!(error.contains("no socket"), "{error}");
     assert!(file.exists());
 }
@@ -246,4 +267,219 @@ fn a_daemon_that_stops_is_told_from_one_that_refuses() {
     client.request(&json!({ "verb": "monitor" })).unwrap();
     drop(daemon);
     assert!(matches!(client.next().unwrap_err(), ClientError::Closed));
+}
+
+const ALICE: u32 = 54_321;
+const BOB: u32 = 54_322;
+const GROUP: u32 = 54_400;
+
+fn access(group_may: Permission, others_may: Permission) -> Access {
+    Access { group: Some(Group { name: "operators".into(), gid: GROUP }), group_may, others_may }
+}
+
+fn denied(answer: Result<Vec<Value>, ClientError>) -> String {
+    match answer {
+        Err(ClientError::Denied { error, .. }) => error,
+        other => panic!("not denied: {other:?}"),
+    }
+}
+
+fn mode_and_group(path: &Path) -> (u32, u32) {
+    let file = std::fs::metadata(path).unwrap();
+    (file.permissions().mode() & 0o7777, std::os::unix::fs::MetadataExt::gid(&file))
+}
+
+#[test]
+fn members_of_the_group_may_what_it_may_and_nobody_else_anything() {
+    if !other_user::possible() {
+        return;
+    }
+    let show = json!({ "verb": "show" });
+    let reload = json!({ "verb": "reload" });
+    let daemon = Daemon::open_to(&access(Permission::Change, Permission::Nothing));
+    assert_eq!(mode_and_group(&daemon.path), (0o660, GROUP));
+    other_user::run(ALICE, ALICE, &[GROUP], || {
+        assert_eq!(daemon.connect().request(&show).unwrap(), std::slice::from_ref(&show));
+        assert_eq!(daemon.connect().request(&reload).unwrap(), std::slice::from_ref(&reload));
+    });
+    other_user::run(BOB, GROUP, &[], || {
+        assert_eq!(daemon.connect().request(&reload).unwrap(), std::slice::from_ref(&reload));
+    });
+    other_user::run(BOB, BOB, &[0], || {
+        let error = ApiClient::connect(&daemon.path).unwrap_err();
+        assert!(matches!(&error, ClientError::Denied { .. }), "{error}");
+        assert!(error.to_string().contains("54400"), "{error}");
+    });
+    let daemon = Daemon::open_to(&access(Permission::Look, Permission::Nothing));
+    other_user::run(ALICE, ALICE, &[GROUP], || {
+        let mut client = daemon.connect();
+        assert_eq!(client.request(&show).unwrap(), std::slice::from_ref(&show));
+        let error = denied(client.request(&reload));
+        assert_eq!(error, "user 54321 may only look: reload is for root alone");
+        assert_eq!(client.request(&show).unwrap(), std::slice::from_ref(&show), "it stays");
+    });
+}
+
+#[test]
+fn others_may_look_and_only_look_if_they_may() {
+    if !other_user::possible() {
+        return;
+    }
+    let daemon = Daemon::open_to(&access(Permission::Change, Permission::Look));
+    assert_eq!(mode_and_group(&daemon.path).0, 0o666);
+    other_user::run(BOB, BOB, &[], || {
+        let mut client = daemon.connect();
+        for verb in ["show", "verify", "trace"] {
+            let request = json!({ "verb": verb });
+            assert_eq!(client.request(&request).unwrap(), [request]);
+        }
+        for verb in ["rule", "symbol", "route", "peer", "reload", "confirm"] {
+            let error = denied(client.request(&json!({ "verb": verb })));
+            assert_eq!(
+                error,
+                format!("user 54322 may only look: {verb} is for root and members of group operators")
+            );
+        }
+        // What nobody has sorted is for nobody else.
+        for request in [json!({ "verb": "dance" }), json!({}), json!({ "verb": ["show"] })] {
+            denied(client.request(&request));
+        }
+        assert_eq!(client.request(&json!({ "verb": "monitor" })).unwrap(), [Value::Null; 0]);
+    });
+    other_user::run(ALICE, ALICE, &[GROUP], || {
+        let request = json!({ "verb": "reload" });
+        assert_eq!(daemon.connect().request(&request).unwrap(), [request]);
+    });
+}
+
+#[test]
+fn a_change_of_access_is_felt_by_those_who_are_there() {
+    if !other_user::possible() {
+        return;
+    }
+    let daemon = Daemon::open_to(&access(Permission::Change, Permission::Look));
+    let (show, reload) = (json!({ "verb": "show" }), json!({ "verb": "reload" }));
+    let mut member = other_user::run(ALICE, ALICE, &[GROUP], || daemon.connect());
+    let mut other = other_user::run(BOB, BOB, &[], || daemon.connect());
+    let mut root = daemon.connect();
+    member.request(&reload).unwrap();
+    other.request(&show).unwrap();
+    daemon.changes.send(access(Permission::Look, Permission::Nothing)).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while other.request(&show).is_ok() {
+        assert!(Instant::now() < deadline);
+    }
+    denied(member.request(&reload));
+    member.request(&show).unwrap();
+    root.request(&reload).unwrap();
+    assert_eq!(mode_and_group(&daemon.path), (0o660, GROUP));
+    daemon.changes.send(access(Permission::Change, Permission::Nothing)).unwrap();
+    while member.request(&reload).is_err() {
+        assert!(Instant::now() < deadline);
+    }
+    daemon.changes.send(Access::default()).unwrap();
+    while member.request(&show).is_ok() {
+        assert!(Instant::now() < deadline);
+    }
+    assert_eq!(mode_and_group(&daemon.path).0, 0o600);
+    root.request(&reload).unwrap();
+}
+
+#[test]
+fn others_cannot_lock_root_out() {
+    if !other_user::possible() {
+        return;
+    }
+    let daemon = Daemon::open_to(&access(Permission::Change, Permission::Look));
+    let mut kept = Vec::new();
+    for user in 0..8 {
+        kept.extend(other_user::run(ALICE + user, BOB, &[], || {
+            // They send half a request and read nothing.
+            let half = |mut stream: UnixStream| {
+                let _ = stream.write_all(b"{\"verb\":");
+                stream
+            };
+            (0..20).map(|_| half(daemon.raw())).collect::<Vec<_>>()
+        }));
+    }
+    let refused = other_user::run(BOB, BOB, &[GROUP], || daemon.connect().request(&json!({})).unwrap_err());
+    assert!(refused.to_string().contains("too many clients"), "{refused}");
+    let mut root: Vec<_> =
+        (0..ApiServer::CLIENTS - ApiServer::CLIENTS_BUT_ROOT).map(|_| daemon.connect()).collect();
+    for client in &mut root {
+        client.request(&json!({ "verb": "reload" })).unwrap();
+    }
+    drop(kept);
+}
+
+#[test]
+fn who_may_only_look_cannot_keep_the_daemon_busy() {
+    if !other_user::possible() {
+        return;
+    }
+    let daemon = Daemon::open_to(&access(Permission::Change, Permission::Look));
+    let text = "x".repeat(60_000);
+    let line = format!("{}\n", json!({ "verb": "show", "text": text }));
+    let flooding: Vec<_> = (0..4)
+        .map(|_| {
+            let stream = other_user::run(BOB, BOB, &[], || daemon.raw());
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let line = line.clone();
+            let stop = Arc::clone(&daemon.stop);
+            let writer = std::thread::spawn({
+                let stop = Arc::clone(&stop);
+                let mut stream = stream;
+                move || while !stop.load(Ordering::Relaxed) && stream.write_all(line.as_bytes()).is_ok() {}
+            });
+            let counter = std::thread::spawn(move || {
+                let (mut bytes, mut answer) = (0, Vec::new());
+                while reader.read_until(b'\n', &mut answer).is_ok_and(|count| count > 0) {
+                    bytes += answer.len();
+                    answer.clear();
+                }
+                bytes
+            });
+            (writer, counter)
+        })
+        .collect();
+    let start = Instant::now();
+    let mut worst = Duration::ZERO;
+    while start.elapsed() < Duration::from_secs(3) {
+        let before = Instant::now();
+        daemon.connect().request(&json!({ "verb": "reload" })).unwrap();
+        worst = worst.max(before.elapsed());
+    }
+    daemon.stop.store(true, Ordering::Relaxed);
+    let took = start.elapsed().as_secs_f64();
+    drop(daemon);
+    let mut answered = 0;
+    for (writer, counter) in flooding {
+        writer.join().unwrap();
+        answered += counter.join().unwrap();
+    }
+    // Two seconds' worth at once, and the rate.
+    let most = 4e6 * (2.0 + took + 1.0);
+    assert!(answered > 1_000_000 && (answered as f64) < most, "{answered} bytes in {took} s");
+    // Far less on a machine with nothing else to do.
+    assert!(worst < Duration::from_secs(3), "root waited {worst:?}");
+}
+
+#[test]
+fn every_request_of_who_takes_turns_is_answered_in_order() {
+    if !other_user::possible() {
+        return;
+    }
+    let daemon = Daemon::open_to(&access(Permission::Change, Permission::Look));
+    let mut stream = other_user::run(BOB, BOB, &[], || daemon.raw());
+    let mut text = String::from("nonsense\n\n");
+    for number in 0..300 {
+        text.push_str(&format!("{{\"verb\":\"show\",\"number\":{number}}}\n"));
+    }
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["ok"], false);
+    for number in 0..300 {
+        assert_eq!(next()["data"][0]["number"], number);
+    }
 }

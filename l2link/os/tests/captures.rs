@@ -3,8 +3,10 @@
 use frames::DropReason;
 use frames::data::Tunnel;
 use frames::discovery::Role;
+use l2link_os::access::Access;
 use l2link_os::api::ApiServer;
 use l2link_os::capture::{Captures, Direction, Handling, Offer, Side, Sighting};
+use l2link_os::clock;
 use mio::{Events, Poll};
 use pcap_parser::{Block, OptionCode, parse_sections};
 use serde_json::{Value, json};
@@ -35,7 +37,7 @@ impl Daemon {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sock");
         let poll = Poll::new().unwrap();
-        let mut api = ApiServer::bind(&path, 0o600).unwrap();
+        let mut api = ApiServer::bind(&path, &Access::default()).unwrap();
         api.register(poll.registry(), 0..ApiServer::TOKENS).unwrap();
         let client = BufReader::new(UnixStream::connect(&path).unwrap());
         Self { _folder: folder, poll, api, captures: Captures::new("l2relay", "1"), client }
@@ -46,7 +48,7 @@ impl Daemon {
         let mut events = Events::with_capacity(16);
         self.poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
         for event in &events {
-            for request in self.api.handle(self.poll.registry(), event) {
+            for request in self.api.handle(self.poll.registry(), event, clock::now()) {
                 let offer = Offer {
                     role: Role::Relay,
                     device: "relay1",

@@ -1,12 +1,16 @@
 //! The metrics server as clients meet it, good ones and bad ones, in a mio loop whose time the test sets.
 
+mod other_user;
+
 use l2link::Time;
+use l2link_os::access::{Access, Group, Permission};
 use l2link_os::config_file::MetricsSettings;
 use l2link_os::metrics::{Exposition, Metric, MetricsServer, Owner};
 use mio::{Events, Poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,10 +38,16 @@ impl World {
     }
 
     fn listening(listen: Option<std::net::SocketAddr>) -> Self {
+        Self::open_to(Access::default(), listen)
+    }
+
+    fn open_to(access: Access, listen: Option<std::net::SocketAddr>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        // For other users as well.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let socket = folder.path().join("metrics.sock");
-        let settings = MetricsSettings { socket: Some(socket.clone()), listen };
-        let mut server = MetricsServer::bind(&settings, 0o600).unwrap();
+        let settings = MetricsSettings { socket: Some(socket.clone()), access, listen };
+        let mut server = MetricsServer::bind(&settings).unwrap();
         let poll = Poll::new().unwrap();
         server.register(poll.registry(), 7..7 + MetricsServer::TOKENS).unwrap();
         Self { server, poll, socket, now: Time(1), ports: 1, made: 0, _folder: folder }
@@ -247,15 +257,42 @@ fn a_client_that_goes_is_forgotten() {
 #[test]
 fn what_is_in_use_is_not_taken() {
     let world = World::new();
-    let settings = MetricsSettings { socket: Some(world.socket), listen: None };
-    let error = MetricsServer::bind(&settings, 0o600).unwrap_err().to_string();
+    let settings = MetricsSettings { socket: Some(world.socket), access: Access::default(), listen: None };
+    let error = MetricsServer::bind(&settings).unwrap_err().to_string();
     assert!(error.contains("another daemon listens there already"), "{error}");
     let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let loopback: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     taken.bind(&SockAddr::from(loopback)).unwrap();
     taken.listen(1).unwrap();
     let address = taken.local_addr().unwrap().as_socket().unwrap();
-    let settings = MetricsSettings { socket: None, listen: Some(address) };
-    let error = MetricsServer::bind(&settings, 0o600).unwrap_err().to_string();
+    let settings = MetricsSettings { socket: None, access: Access::default(), listen: Some(address) };
+    let error = MetricsServer::bind(&settings).unwrap_err().to_string();
     assert!(error.starts_with(&format!("listening at {address} for [metrics]: ")), "{error}");
+}
+
+#[test]
+fn the_socket_is_for_those_who_may_look() {
+    if !other_user::possible() {
+        return;
+    }
+    const GROUP: u32 = 54_400;
+    let group = Some(Group { name: "operators".into(), gid: GROUP });
+    let access = Access { group, group_may: Permission::Look, others_may: Permission::Nothing };
+    let mut world = World::open_to(access, None);
+    let mut member = other_user::run(54_321, 54_321, &[GROUP], || world.connect());
+    member.write_all(REQUEST).unwrap();
+    world.turn();
+    assert!(answer(&mut member).expect("an answer").contains("l2link_port_up"));
+    other_user::run(54_321, 54_321, &[0], || {
+        let refused = UnixStream::connect(&world.socket).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    });
+    // Whatever the file lets happen.
+    std::fs::set_permissions(&world.socket, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let mut other = other_user::run(54_321, 54_321, &[0], || world.connect());
+    world.turn();
+    let mut text = String::new();
+    other.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
+    assert_eq!(world.scrapes("refused"), 1);
 }

@@ -1,11 +1,10 @@
 //! What a seed stands for.
 
 use super::{Dice, Weather};
-use crate::{Config, Keys, PrivateKey, Security, Time};
+use crate::{Config, Keys, PrivateKey, Secret, Security, Time};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
-use zeroize::Zeroizing;
 
 /// A segment, its network and how long each phase takes.
 #[derive(Debug, Clone)]
@@ -105,12 +104,12 @@ impl Scenario {
     /// The security of a device, who knows all of the other role.
     #[allow(clippy::cast_possible_truncation, reason = "there are a few devices")]
     fn security(&self, device: usize) -> Security {
-        let psk = Zeroizing::new([42; 32]);
+        let psk = Secret::from([42; 32]);
         match (self.secured, self.keys) {
             (false, _) => Security::None,
             (true, false) => Security::Psk(psk),
             (true, true) => {
-                let key = |device: usize| PrivateKey::new(Zeroizing::new([device as u8 + 1; 32]));
+                let key = |device: usize| PrivateKey::new(&[device as u8 + 1; 32]);
                 let is_relay = |device: &usize| *device < self.relays;
                 let others =
                     (0..self.relays + self.controls).filter(|other| is_relay(other) != is_relay(&device));

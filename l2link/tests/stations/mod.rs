@@ -34,7 +34,7 @@ pub(crate) fn psk(key: u8) -> Security {
 }
 
 pub(crate) fn private_key(byte: u8) -> PrivateKey {
-    PrivateKey::new([byte; 32].into())
+    PrivateKey::new(&[byte; 32])
 }
 
 /// Mode `keys` with this key of the device, and those of others.

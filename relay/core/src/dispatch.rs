@@ -335,8 +335,8 @@ impl Dispatch {
 
     /// The port of a rule.
     pub(crate) fn port_of(&self, peer: PeerId, tunnel: UpTunnel) -> Option<PortId> {
-        let RuleIndex(index) = *self.by_tunnel.get(&(peer, tunnel))?;
-        self.rules.get(index)?.as_ref().map(|rule| rule.port)
+        let index = self.by_tunnel.get(&(peer, tunnel))?;
+        self.rules.get(index.place())?.as_ref().map(|rule| rule.port)
     }
 
     pub(crate) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Rule> {

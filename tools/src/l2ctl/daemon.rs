@@ -43,6 +43,9 @@ pub(crate) fn monitor(socket: &Path) -> Result<impl Iterator<Item = Result<Value
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::Daemon(error.to_string())
+        match error {
+            ClientError::Denied { .. } => Self::Denied(error.to_string()),
+            error => Self::Daemon(error.to_string()),
+        }
     }
 }

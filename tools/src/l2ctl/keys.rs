@@ -1,7 +1,8 @@
 //! Keys, made and told without a daemon, as `wg` does it: `genkey`, `pubkey`, `genpsk`.
 
 use crate::Failure;
-use l2link::PrivateKey;
+use l2link::{PrivateKey, Secret};
+use l2link_os::confine::forbid_core_dumps;
 use l2link_os::{psk, seed};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,22 +15,32 @@ const TEXT_MAX: usize = 4096;
 
 /// Prints a new private key.
 pub(crate) fn genkey(out: &mut impl Write) -> Result<(), Failure> {
-    print(PrivateKey::new(random()?).bytes(), out)
+    begin()?;
+    let random = random()?;
+    print(PrivateKey::new(&random).bytes(), out)
 }
 
 /// Prints a new shared key.
 pub(crate) fn genpsk(out: &mut impl Write) -> Result<(), Failure> {
-    print(&*random()?, out)
+    begin()?;
+    let random = random()?;
+    print(&random, out)
 }
 
 /// Prints the public key of the private one that comes in.
 pub(crate) fn pubkey(input: impl Read, out: &mut impl Write) -> Result<(), Failure> {
+    begin()?;
     let mut text = Zeroizing::new(Vec::with_capacity(TEXT_MAX));
     input.take(TEXT_MAX as u64).read_to_end(&mut text)?;
     let bytes = psk::decode(text.trim_ascii())
         .map_err(|found| Failure::Daemon(format!("standard input holds no private key: {found}")))?;
-    writeln!(out, "{}", PrivateKey::new(bytes).public())?;
+    writeln!(out, "{}", PrivateKey::new(&bytes).public())?;
     Ok(())
+}
+
+/// Nothing of a key is to be left by this process but what it prints.
+fn begin() -> Result<(), Failure> {
+    forbid_core_dumps().map_err(|error| Failure::Daemon(error.to_string()))
 }
 
 fn print(key: &[u8; 32], out: &mut impl Write) -> Result<(), Failure> {
@@ -38,8 +49,8 @@ fn print(key: &[u8; 32], out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {
-    seed::random().map(Zeroizing::new).map_err(|error| Failure::Daemon(error.to_string()))
+fn random() -> Result<Secret, Failure> {
+    seed::random().map_err(|error| Failure::Daemon(error.to_string()))
 }
 
 /// Warns when what is printed goes to a file that others may read.
@@ -71,7 +82,7 @@ mod tests {
         let bytes = psk::decode(one.trim().as_bytes()).unwrap();
         assert_eq!((bytes[0] & 7, bytes[31] & 0xc0), (0, 0x40), "as RFC 7748 wants it");
         let public = line(|out| pubkey(one.as_bytes(), out));
-        assert_eq!(public.trim().parse(), Ok(PrivateKey::new(bytes).public()));
+        assert_eq!(public.trim().parse(), Ok(PrivateKey::new(&bytes).public()));
     }
 
     #[test]

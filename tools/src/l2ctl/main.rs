@@ -4,7 +4,7 @@
 //! units, [`table`] lays rows out, [`topology`] draws, [`trace`] explains, [`capture`] copies packets, [`bundle`] gathers, [`keys`]
 //! makes keys, [`socket`] finds the daemon, [`owners`] the processes behind tunnels, [`process`] what a process holds, [`by_hand`] has
 //! the commands that change something, [`reload`] has it read its file again. Exit code 0: done;
-//! 1: the daemon cannot be reached or refused; 2: the command line is wrong.
+//! 1: the daemon cannot be reached or refused; 2: the command line is wrong; 4: it is not for this user.
 
 mod bundle;
 mod by_hand;
@@ -184,6 +184,8 @@ enum Failure {
     Usage(String),
     /// The daemon cannot be reached, or refused: exit code 1.
     Daemon(String),
+    /// This user may not do that: exit code 4.
+    Denied(String),
     /// The kernel has something else than the daemon means: exit code 1.
     Differences(usize),
     /// So many findings of `doctor` are wrong: exit code 1.
@@ -205,6 +207,10 @@ const PAGE: Page = Page {
                      output, or the file of support-bundle or capture, cannot be written.",
                 ),
                 ("2", "The command line is wrong, or it is not clear which daemon is meant."),
+                (
+                    "4",
+                    "This user may not use the daemon, or not for this: [api] of its configuration says who may.",
+                ),
             ],
         },
         Section {
@@ -229,7 +235,12 @@ fn main() -> ExitCode {
     }
     // Nobody is left to tell if this fails too.
     let _ = writeln!(io::stderr(), "error: {failure}");
-    ExitCode::from(if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
+    ExitCode::from(match failure {
+        Failure::Usage(_) => 2,
+        // As LSB has it for insufficient privilege.
+        Failure::Denied(_) => 4,
+        Failure::Daemon(_) | Failure::Differences(_) | Failure::Wrong(_) | Failure::Output(_) => 1,
+    })
 }
 
 /// Ends for a command line that is wrong. A word that is none of a command's is answered by those that are.
@@ -340,7 +351,7 @@ fn rows(socket: &Path, Look { object, json }: Look, all: bool) -> Result<Vec<ser
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Daemon(text) => f.write_str(text),
+            Self::Usage(text) | Self::Daemon(text) | Self::Denied(text) => f.write_str(text),
             Self::Differences(1) => f.write_str("1 difference"),
             Self::Differences(count) => write!(f, "{count} differences"),
             Self::Wrong(1) => f.write_str("1 thing is wrong"),

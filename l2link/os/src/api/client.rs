@@ -1,7 +1,10 @@
 //! [`ApiClient`]: the asking end, blocking, for command-line tools.
 
+use nix::unistd::{Gid, Group};
 use serde_json::Value;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -27,14 +30,13 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
     },
-    /// The socket may not be used by this user.
-    #[error(
-        "no permission for {}: run with sudo, or as a member of the group that owns it",
-        .path.display()
-    )]
-    Permission {
+    /// The socket may not be used by this user, or not for this.
+    #[error("{}: {error}", .path.display())]
+    Denied {
         /// The socket.
         path: PathBuf,
+        /// Who is refused what, and what would help.
+        error: String,
     },
     /// The connection broke.
     #[error("connection to {} failed: {source}", .path.display())]
@@ -59,7 +61,7 @@ impl ApiClient {
     /// Connects to the daemon that listens at `path`.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`], [`ClientError::Permission`], [`ClientError::Io`].
+    /// [`ClientError::NotRunning`], [`ClientError::Denied`], [`ClientError::Io`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         let owned = path.to_owned();
         match UnixStream::connect(path) {
@@ -68,7 +70,9 @@ impl ApiClient {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     ClientError::NotRunning { path: owned }
                 }
-                io::ErrorKind::PermissionDenied => ClientError::Permission { path: owned },
+                io::ErrorKind::PermissionDenied => {
+                    ClientError::Denied { error: not_for_this_user(path), path: owned }
+                }
                 _ => ClientError::Io { path: owned, source },
             }),
         }
@@ -105,7 +109,8 @@ impl ApiClient {
     /// Waits for the data of the next answer of a stream that [`ApiClient::request`] began.
     ///
     /// # Errors
-    /// [`ClientError::Closed`] at its end, [`ClientError::Io`], [`ClientError::Answer`], [`ClientError::Refused`].
+    /// [`ClientError::Closed`] at its end, [`ClientError::Io`], [`ClientError::Answer`], [`ClientError::Refused`],
+    /// [`ClientError::Denied`].
     #[allow(clippy::should_implement_trait, reason = "an iterator has no errors")]
     pub fn next(&mut self) -> Result<Vec<Value>, ClientError> {
         let mut line = String::new();
@@ -122,6 +127,9 @@ impl ApiClient {
         match (answer.get("ok").and_then(Value::as_bool), answer.get_mut("data").map(Value::take)) {
             (Some(true), Some(Value::Array(data))) => Ok(data),
             (Some(false), _) => match answer.get("error").and_then(Value::as_str) {
+                Some(error) if answer.get("denied").and_then(Value::as_bool) == Some(true) => {
+                    Err(ClientError::Denied { path: self.path.clone(), error: error.to_owned() })
+                }
                 Some(error) => Err(ClientError::Refused(error.to_owned())),
                 None => Err(strange()),
             },
@@ -137,5 +145,18 @@ impl ApiClient {
 
     fn broken(&self, source: io::Error) -> ClientError {
         ClientError::Io { path: self.path.clone(), source }
+    }
+}
+
+/// Who may open a socket that this user may not.
+fn not_for_this_user(path: &Path) -> String {
+    let user = nix::unistd::geteuid();
+    let group = fs::metadata(path).ok().filter(|file| file.mode() & 0o060 == 0o060).map(|file| {
+        let group = Group::from_gid(Gid::from_raw(file.gid())).ok().flatten();
+        group.map_or_else(|| file.gid().to_string(), |group| group.name)
+    });
+    match group {
+        Some(group) => format!("no permission for user {user}: it is for root and members of group {group}"),
+        None => format!("no permission for user {user}: it is for root alone"),
     }
 }

@@ -1,14 +1,16 @@
 //! The command socket of both daemons: a UNIX stream socket, one JSON request per line, one JSON answer per line.
 //!
-//! A request is an object with the key `verb`. An answer is `{"ok":true,"data":[…]}` or `{"ok":false,"error":"…"}`. A
-//! client that asked to monitor gets answers for as long as it stays; one that asked to capture gets a capture file behind the answer,
-//! and says by shutting its end down for writing that it is enough.
+//! A request is an object with the key `verb`. An answer is `{"ok":true,"data":[…]}` or `{"ok":false,"error":"…"}`, with
+//! `"denied":true` if it is not for this user. A client that asked to monitor gets answers for as long as it stays; one that asked to
+//! capture gets a capture file behind the answer, and says by shutting its end down for writing that it is enough.
 
 mod client;
 mod server;
+mod verb;
 
 pub use client::{ApiClient, ClientError};
 pub use server::{ApiServer, ClientId, Request, Stream};
+pub use verb::Verb;
 
 use l2link::trace::Hop;
 use serde_json::{Value, json};
@@ -26,6 +28,14 @@ pub fn success(data: impl Into<Value>) -> Value {
 #[must_use]
 pub fn failure(error: impl core::fmt::Display) -> Value {
     json!({ "ok": false, "error": error.to_string() })
+}
+
+/// The answer to who may not do what it asks for.
+#[must_use]
+fn denial(error: impl core::fmt::Display) -> Value {
+    let mut answer = failure(error);
+    answer["denied"] = true.into();
+    answer
 }
 
 /// The answer that carries the steps of a trace.

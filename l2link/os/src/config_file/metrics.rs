@@ -1,6 +1,7 @@
 //! Section `[metrics]`.
 
-use super::{ConfigError, ConfigSource};
+use super::{ApiSettings, ConfigError, ConfigSource, GroupWord};
+use crate::access::{Access, Permission};
 use core::net::SocketAddr;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use toml::Spanned;
 pub struct MetricsSection {
     /// A UNIX socket.
     pub socket: Option<Spanned<PathBuf>>,
+    /// Whose members may use it; that of `[api]` by default.
+    pub group: Option<Spanned<GroupWord>>,
     /// An address of the loopback, and a port of TCP.
     pub listen: Option<Spanned<String>>,
 }
@@ -21,24 +24,22 @@ pub struct MetricsSection {
 pub struct MetricsSettings {
     /// A UNIX socket.
     pub socket: Option<PathBuf>,
+    /// Who may use it.
+    pub access: Access,
     /// An address of the loopback, and a port of TCP.
     pub listen: Option<SocketAddr>,
 }
 
 impl MetricsSection {
-    /// Checks the section. `api` is where the command socket is.
+    /// Checks the section. `api` is what there is of the command socket.
     ///
     /// # Errors
     /// Names what is wrong, where, and how to mend it.
-    pub fn check(
-        &self,
-        api: &std::path::Path,
-        source: &ConfigSource,
-    ) -> Result<MetricsSettings, ConfigError> {
+    pub fn check(&self, api: &ApiSettings, source: &ConfigSource) -> Result<MetricsSettings, ConfigError> {
         let socket =
             self.socket.as_ref().map(|socket| source.socket_path(socket, "metrics socket")).transpose()?;
         if let (Some(socket), Some(configured)) = (&socket, &self.socket)
-            && socket == api
+            && *socket == api.socket
         {
             let message = format!("{} is the command socket", socket.display());
             return Err(source
@@ -51,7 +52,20 @@ impl MetricsSection {
                 "write `socket = \"PATH\"` or `listen = \"127.0.0.1:9401\"` into it, or leave it out",
             ));
         }
-        Ok(MetricsSettings { socket, listen })
+        let access = match &self.group {
+            Some(group) if socket.is_none() => {
+                return Err(source
+                    .error_at(group.span(), "`group` is for the socket of [metrics], and there is none")
+                    .help("at an address of the loopback every user of this machine can have the figures"));
+            }
+            Some(group) => Access {
+                group: Some(GroupWord::check(group, source)?),
+                group_may: Permission::Look,
+                ..api.access.for_looking()
+            },
+            None => api.access.for_looking(),
+        };
+        Ok(MetricsSettings { socket, access, listen })
     }
 }
 
@@ -79,14 +93,14 @@ mod tests {
     use super::*;
     use crate::config_file::load;
     use rstest::rstest;
-    use std::path::Path;
 
     fn check(text: &str) -> Result<MetricsSettings, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(&path, text).unwrap();
         let (section, source) = load::<MetricsSection>(&path).map_err(|error| error.to_string())?;
-        let mut settings = section.check(Path::new("/run/l2link/relay.sock"), &source);
+        let api = ApiSettings { socket: "/run/l2link/relay.sock".into(), access: Access::default() };
+        let mut settings = section.check(&api, &source);
         if let Ok(settings) = &mut settings
             && let Some(socket) = &mut settings.socket
         {
@@ -107,6 +121,7 @@ mod tests {
     fn right(#[case] text: &str, #[case] socket: Option<&str>, #[case] listen: Option<&str>) {
         let expected = MetricsSettings {
             socket: socket.map(PathBuf::from),
+            access: Access::default(),
             listen: listen.map(|listen| listen.parse().unwrap()),
         };
         assert_eq!(check(text), Ok(expected));
@@ -124,6 +139,14 @@ mod tests {
     #[case(
         "socket = \"/run/l2link/relay.sock\"",
         "c.toml:1:10: /run/l2link/relay.sock is the command socket"
+    )]
+    #[case(
+        "listen = \"127.0.0.1:1\"\ngroup = \"root\"",
+        "c.toml:2:9: `group` is for the socket of [metrics]"
+    )]
+    #[case(
+        "socket = \"m.sock\"\ngroup = \"no-such-group\"",
+        "c.toml:2:9: there is no group \"no-such-group\""
     )]
     #[case("port = 9401", "c.toml:1:1: unknown field `port`")]
     fn wrong(#[case] text: &str, #[case] expected: &str) {

@@ -5,6 +5,7 @@
 //! The sections that both daemons share are in [`LinkSection`], [`ApiSection`] and [`MetricsSection`].
 
 mod advice;
+mod api;
 pub mod edit;
 mod metrics;
 mod name;
@@ -14,15 +15,17 @@ mod routes;
 mod section;
 mod table;
 
+pub use api::{ApiSection, ApiSettings, GroupWord};
 pub use edit::ConfigEdit;
 pub use metrics::{MetricsSection, MetricsSettings};
 pub use name::{device_name, interface_name};
 pub use peer::{PeerSection, PeerSettings};
 pub use restart::without_restart;
 pub use routes::{remove_route, save_route, static_routes};
-pub use section::{Addressing, ApiSection, DataMode, LinkSection, LinkSettings, SecurityMode};
+pub use section::{Addressing, DataMode, LinkSection, LinkSettings, SecurityMode};
 pub use table::{TableWord, routing_table};
 
+use crate::hidden::{without_keys, without_secrets};
 use core::fmt;
 use core::ops::Range;
 use serde::de::DeserializeOwned;
@@ -36,7 +39,8 @@ pub struct ConfigSource {
     text: String,
 }
 
-/// What is wrong with a configuration file. Its `Display` form is several lines.
+/// What is wrong with a configuration file. Its `Display` form is several lines. It holds nothing that looks like a key, whatever the
+/// file has: errors go to terminals and into journals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     path: PathBuf,
@@ -78,12 +82,7 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: String) -> Result<(T, Confi
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let error = |message: String, help: &str| ConfigError {
-        path: path.to_owned(),
-        place: None,
-        message,
-        help: Some(help.to_owned()),
-    };
+    let error = |message: String, help: &str| ConfigError::of_file(path, message).help(help);
     let bytes = std::fs::read(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => error("no such file".into(), &missing(path)),
         io::ErrorKind::PermissionDenied => {
@@ -145,8 +144,7 @@ impl ConfigSource {
     /// An error at a place of the file, for instance at a [`toml::Spanned::span`].
     #[must_use]
     pub fn error_at(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
-        let place = Some(Place::of(&self.text, span));
-        ConfigError { path: self.path.clone(), place, message: message.into(), help: None }
+        ConfigError { place: Some(Place::of(&self.text, span)), ..ConfigError::of_file(&self.path, message) }
     }
 
     /// An error of the file's form, with advice if it is one that many make.
@@ -163,7 +161,7 @@ impl ConfigSource {
     /// An error of the file as a whole.
     #[must_use]
     pub fn error(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError { path: self.path.clone(), place: None, message: message.into(), help: None }
+        ConfigError::of_file(&self.path, message)
     }
 
     /// `FILE:LINE:COLUMN` of a place, for messages at run time about something that is configured there.
@@ -178,7 +176,7 @@ impl ConfigError {
     /// An error of a file as a whole.
     #[must_use]
     pub fn of_file(path: &Path, message: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), place: None, message: message.into(), help: None }
+        Self { path: path.to_owned(), place: None, message: without_keys(&message.into()), help: None }
     }
 
     /// What is wrong and what to do about it, without the place: for a text that is in no file.
@@ -193,7 +191,7 @@ impl ConfigError {
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(without_keys(&help.into()));
         self
     }
 }
@@ -216,7 +214,7 @@ impl Place {
         Self {
             line: 1 + text[..line_start].matches('\n').count(),
             column: 1 + text[line_start..start].chars().count(),
-            text: text[line_start..line_end].trim_end().replace('\t', " "),
+            text: without_secrets(&text[line_start..line_end].trim_end().replace('\t', " ")),
             width: text[start..end].chars().count().max(1),
         }
     }
@@ -282,6 +280,34 @@ mod tests {
             error(text),
             "relay.toml:4:3: unknown field `color`, expected `interface`\n  |\n4 |   color = \"red\"\n  |   ^^^^^"
         );
+    }
+
+    #[rstest]
+    #[case::psk("name = \"r\"\npsk = \"@\"\n", "relay.toml:2:1: unknown field `psk`", "2 | psk = \"####\"")]
+    #[case::short(
+        "name = \"r\"\npsk = \"hunter2\"\n",
+        "relay.toml:2:1: unknown field `psk`",
+        "2 | psk = \"*******\""
+    )]
+    #[case::name("name = \"r\"\n@\n", "relay.toml:2:", "2 | ####")]
+    #[case::word("name = \"r\"\n\"@\" = 1\n", "relay.toml:2:1: unknown field `####`", "2 | \"####\" = 1")]
+    #[case::behind("name = 7 # @\n", "relay.toml:1:8: invalid type", "1 | name = 7 # ####")]
+    #[case::value(
+        "name = \"r\"\nport = \"@\"\n",
+        "relay.toml:2:8: invalid type: string \"####\"",
+        "2 | port = \"####\""
+    )]
+    fn a_key_in_the_wrong_place_is_not_shown(
+        #[case] text: &str,
+        #[case] message: &str,
+        #[case] line: &str,
+        #[values("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "000102030405060708090a0b0c0d0e0f")]
+        key: &str,
+    ) {
+        let shown = error(&text.replace('@', key));
+        let masked = |expected: &str| expected.replace("####", &"*".repeat(key.len()));
+        assert!(shown.starts_with(&masked(message)) && shown.contains(&masked(line)), "{shown}");
+        assert!(!shown.contains(&key[..16]) && !shown.contains("hunter"), "{shown}");
     }
 
     #[rstest]

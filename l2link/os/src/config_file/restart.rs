@@ -8,8 +8,15 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::{Spanned, Value};
 
-/// Keys of `[link]` that are taken over all the same.
-const RUNNING: [&str; 3] = ["keepalive_ms", "missed", "keylog_file"];
+/// Keys of these sections that are taken over all the same.
+const RUNNING: [(&str, &str); 6] = [
+    ("link", "keepalive_ms"),
+    ("link", "missed"),
+    ("link", "keylog_file"),
+    ("api", "group"),
+    ("api", "group_may"),
+    ("api", "others_may"),
+];
 
 /// The part of a file that is read at the start only.
 #[derive(Debug, Deserialize)]
@@ -45,8 +52,7 @@ pub fn without_restart(
         return refuse("name", Some(new.name.span()));
     }
     for (section, old, new) in [("link", &old.link, &new.link), ("api", &old.api, &new.api)] {
-        let keys =
-            new.keys().chain(old.keys()).filter(|key| section != "link" || !RUNNING.contains(&key.as_str()));
+        let keys = new.keys().chain(old.keys()).filter(|key| !RUNNING.contains(&(section, key.as_str())));
         for key in keys {
             let (old, new) = (old.get(key), new.get(key));
             if old.map(Spanned::get_ref) != new.map(Spanned::get_ref) {
@@ -116,6 +122,9 @@ mod tests {
     #[case::comment("# other\nname = \"a\"\n[link]\npsk_file = \"psk\"\ninterface = \"lan0\"\n")]
     #[case::running(
         "name = \"a\"\n[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\nkeepalive_ms = 50\nmissed = 5\n"
+    )]
+    #[case::access(
+        "name = \"a\"\n[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\n[api]\ngroup = \"root\"\nothers_may = \"look\"\n"
     )]
     fn what_is_taken_over(#[case] after: &str) {
         assert_eq!(compare(after, PSK), Ok(()));

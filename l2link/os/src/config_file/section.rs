@@ -335,7 +335,9 @@ fn key_file<T>(
     source: &ConfigSource,
     load: fn(&Path) -> Result<T, PskError>,
 ) -> Result<T, ConfigError> {
-    load(&source.resolve(file.get_ref()))
+    let path = source.resolve(file.get_ref());
+    psk::check_owner(&path, source.path())
+        .and_then(|()| load(&path))
         .map_err(|error| source.error_at(file.span(), error.to_string()).help(error.help()))
 }
 
@@ -358,6 +360,18 @@ impl LinkSettings {
         }
     }
 
+    /// Takes the secrets of `before`, which are the same, in the place of those that were read anew: so memory has them once.
+    pub fn share_secrets(&mut self, before: &Self) {
+        match (&mut self.security, &before.security) {
+            (Security::Psk(psk), Security::Psk(known)) => *psk = known.clone(),
+            (Security::Keys(keys), Security::Keys(known)) => {
+                keys.private = known.private.clone();
+                keys.psk = known.psk.clone();
+            }
+            (Security::None | Security::Psk(_) | Security::Keys(_), _) => {}
+        }
+    }
+
     /// The link's configuration, with what only the running device knows.
     #[must_use]
     pub fn config(&self, name: &str, role: Role, boot: BootId, mac: Mac, mtu: u32) -> Config {
@@ -374,28 +388,6 @@ impl LinkSettings {
             keepalive: self.keepalive,
             missed: self.missed,
         }
-    }
-}
-
-/// Section `[api]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiSection {
-    /// Where the command socket is.
-    pub socket: Option<Spanned<PathBuf>>,
-}
-
-impl ApiSection {
-    /// Where the command socket of a device of this role is: as configured, or `/run/l2link/relay.sock` or
-    /// `/run/l2link/control.sock`.
-    ///
-    /// # Errors
-    /// If the path is longer than the 107 bytes that Linux allows (unix(7)).
-    pub fn check(&self, role: Role, source: &ConfigSource) -> Result<PathBuf, ConfigError> {
-        let Some(configured) = &self.socket else {
-            return Ok(PathBuf::from(format!("/run/l2link/{role}.sock")));
-        };
-        source.socket_path(configured, "command socket")
     }
 }
 

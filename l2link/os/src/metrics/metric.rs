@@ -125,7 +125,8 @@ metrics! {
     RuleLatency: Control Histogram "l2link_rule_latency_seconds" ["seconds"] {origin} "From the event that told of a socket, or a flow's first packet, to the rule in force at the relay.";
     RouteLatency: Control Histogram "l2link_route_latency_seconds" ["seconds"] {} "From a change of a route in the control's kernel to its being in force in the relay's, one at a time.";
 
-    Scrapes: Both Counter "l2link_scrapes" {result} "Requests for these figures: answered, refused (bad, or too many at once), cut off (too slow).";
+    Scrapes: Both Counter "l2link_scrapes" {result} "Requests for these figures: answered, refused (bad, not permitted, or too many at once), cut off (too slow).";
+    ApiRefused: Both Counter "l2link_api_refused" {reason} "Clients and requests refused at the command socket: not for this user, or too many at once.";
     CpuSeconds: Both Counter "process_cpu_seconds" ["seconds"] {} "Processor time of the daemon, its own and the kernel's for it.";
     ResidentMemory: Both Gauge "process_resident_memory_bytes" ["bytes"] {} "Memory of the daemon that is in RAM.";
     VirtualMemory: Both Gauge "process_virtual_memory_bytes" ["bytes"] {} "Address space of the daemon.";

@@ -31,6 +31,7 @@ pub(super) enum Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     BadRequest,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     HeadTooLarge,
@@ -90,6 +91,7 @@ impl Status {
     const fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::BadRequest => ("400 Bad Request", "this is no HTTP request for a document"),
+            Self::Forbidden => ("403 Forbidden", "this socket is not for this user"),
             Self::NotFound => ("404 Not Found", "there is only /metrics"),
             Self::MethodNotAllowed => ("405 Method Not Allowed", "there are only GET and HEAD"),
             Self::HeadTooLarge => ("431 Request Header Fields Too Large", "the request is too long"),

@@ -13,6 +13,7 @@ use super::exposition::{Exposition, classic};
 use super::request::{self, Format, Status};
 use super::{Metric, process};
 use crate::SetupError;
+use crate::access::{Access, Caller, Permission};
 use crate::config_file::MetricsSettings;
 use crate::socket_file::SocketFile;
 use connection::{Connection, Step, Stream};
@@ -36,6 +37,8 @@ const FRESH: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct MetricsServer {
     file: Option<SocketFile>,
+    /// Who may use that.
+    access: Access,
     tcp: Option<TcpListener>,
     /// The token of the file's listener; that of TCP and those of the clients follow.
     first_token: usize,
@@ -59,20 +62,22 @@ impl MetricsServer {
     /// How many tokens [`MetricsServer::register`] needs.
     pub const TOKENS: usize = LISTENERS + Self::CLIENTS;
 
-    /// Listens where the configuration says. The socket file gets the permission bits `mode`.
+    /// Listens where the configuration says.
     ///
     /// # Errors
     /// [`SetupError::SocketInUse`] if another daemon listens there; [`SetupError::System`] if the file cannot be made, or
     /// the address cannot be had.
-    pub fn bind(settings: &MetricsSettings, mode: u32) -> Result<Self, SetupError> {
+    pub fn bind(settings: &MetricsSettings) -> Result<Self, SetupError> {
+        let access = &settings.access;
         let file =
-            settings.socket.as_deref().map(|path| SocketFile::listen(path, mode, "the metrics socket"));
+            settings.socket.as_deref().map(|path| SocketFile::listen(path, access, "the metrics socket"));
         let tcp = |address: SocketAddr| {
             let failed = |error| SetupError::system(format!("listening at {address} for [metrics]"), error);
             TcpListener::bind(address).map_err(failed)
         };
         Ok(Self {
             file: file.transpose()?,
+            access: access.clone(),
             tcp: settings.listen.map(tcp).transpose()?,
             first_token: 0,
             clients: BTreeMap::new(),
@@ -92,13 +97,12 @@ impl MetricsServer {
         after: Option<&MetricsSettings>,
         registry: &Registry,
         tokens: Range<usize>,
-        mode: u32,
     ) -> Result<(), SetupError> {
         if before == after {
             return Ok(());
         }
         let open = |settings: &MetricsSettings| {
-            let mut server = Self::bind(settings, mode)?;
+            let mut server = Self::bind(settings)?;
             server
                 .register(registry, tokens.clone())
                 .map_err(|error| SetupError::system("watch the metrics server", error))?;
@@ -186,7 +190,7 @@ impl MetricsServer {
     }
 
     fn accept(&mut self, registry: &Registry, now: Time) {
-        loop {
+        for _ in 0..ACCEPTS {
             let file = self.file.as_ref().map(|file| file.accept().map(|(stream, _)| Stream::Unix(stream)));
             let tcp = || self.tcp.as_ref().map(|tcp| tcp.accept().map(|(stream, _)| Stream::Tcp(stream)));
             let accepted = match file {
@@ -208,10 +212,30 @@ impl MetricsServer {
                 },
             }
         }
+        // There are more: have the events again.
+        if let Err(error) = self.watch(registry) {
+            log::error!(target: "metrics", "the sockets cannot be watched: {error}");
+        }
+    }
+
+    fn watch(&mut self, registry: &Registry) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            registry.reregister(&mut **file, Token(self.first_token), Interest::READABLE)?;
+        }
+        if let Some(tcp) = &mut self.tcp {
+            registry.reregister(tcp, Token(self.first_token + 1), Interest::READABLE)?;
+        }
+        Ok(())
     }
 
     fn admit(&mut self, registry: &Registry, stream: Stream, now: Time) {
+        let permitted = self.permits(&stream);
         let mut connection = Connection::new(stream, now + PATIENCE);
+        if !permitted {
+            self.results.refused += 1;
+            let _ = connection.send(request::refusal(Status::Forbidden));
+            return;
+        }
         let Some(slot) = (0..Self::CLIENTS).find(|slot| !self.clients.contains_key(slot)) else {
             self.results.refused += 1;
             let _ = connection.send(request::refusal(Status::TooManyClients));
@@ -221,6 +245,16 @@ impl MetricsServer {
         match connection.register(registry, token) {
             Ok(()) => _ = self.clients.insert(slot, connection),
             Err(error) => log::warn!(target: "metrics", "a client cannot be registered: {error}"),
+        }
+    }
+
+    /// Whether who has connected may have the figures. At TCP, which is at the loopback, everybody of this machine may.
+    fn permits(&self, stream: &Stream) -> bool {
+        match stream {
+            Stream::Unix(stream) => {
+                Caller::of(stream).is_ok_and(|caller| self.access.permits(&caller) >= Permission::Look)
+            }
+            Stream::Tcp(_) => true,
         }
     }
 
@@ -252,5 +286,7 @@ impl MetricsServer {
     }
 }
 
+/// Clients accepted before all else has its turn.
+const ACCEPTS: usize = 32;
 /// Tokens of the listeners.
 const LISTENERS: usize = 2;

@@ -13,7 +13,6 @@ use relay_core::{
     Unmatched,
 };
 use std::collections::BTreeSet;
-use zeroize::Zeroizing;
 
 pub(crate) struct Device {
     pub(crate) name: String,
@@ -204,7 +203,7 @@ impl Device {
             mac: self.mac,
             ethertype: frames::header::DEFAULT_ETHERTYPE,
             mtu: 1500,
-            security: Security::Psk(Zeroizing::new([42; 32])),
+            security: Security::Psk([42; 32].into()),
             control: Protection::SEALED,
             data: Protection::SEALED,
             keepalive: Config::KEEPALIVE,

@@ -1,7 +1,7 @@
 //! What the machine tells: its kernel, its system, its journal. Asked by the programs that an operator would ask.
 
 use super::archive::Archive;
-use super::hidden::without_secrets;
+use l2link_os::hidden;
 use std::fs;
 use std::io;
 use std::process::Command;
@@ -95,7 +95,7 @@ pub(super) fn logs(archive: &mut Archive) -> io::Result<()> {
     for unit in ["l2relay", "l2control"] {
         let command = ["journalctl", "--no-pager", "--quiet", "--unit", unit, "--lines", LINES];
         // A configuration that was refused is in it with the line that was wrong.
-        put(archive, &format!("log/{unit}.txt"), ask(&command).map(|text| without_secrets(&text)))?;
+        put(archive, &format!("log/{unit}.txt"), ask(&command).map(|text| hidden::of_file(&text)))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 //! | `versions.txt` | of l2ctl, the daemons, the system and the programs that they use |
 //! | `relay/`, `control/` | of each daemon that runs: every table of `show` and the answer to `verify`, as JSON |
 //! | `doctor.json` | the findings of `doctor` |
-//! | `config/` | the configuration files, without secrets ([`hidden`]); key files are never opened |
+//! | `config/` | the configuration files, without secrets; key files are never opened |
 //! | `kernel/` | interfaces, addresses, routes, rules, packet filter and settings of the namespace of l2ctl |
 //! | `kernel/netns/NAME/` | the same of each namespace with a symbol |
 //! | `log/` | the last lines of the daemons in the journal |
@@ -16,12 +16,12 @@
 
 mod archive;
 mod facts;
-mod hidden;
 
 use crate::columns::Object;
 use crate::{Failure, daemon, doctor, socket};
 use archive::Archive;
 use clap::ValueEnum;
+use l2link_os::hidden;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -66,7 +66,7 @@ fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std
     for path in &configs {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match fs::read_to_string(path) {
-            Ok(text) => archive.add(&format!("config/{name}"), hidden::without_secrets(&text).as_bytes())?,
+            Ok(text) => archive.add(&format!("config/{name}"), hidden::of_file(&text).as_bytes())?,
             Err(error) => archive.note(&format!("config/{name}"), &error),
         }
     }
@@ -92,7 +92,7 @@ fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std
     let mut findings = doctor::examine(sole_config, sole);
     for finding in &mut findings {
         // What is wrong in a configuration is shown with its line.
-        finding.found = hidden::without_secrets(&finding.found).trim_end().to_owned();
+        finding.found = hidden::of_file(&finding.found).trim_end().to_owned();
     }
     match serde_json::to_string_pretty(&findings) {
         Ok(findings) => archive.add("doctor.json", findings.as_bytes())?,

@@ -1,6 +1,7 @@
 //! The running daemon, as its command socket shows it.
 
 use super::{Finding, symbols};
+use crate::Failure;
 use crate::columns::Object;
 use crate::daemon::{show, verify};
 use frames::discovery::Role;
@@ -51,11 +52,11 @@ pub(super) fn examine(role: Option<Role>, socket: &Path, mount: Option<&Path>, f
     let peers = match show(socket, Object::Peers) {
         Ok(peers) => peers,
         Err(failure) => {
-            findings.push(Finding::note(
-                TOPIC,
-                failure.to_string(),
-                format!("start {program}; its log tells why it has stopped"),
-            ));
+            let remedy = match failure {
+                Failure::Denied(_) => "run it with sudo, or as a member of that group".to_owned(),
+                _ => format!("start {program}; its log tells why it has stopped"),
+            };
+            findings.push(Finding::note(TOPIC, failure.to_string(), remedy));
             return;
         }
     };

@@ -32,12 +32,13 @@ pub(crate) struct Form {
 /// unless none tells anything.
 pub(crate) fn run(out: &mut impl Write, sockets: &[PathBuf], form: &Form) -> Result<(), Failure> {
     let sockets = socket::all(sockets)?;
-    let told: Vec<_> = sockets.iter().map(|socket| ask(socket).map_err(|error| error.to_string())).collect();
-    if let Some(Err(error)) = told.first()
-        && told.iter().all(Result::is_err)
+    let mut told: Vec<_> = sockets.iter().map(|socket| ask(socket)).collect();
+    if told.iter().all(Result::is_err)
+        && let Some(Err(error)) = told.drain(..).next()
     {
-        return Err(Failure::Daemon(error.clone()));
+        return Err(error.into());
     }
+    let told: Vec<_> = told.into_iter().map(|told| told.map_err(|error| error.to_string())).collect();
     let names: Vec<String> = sockets
         .iter()
         .zip(&told)

@@ -29,6 +29,22 @@ pub(super) enum Step {
     Close,
 }
 
+/// What one request's worth of reading brought.
+#[derive(Debug, PartialEq)]
+pub(super) enum One {
+    /// A request.
+    Request(Value),
+    /// Something else, which has been answered. There may be more.
+    Nonsense,
+    /// Nothing that is whole, or answers wait to be read.
+    Nothing,
+    /// Forget the client.
+    Close,
+}
+
+/// The client cannot stay.
+struct Gone;
+
 /// A client's socket with what was read of its next request and what it has not read yet of its answers.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -37,6 +53,8 @@ pub(super) struct Connection {
     output: Vec<u8>,
     /// How much of `output` is written.
     written: usize,
+    /// Bytes of all answers.
+    answered: u64,
     /// Whether the client gets every event.
     pub(super) monitor: bool,
     /// Whether it reads a stream: what it writes means nothing any more.
@@ -54,6 +72,7 @@ impl Connection {
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
+            answered: 0,
             monitor: false,
             streams: false,
             hung_up: false,
@@ -140,35 +159,81 @@ impl Connection {
         self.flush().is_err() || self.output.is_empty()
     }
 
+    /// Writes what waits and reads no further than the next request.
+    pub(super) fn one(&mut self) -> One {
+        if self.flush().is_err() {
+            return One::Close;
+        }
+        // Not while answers wait: the event that says that they can be written leads here again.
+        while self.output.is_empty() {
+            if let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+                let rest = self.input.split_off(end + 1);
+                let line = std::mem::replace(&mut self.input, rest);
+                match self.parse(&line) {
+                    Ok(Some(json)) => return One::Request(json),
+                    Ok(None) => return One::Nonsense,
+                    Err(Gone) => return One::Close,
+                }
+            }
+            if self.is_too_long() {
+                return One::Close;
+            }
+            let mut piece = [0; 4096];
+            match self.stream.read(&mut piece) {
+                Ok(0) => return One::Close,
+                Ok(count) => self.input.extend_from_slice(&piece[..count]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return One::Nothing,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return One::Close,
+                },
+            }
+        }
+        One::Nothing
+    }
+
     /// Returns whether the client can stay.
     fn take(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Value)) -> bool {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.input.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end + 1..];
             let line = std::mem::take(&mut self.input);
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            let kept = match serde_json::from_slice(&line) {
-                Ok(json @ Value::Object(_)) => {
-                    each(json);
-                    true
-                }
-                Ok(_) => self.send(&failure(
-                    "a request is a JSON object, for example {\"verb\":\"show\",\"object\":\"peers\"}",
-                )),
-                Err(error) => self.send(&failure(format_args!("this is no JSON: {error}"))),
-            };
-            if !kept {
-                return false;
+            match self.parse(&line) {
+                Ok(json) => json.into_iter().for_each(&mut *each),
+                Err(Gone) => return false,
             }
         }
         self.input.extend_from_slice(bytes);
-        if self.input.len() > REQUEST_MAX {
-            self.send(&failure(format_args!("a request has at most {REQUEST_MAX} bytes")));
-            return false;
+        !self.is_too_long()
+    }
+
+    /// Reads a line. What is no request is answered; an empty line is nothing.
+    fn parse(&mut self, line: &[u8]) -> Result<Option<Value>, Gone> {
+        if line.trim_ascii().is_empty() {
+            return Ok(None);
         }
-        true
+        let wrong = match serde_json::from_slice(line) {
+            Ok(json @ Value::Object(_)) => return Ok(Some(json)),
+            Ok(_) => {
+                failure("a request is a JSON object, for example {\"verb\":\"show\",\"object\":\"peers\"}")
+            }
+            Err(error) => failure(format_args!("this is no JSON: {error}")),
+        };
+        if self.send(&wrong) { Ok(None) } else { Err(Gone) }
+    }
+
+    /// Whether a line is longer than any request, which is answered.
+    fn is_too_long(&mut self) -> bool {
+        let is_too_long = self.input.len() > REQUEST_MAX;
+        if is_too_long {
+            self.send(&failure(format_args!("a request has at most {REQUEST_MAX} bytes")));
+        }
+        is_too_long
+    }
+
+    /// How many bytes of answers there were in its life.
+    pub(super) const fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Sends one answer, as far as the client reads. Returns whether the client can stay.
@@ -176,10 +241,12 @@ impl Connection {
         if self.output.len() - self.written > OUTPUT_MAX {
             return false;
         }
+        let before = self.output.len();
         if serde_json::to_writer(&mut self.output, answer).is_err() {
             return false;
         }
         self.output.push(b'\n');
+        self.answered += (self.output.len() - before) as u64;
         self.flush().is_ok()
     }
 

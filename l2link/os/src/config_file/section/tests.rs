@@ -1,4 +1,5 @@
 use super::*;
+use crate::config_file::ApiSection;
 use crate::config_file::load;
 use rstest::rstest;
 use std::fs;
@@ -278,8 +279,11 @@ fn device_names(#[case] name: &str, #[case] good: bool) {
 #[test]
 fn the_command_socket_has_a_default_per_role() {
     let link = "[link]\ninterface = \"lan0\"\n";
-    let path =
-        |text: &str, role| with_folder(&format!("{link}{text}"), |file, source| file.api.check(role, source));
+    let path = |text: &str, role| {
+        with_folder(&format!("{link}{text}"), |file, source| {
+            file.api.check(role, source).map(|api| api.socket)
+        })
+    };
     assert_eq!(path("", Role::Relay).unwrap(), Path::new("/run/l2link/relay.sock"));
     assert_eq!(path("[api]\n", Role::Control).unwrap(), Path::new("/run/l2link/control.sock"));
     assert_eq!(path("[api]\nsocket = \"/x/y\"", Role::Relay).unwrap(), Path::new("/x/y"));
