@@ -5,7 +5,7 @@
 //! | known | the handshake says | then |
 //! |---|---|---|
 //! | nothing, or a dead peer | a new association | the peer is up |
-//! | a dead peer | the association that died here | ignored: the other side has yet to see the loss |
+//! | a known peer | same boot id, an association that is over here | ignored: the other side has yet to see the loss |
 //! | a live peer | same boot id, same association | the keys change, nothing else |
 //! | a live peer | same boot id, another association | it lost contact first: down and up again |
 //! | a live peer | another boot id, from the same address | it restarted: down and up again, at once |
@@ -56,7 +56,7 @@ impl Link {
         let same_boot = peer.boot == candidate.boot;
         let same_association = same_boot && peer.association == association;
         match &peer.life {
-            None if same_association => Err(DropReason::BadHandshake),
+            _ if same_boot && peer.has_ended(association) => Err(DropReason::BadHandshake),
             None => Ok(Meeting::Again(index)),
             Some(_) if same_association => Ok(Meeting::Rekey(index)),
             Some(life) if !same_boot && peer.mac != candidate.mac && now < life.dead_at(self.missed) => {
@@ -220,6 +220,8 @@ impl Link {
         (life.rekey_at, life.keys_until) = self.key_times(role, &name, now);
         log::debug!(target: "link::peer", "{name} is up at {source}, boot {boot}");
         self.refusals.forget(&name, source);
+        let before = known.map(|index| &self.peers[index]).filter(|before| before.boot == boot);
+        let ended = before.map(Peer::ended_by_next).unwrap_or_default();
         let peer = Peer {
             role,
             name: name.clone(),
@@ -229,6 +231,7 @@ impl Link {
             key,
             since: now,
             association,
+            ended,
             rtt: Rtt::default(),
             life: Some(life),
             forgotten: false,

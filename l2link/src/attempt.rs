@@ -44,11 +44,11 @@ pub(crate) struct Attempt {
     /// Of the other side.
     pub(crate) role: Role,
     pub(crate) name: String,
-    boot: BootId,
+    pub(crate) boot: BootId,
     mac: Mac,
     /// Of the newest hello of the other side.
     stamp: u64,
-    association: u64,
+    pub(crate) association: u64,
     /// Whether only the keys are to change.
     pub(crate) rekey: bool,
     gate: Option<Gate>,
@@ -63,6 +63,14 @@ enum Stage {
     Init { handshake: Handshake, body: Vec<u8> },
     /// Waits for the first frame under the new keys.
     Confirm,
+}
+
+impl Attempt {
+    /// Whether it was answered, and waits for the first frame under the new keys.
+    #[cfg(feature = "sim")]
+    pub(crate) fn confirms(&self) -> bool {
+        matches!(self.stage, Stage::Confirm)
+    }
 }
 
 impl Link {

@@ -15,6 +15,10 @@ pub(crate) const PEERS_MAX: usize = 256;
 /// Even with traffic, a keepalive is sent this often, for its round-trip time.
 pub(crate) const KEEPALIVE_AT_LEAST: Duration = Duration::from_secs(1);
 
+/// Ended associations of a peer that are remembered. A handshake for one can come as long as the other side has not seen its end;
+/// several ended at once by handshakes side by side, of which there are two or three.
+const ENDED_MAX: usize = 8;
+
 /// A device that had a session here.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -30,10 +34,26 @@ pub(crate) struct Peer {
     pub(crate) since: Time,
     /// The newest association, over if there is no life: it never begins again.
     pub(crate) association: u64,
+    /// Those before it in the same life of the peer, newest last: they never begin again either.
+    pub(crate) ended: Vec<u64>,
     pub(crate) rtt: Rtt,
     pub(crate) life: Option<Life>,
     /// It is down, and an operator does not want to hear of it any more.
     pub(crate) forgotten: bool,
+}
+
+impl Peer {
+    /// Whether an association of the peer's present life is over here. What the other side sends in it goes on where its
+    /// streams are, which nobody here knows any more.
+    pub(crate) fn has_ended(&self, association: u64) -> bool {
+        self.ended.contains(&association) || (self.life.is_none() && self.association == association)
+    }
+
+    /// The ended associations, once another one has begun.
+    pub(crate) fn ended_by_next(&self) -> Vec<u64> {
+        let ended = self.ended.iter().copied().chain([self.association]);
+        ended.skip((self.ended.len() + 1).saturating_sub(ENDED_MAX)).collect()
+    }
 }
 
 /// What exists from `PeerUp` to `PeerDown`: one association.

@@ -20,10 +20,12 @@ mod exhaust;
 mod network;
 mod node;
 mod scenario;
+mod snapshot;
 mod world;
 
 pub use dice::Dice;
 pub use exhaust::{Bounds, Covered, Fault, Schedule, exhaust};
 pub use network::{Network, Weather};
 pub use scenario::Scenario;
+pub use snapshot::{AttemptSeen, CandidateSeen, PeerSeen, Snapshot};
 pub use world::{Failure, Report, Trace, run, run_traced};
