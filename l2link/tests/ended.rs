@@ -5,7 +5,6 @@ use frames::header::{DEFAULT_ETHERTYPE, Frame, Kind};
 use frames::{BootId, DropReason, Mac};
 use l2link::{Batch, Config, Link, Rx, Security, Time};
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 const NOW: Time = Time(1_000_000);
 
@@ -17,7 +16,7 @@ fn link(role: Role, boot: u64) -> Link {
         mac: Mac([2, 0, 0, 0, 0, role as u8]),
         ethertype: DEFAULT_ETHERTYPE,
         mtu: 1500,
-        security: Security::Psk(Zeroizing::new([42; 32])),
+        security: Security::Psk([42; 32].into()),
         control: Protection::SEALED,
         data: Protection::SEALED,
         keepalive: Config::KEEPALIVE,

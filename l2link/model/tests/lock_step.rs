@@ -17,7 +17,6 @@ use session_model::table::{Kind as Table, Message as Said};
 use session_model::wire::next;
 use session_model::{Begins, Bounds, end};
 use std::collections::BTreeMap;
-use zeroize::Zeroizing;
 
 #[test]
 fn the_model_does_what_the_code_does() {
@@ -71,7 +70,7 @@ impl Device {
             mac: mac(role, place),
             ethertype: DEFAULT_ETHERTYPE,
             mtu: 1500,
-            security: Security::Psk(Zeroizing::new([42; 32])),
+            security: Security::Psk([42; 32].into()),
             control: Protection::SEALED,
             data: Protection::SEALED,
             keepalive: Config::KEEPALIVE,
