@@ -2,8 +2,9 @@
 //! whose each is.
 
 use netns_tests::address::*;
+use netns_tests::config::Control;
 use netns_tests::program::{Frr, Nginx, echo_server, packet_receiver};
-use netns_tests::{Daemon, Finished, Lab, SOON, binary, eventually};
+use netns_tests::{Daemon, Finished, Lab, Layout, SOON, binary, eventually};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -147,12 +148,15 @@ fn clients_and_what_a_listener_left_have_owners() {
 
 #[test]
 fn who_may_not_look_is_told_that_the_owner_is_unknown() {
-    let Some(lab) = Lab::up() else { return };
+    let Some(mut lab) = Lab::build(Layout::default()) else { return };
+    let config = Control::default().to_string();
+    lab.control.configure(&config.replace("socket = \"sock\"", "socket = \"sock\"\nothers_may = \"look\""));
+    lab.start();
     let server = echo_server(lab.programs(), "tcp 0.0.0.0 7000");
     await_owners(&lab.control, "eth1 tcp 0.0.0.0:7000", &[(server.pid(), "python3")]);
-    // Of the group that may ask the daemon, but another user than the server's.
+    // One who may ask the daemon, but another user than the server's.
     let mut l2ctl = Command::new("setpriv");
-    l2ctl.args(["--reuid", "65534", "--regid", "0", "--clear-groups", "--inh-caps", "-all"]);
+    l2ctl.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "-all"]);
     l2ctl.arg(binary("l2ctl")).arg("--socket").arg(lab.control.socket());
     let shown = Finished::new(l2ctl.args(["show", "tunnels", "--json"])).expect_success();
     let rows: Vec<Value> = serde_json::from_str(&shown).unwrap();
