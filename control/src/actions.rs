@@ -18,7 +18,6 @@ impl Daemon {
 
     fn do_actions(&mut self, now: Time) {
         while let Some(action) = self.control.poll_action() {
-            self.files.roam();
             match action {
                 // A symbol of files has nothing but its mount point.
                 Action::CreateSymbol { symbol, .. } if self.files.has(symbol) => {

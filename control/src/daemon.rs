@@ -256,7 +256,6 @@ impl Daemon {
             if self.follow_link_at.is_some_and(|time| time <= now) {
                 self.follow_link(now);
             }
-            self.files.handle_timeout(now);
             self.symbols.follow_keeper(self.poll.registry(), now);
             // 7. Routes, a bounded part of them: packets must not wait for a million.
             self.routes_wait = self.list_routes(now);
@@ -398,7 +397,6 @@ impl Daemon {
             .chain(self.control.poll_timeout())
             .chain(self.follow_link_at)
             .chain(self.link.poll_timeout())
-            .chain(self.files.poll_timeout())
             .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
             .chain(self.waiting.iter().map(|waiting| waiting.until))
             .chain(self.symbols.keeper.timeout())

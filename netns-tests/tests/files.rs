@@ -377,28 +377,6 @@ fn a_write_does_not_wait_for_a_read_of_the_same_file() {
     both.await_log("got late", SOON);
 }
 
-/// On its own processor; and everywhere again when it writes no more.
-#[test]
-fn a_program_that_writes_without_pause_has_the_daemon_beside_it() {
-    let Some(mut tree) = Tree::up() else { return };
-    let daemon = tree.lab.control.process().pid();
-    let program = format!(
-        "file = os.open(path, os.O_RDWR)\n\
-         packet = udp('{PORT_V4}', '{CLIENT_V4}', (7000, 9), b'x')\n\
-         where = lambda: os.sched_getaffinity({daemon})\n\
-         everywhere, own = where(), min(os.sched_getaffinity(0))\n\
-         os.sched_setaffinity(0, {{own}})\n\
-         end = time.monotonic() + 9\n\
-         while where() != {{own}} and time.monotonic() < end:\n    \
-         for _ in range(64): os.write(file, packet)\n\
-         print(where() == {{own}})\n\
-         while where() != everywhere and time.monotonic() < end: time.sleep(0.01)\n\
-         print(where() == everywhere)"
-    );
-    let told = tree.run_python("udp/7000", &program).expect_success();
-    assert_eq!(told.trim(), "True\nTrue");
-}
-
 /// `tcp` and `udp`: each packet to one of those that have the file open, by the far end. All others: a copy each.
 #[test]
 fn readers_share_or_have_copies() {

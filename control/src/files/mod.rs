@@ -4,7 +4,6 @@
 //! whose port the relay grants. If it cannot be, the symbols are refused with the reason, and it is tried again; if somebody
 //! unmounts it, likewise.
 
-mod companion;
 pub(crate) mod ownership;
 mod tree;
 
@@ -13,7 +12,6 @@ use crate::daemon::{Daemon, Taken};
 use crate::link_interface::LinkInterface;
 use crate::packets::send;
 use crate::source::Source;
-use companion::Companion;
 use control_core::files::{FileAnswer, FileError, FileHandle, FileRead, Node, Text, Written};
 use control_core::{Control, Failure};
 use core::time::Duration;
@@ -44,7 +42,6 @@ pub(crate) struct Files {
     /// Made once: a poll has one at most.
     waker: Option<Arc<Waker>>,
     mounted: Option<Mounted>,
-    companion: Companion,
 }
 
 #[derive(Debug)]
@@ -60,14 +57,7 @@ struct Mounted {
 impl Files {
     /// For these symbols, at a mount point. Nothing is mounted yet.
     pub(crate) fn new(path: PathBuf, symbols: BTreeSet<SymbolId>) -> Self {
-        Self {
-            path,
-            symbols,
-            hidden: has_own_mounts(),
-            waker: None,
-            mounted: None,
-            companion: Companion::default(),
-        }
+        Self { path, symbols, hidden: has_own_mounts(), waker: None, mounted: None }
     }
 
     /// A symbol of files is made.
@@ -120,21 +110,6 @@ impl Files {
         Ok(())
     }
 
-    /// When to call [`Files::handle_timeout`].
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.companion.poll_timeout()
-    }
-
-    /// Time has passed.
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        self.companion.handle_timeout(now);
-    }
-
-    /// Has the daemon run on any processor, and so what it starts now.
-    pub(crate) fn roam(&mut self) {
-        self.companion.leave();
-    }
-
     /// Unmounts them: whoever waits for a packet hears that the files are gone.
     pub(crate) fn unmount(&mut self) {
         if let Some(mounted) = self.mounted.take() {
@@ -166,22 +141,16 @@ impl Daemon {
         let mut expected = None;
         for _ in 0..BUDGET {
             let Some(mounted) = &mut self.files.mounted else { return Taken::All };
-            let (number, reply, writer) = match mounted.device.next() {
+            let (number, reply) = match mounted.device.next() {
                 Ok(Next::Request(request)) => {
                     let mut way = Way { link: &mut self.link, batch: &mut self.batch };
-                    let writes = matches!(request.operation, Operation::Write { .. });
-                    let reply = handle(&mut self.control, &request, &mut way, now);
-                    (request.number, reply, writes.then_some(request.thread))
+                    (request.number, handle(&mut self.control, &request, &mut way, now))
                 }
                 Ok(Next::Passed) => continue,
                 Ok(Next::Nothing) => match expected {
                     Some(end) if clock::now() < end => {
                         // Its program may be waiting for this very processor.
-                        if self.files.companion.is_beside() {
-                            mounted.device.wait(end - clock::now());
-                        } else {
-                            std::thread::yield_now();
-                        }
+                        std::thread::yield_now();
                         continue;
                     }
                     Some(_) | None => return Taken::All,
@@ -199,11 +168,7 @@ impl Daemon {
             let given = give(&mut self.control, &mounted.device, number, reply);
             self.complain_of_answer(given, now);
             if matches!(reply, Reply::Data(..) | Reply::Word(_)) {
-                let answered = clock::now();
-                if let Some(thread) = writer {
-                    self.files.companion.note(thread, answered);
-                }
-                expected = Some((answered + MOMENT).min(now + LONGEST));
+                expected = Some((clock::now() + MOMENT).min(now + LONGEST));
             }
         }
         Taken::Some

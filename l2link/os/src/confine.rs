@@ -57,7 +57,7 @@ impl Confinement {
         self
     }
 
-    /// It also mounts file systems, goes into network namespaces, and chooses its processor.
+    /// It also mounts file systems and goes into network namespaces.
     #[must_use]
     pub fn with_namespaces(self) -> Self {
         Self { more_calls: NAMESPACES, ..self }
@@ -272,8 +272,7 @@ const CALLS: &[i64] = &[
 ];
 
 /// What looking into network namespaces and mounting takes.
-const NAMESPACES: &[i64] =
-    &[libc::SYS_setns, libc::SYS_unshare, libc::SYS_mount, libc::SYS_umount2, libc::SYS_sched_setaffinity];
+const NAMESPACES: &[i64] = &[libc::SYS_setns, libc::SYS_unshare, libc::SYS_mount, libc::SYS_umount2];
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 //! passes an interface); [`Damper`] is for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`], [`access`],
 //! [`psk`], [`keylog`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`],
-//! [`seed`], [`privileges`], [`confine`], [`hidden`], [`processors`]. Whatever cannot be set up is a [`SetupError`].
+//! [`seed`], [`privileges`], [`confine`], [`hidden`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod access;
 pub mod api;
@@ -34,7 +34,6 @@ mod offload;
 mod packet_socket;
 pub mod port_socket;
 pub mod privileges;
-pub mod processors;
 pub mod psk;
 pub mod raw_socket;
 pub mod reload;

@@ -21,13 +21,10 @@ mod mount;
 pub use mount::{FuseMount, MountError, has_own_mounts};
 
 use abi::{InHeader, Number, OpenIn, OpenOut, OutHeader, PollIn, ReleaseIn, TransferIn, WordOut, opcode};
-use core::time::Duration;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Both ends of what is between the kernel and the library.
@@ -48,8 +45,6 @@ pub struct Request<'a> {
     pub number: u64,
     /// The file.
     pub node: u64,
-    /// The thread that waits for the answer; zero if the daemon's process namespace does not have it.
-    pub thread: u32,
     /// What it is.
     pub operation: Operation<'a>,
 }
@@ -177,12 +172,6 @@ impl FuseDevice {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Waits for a request, so long at most.
-    pub fn wait(&self, longest: Duration) {
-        let mut descriptors = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
-        let _ = ppoll(&mut descriptors, Some(TimeSpec::from_duration(longest)), None);
     }
 
     /// Hands the library's answers to the kernel.
@@ -318,7 +307,7 @@ fn request(bytes: &[u8]) -> Option<Request<'_>> {
         opcode::RELEASE => Operation::Release { handle: fixed::<ReleaseIn>(body)?.0.handle },
         _ => return None,
     };
-    Some(Request { number: header.unique, node: header.node, thread: header.pid, operation })
+    Some(Request { number: header.unique, node: header.node, operation })
 }
 
 /// A copy: requests may begin at any address.
@@ -344,7 +333,7 @@ mod tests {
         // linux/fuse.h: len, opcode, unique, nodeid, uid, gid, pid, total_extlen, padding.
         let mut bytes = [length, opcode].map(u32::to_ne_bytes).concat();
         bytes.extend([7, node].map(u64::to_ne_bytes).concat());
-        bytes.extend([1, 2, 77, 0].map(u32::to_ne_bytes).concat());
+        bytes.extend([0; 16]);
         bytes.extend(body);
         bytes
     }
@@ -357,10 +346,7 @@ mod tests {
         let nonblocking = [&nonblocking[..], &0o4000_u32.to_ne_bytes(), &[0; 4]].concat();
         let read = Operation::Read { handle: 1, size: 1500, waits: false };
         let read_bytes = bytes(15, FILE, &nonblocking);
-        assert_eq!(
-            request(&read_bytes),
-            Some(Request { number: 7, node: FILE, thread: 77, operation: read })
-        );
+        assert_eq!(request(&read_bytes), Some(Request { number: 7, node: FILE, operation: read }));
         assert_eq!(request(&bytes(15, 5, &nonblocking)), None, "another file");
         assert_eq!(request(&bytes(3, FILE, &[0; 16])), None, "GETATTR is the library's");
         let interrupt = bytes(36, 0, &9_u64.to_ne_bytes());
