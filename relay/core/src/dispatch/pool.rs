@@ -37,7 +37,6 @@ pub(crate) enum Standing {
 
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    sole: Option<Target>,
     shares: Box<[Share]>,
     chooser: Box<Chooser>,
     pub(super) turnover: Option<Box<Turnover>>,
@@ -109,10 +108,6 @@ impl Pool {
                 Share { server, target, standing: standing(candidate) }
             })
             .collect();
-        self.sole = match &self.shares[..] {
-            [only] if only.standing == Standing::Active => Some(only.target),
-            _ => None,
-        };
         let active = candidates.iter().filter(|candidate| standing(candidate) == Standing::Active);
         let seat = |candidate: &Candidate| Seat { seed: candidate.seed, weight: candidate.weight };
         let mut servers: Vec<_> = active.map(|candidate| (candidate.server, seat(candidate))).collect();
@@ -129,9 +124,11 @@ impl Pool {
     }
 
     /// The one who has all flows, new and old, as nobody else has any.
-    #[inline]
     pub(super) fn sole(&self) -> Option<Target> {
-        self.sole
+        match &self.shares[..] {
+            [only] if only.standing == Standing::Active => Some(only.target),
+            _ => None,
+        }
     }
 
     pub(super) fn shares(&self) -> &[Share] {

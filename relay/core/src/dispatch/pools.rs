@@ -27,7 +27,7 @@ pub(super) type PoolKey = (ServiceKey, u128);
 struct Place {
     hash: u64,
     key: PoolKey,
-    /// That of the pool.
+    /// [`Pool::sole`], which a look-up then need not read the pool for.
     sole: Option<Target>,
     index: u32,
 }
@@ -50,7 +50,7 @@ impl Pools {
         self.secret.hashes(key, remote)
     }
 
-    /// Reads where a pool is looked for first, whatever is there: its sole server's tunnel.
+    /// Reads where a pool is looked for first, whatever is there: its sole server.
     #[inline]
     pub(super) fn touch(&self, PoolHash(hash): PoolHash) -> Option<Target> {
         self.places.touch(hash)?.sole
