@@ -4,7 +4,6 @@ use crate::daemon::Daemon;
 use control_core::{Control, SymbolConfig};
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
-use l2link::Way;
 use l2link_os::api::{ApiServer, Request, Verb};
 use l2link_os::capture::{Captures, Direction, Handling, Offer, Side, Sighting};
 
@@ -132,11 +131,7 @@ fn collect(handling: &mut Handling, control: &mut Control) -> Option<(SymbolId, 
         config.into_iter().for_each(|config| handling.set_place(&config.name));
         let peer = control.peer_name(passage.peer).to_owned();
         let side = Side::Tunnel { peer, port: config.map(|config| config.port.clone()) };
-        let seen = |direction| Sighting::new(side, direction, &passage.parcel).in_tunnel(passage.tunnel);
-        match passage.way {
-            Way::Received => handling.came(seen(Direction::Inbound)),
-            Way::Sent => handling.went(seen(Direction::Outbound)),
-        }
+        handling.passed(side, &passage);
         last = symbol.map(|symbol| (symbol, passage.parcel));
     }
     last

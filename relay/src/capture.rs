@@ -4,7 +4,7 @@ use crate::daemon::Daemon;
 use crate::ports::Ports;
 use frames::discovery::Role;
 use frames::{DropReason, PortId};
-use l2link::{PeerId, Way};
+use l2link::PeerId;
 use l2link_os::api::{ApiServer, Request, Verb};
 use l2link_os::capture::{Captures, Direction, Handling, Offer, Side, Sighting};
 use relay_core::{PortVerdict, Relay};
@@ -93,10 +93,6 @@ pub(crate) fn collect(handling: &mut Handling, relay: &mut Relay, ports: &Ports)
         port.into_iter().for_each(|port| handling.set_place(port));
         let peer = relay.peer_name(passage.peer).to_owned();
         let side = Side::Tunnel { peer, port: port.map(str::to_owned) };
-        let seen = |direction| Sighting::new(side, direction, &passage.parcel).in_tunnel(passage.tunnel);
-        match passage.way {
-            Way::Received => handling.came(seen(Direction::Inbound)),
-            Way::Sent => handling.went(seen(Direction::Outbound)),
-        }
+        handling.passed(side, &passage);
     }
 }

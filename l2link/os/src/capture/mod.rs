@@ -136,10 +136,8 @@ impl Captures {
         }
     }
 
-    /// Sends what was recorded, as far as the clients read, and ends what is over. To be called in each turn. Returns whether a
-    /// capture has ended.
-    pub fn serve(&mut self, api: &mut ApiServer) -> bool {
-        let before = self.captures.len();
+    /// Sends what was recorded, as far as the clients read, and ends what is over. To be called in each turn.
+    pub fn serve(&mut self, api: &mut ApiServer) {
         self.captures.retain_mut(|capture| {
             let Some(mut stream) = api.stream(capture.client) else {
                 log::info!(target: "os::capture", "a capture ends: its client is gone");
@@ -155,7 +153,6 @@ impl Captures {
             log::info!(target: "os::capture", "a capture of {} packets ends", capture.written);
             false
         });
-        self.captures.len() < before
     }
 }
 

@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use frames::DropReason;
 use frames::data::{OffloadHeader, Tunnel};
+use l2link::{Passage, Way};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where a packet is seen: an interface of the capture.
@@ -135,6 +136,15 @@ impl Handling {
     /// It, or a copy, went out here.
     pub fn went(&mut self, sighting: Sighting) {
         self.went.push(sighting);
+    }
+
+    /// It passed through a tunnel, which is seen at this side.
+    pub fn passed(&mut self, side: Side, passage: &Passage) {
+        let seen = |direction| Sighting::new(side, direction, &passage.parcel).in_tunnel(passage.tunnel);
+        match passage.way {
+            Way::Received => self.came(seen(Direction::Inbound)),
+            Way::Sent => self.went(seen(Direction::Outbound)),
+        }
     }
 
     /// It was dropped where it came in: nothing, or not everything, came of it.

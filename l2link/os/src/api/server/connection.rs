@@ -178,7 +178,7 @@ impl Connection {
             if self.is_too_long() {
                 return One::Close;
             }
-            let mut piece = [0; 4096];
+            let mut piece = [0; PIECE];
             match self.stream.read(&mut piece) {
                 Ok(0) => return One::Close,
                 Ok(count) => self.input.extend_from_slice(&piece[..count]),
