@@ -1,6 +1,6 @@
 //! Configuration files for the daemons.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// A `relay.toml`.
 #[derive(Debug, Clone)]
@@ -86,6 +86,12 @@ impl Relay {
 }
 
 impl Control {
+    /// One without symbols of kind interface.
+    #[must_use]
+    pub fn without_symbols() -> Self {
+        Self { symbols: Vec::new(), ..Self::default() }
+    }
+
     /// One with a symbol of each port of [`Relay::router`], all in this namespace, that mirrors its routes.
     #[must_use]
     pub fn router(netns: &str) -> Self {
@@ -161,4 +167,18 @@ fn head(f: &mut fmt::Formatter<'_>, name: &str, link: &str, routes: &str) -> fmt
         writeln!(f, "\n[routes]\n{routes}")?;
     }
     Ok(())
+}
+
+/// A `control.toml` with these address symbols, each `NAME ADDRESS MORE`, besides what `control` says.
+#[must_use]
+pub fn with_addresses(control: &Control, netns: &str, symbols: &[(&str, &str, &str)]) -> String {
+    let mut text = control.to_string();
+    for (name, address, more) in symbols {
+        let _ = write!(
+            text,
+            "\n[[symbol]]\nkind = \"address\"\nrelay = \"relay1\"\nport = \"eth1\"\nname = \"{name}\"\n\
+             address = \"{address}\"\nnetns = \"{netns}\"\n{more}\n"
+        );
+    }
+    text
 }

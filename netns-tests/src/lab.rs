@@ -2,7 +2,7 @@
 
 use crate::address::*;
 use crate::binary::binary;
-use crate::config::{Control, Relay};
+use crate::config::{Control, Relay, with_addresses};
 use crate::daemon::Daemon;
 use crate::netns::Netns;
 use crate::sweep;
@@ -65,6 +65,25 @@ impl Lab {
     pub fn up() -> Option<Self> {
         let mut lab = Self::build(Layout::default())?;
         lab.start();
+        Some(lab)
+    }
+
+    /// A lab whose control has the address symbol `vip4`, 192.0.2.10, in a namespace of its own and no other; none, loudly, without
+    /// root.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    #[track_caller]
+    pub fn up_with_address() -> Option<Self> {
+        let mut lab = Self::build(Layout { router: true, ..Layout::default() })?;
+        lab.relay_ns.ip(&["addr add 192.0.2.10/24 dev eth1"]);
+        let symbol = ("vip4", "192.0.2.10", "local = \"10.99.0.2\"\ndefault_route = true");
+        let netns = lab.programs().name().to_owned();
+        lab.control.configure(&with_addresses(&Control::without_symbols(), &netns, &[symbol]));
+        lab.relay.start();
+        lab.control.start();
+        lab.control.await_row("symbols", &json!({"name": "vip4", "state": "up"}));
         Some(lab)
     }
 

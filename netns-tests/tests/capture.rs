@@ -243,18 +243,7 @@ fn what_is_dropped_says_why(#[case] port: &str) {
 
 #[test]
 fn a_translated_packet_has_another_address_at_either_side() {
-    let Some(mut lab) = Lab::build(Layout { router: true, ..Layout::default() }) else { return };
-    lab.relay_ns.ip(&["addr add 192.0.2.10/24 dev eth1"]);
-    let control = Control { symbols: Vec::new(), ..Control::default() };
-    let symbol = format!(
-        "kind = \"address\"\nrelay = \"relay1\"\nport = \"eth1\"\nname = \"vip4\"\naddress = \"192.0.2.10\"\n\
-         local = \"10.99.0.2\"\ndefault_route = true\nnetns = \"{}\"",
-        lab.programs().name()
-    );
-    lab.control.configure(&format!("{control}\n[[symbol]]\n{symbol}\n"));
-    lab.relay.start();
-    lab.control.start();
-    lab.control.await_row("symbols", &json!({"name": "vip4", "state": "up"}));
+    let Some(lab) = Lab::up_with_address() else { return };
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
     lab.relay.await_row("rules", &json!({"port_number": 80, "state": "active"}));
     let at_relay = Capture::start(&lab.relay, &lab, "relay", "--port eth1 host 192.0.2.10 tcp");

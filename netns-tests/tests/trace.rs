@@ -154,21 +154,7 @@ fn a_route_is_traced_from_either_end_and_transit_takes_it() {
 
 #[test]
 fn an_address_symbol_has_a_translation_instead_of_a_tunnel() {
-    let Some(mut lab) = Lab::build(netns_tests::Layout { router: true, ..netns_tests::Layout::default() })
-    else {
-        return;
-    };
-    lab.relay_ns.ip(&["addr add 192.0.2.10/24 dev eth1"]);
-    let control = Control { symbols: Vec::new(), ..Control::default() };
-    let symbol = format!(
-        "kind = \"address\"\nrelay = \"relay1\"\nport = \"eth1\"\nname = \"vip4\"\naddress = \"192.0.2.10\"\n\
-         local = \"10.99.0.2\"\ndefault_route = true\nnetns = \"{}\"",
-        lab.programs().name()
-    );
-    lab.control.configure(&format!("{control}\n[[symbol]]\n{symbol}\n"));
-    lab.relay.start();
-    lab.control.start();
-    lab.control.await_row("symbols", &json!({"name": "vip4", "state": "up"}));
+    let Some(lab) = Lab::up_with_address() else { return };
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
     await_step(
         &lab.control,

@@ -1,34 +1,16 @@
 //! Symbols of kind address: unmodified programs behind one address of the relay's port, by translation instead of tunnels.
 
 use netns_tests::address::*;
-use netns_tests::config::{Control, Port, Relay, Symbol};
+use netns_tests::config::{Control, Port, Relay, Symbol, with_addresses};
 use netns_tests::program::{Nginx, PAGE, dnsmasq, echo, echo_server};
 use netns_tests::{Daemon, Lab, Layout, Netns, SOON, binary, eventually};
 use rstest::rstest;
 use serde_json::json;
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 /// Addresses of the port that the symbols stand for.
 const VIRTUAL_V4: &str = "192.0.2.10";
 const VIRTUAL_V6: &str = "2001:db8:1::10";
-
-/// A `control.toml` with these address symbols, each `NAME ADDRESS MORE`, besides what `control` says.
-fn with_addresses(control: &Control, netns: &str, symbols: &[(&str, &str, &str)]) -> String {
-    let mut text = control.to_string();
-    for (name, address, more) in symbols {
-        let _ = write!(
-            text,
-            "\n[[symbol]]\nkind = \"address\"\nrelay = \"relay1\"\nport = \"eth1\"\nname = \"{name}\"\n\
-             address = \"{address}\"\nnetns = \"{netns}\"\n{more}\n"
-        );
-    }
-    text
-}
-
-fn no_symbols() -> Control {
-    Control { symbols: Vec::new(), ..Control::default() }
-}
 
 /// A lab whose control has a symbol of either version in a namespace of its own; the relay has the addresses.
 fn lab(layout: Layout) -> Option<Lab> {
@@ -41,7 +23,7 @@ fn lab(layout: Layout) -> Option<Lab> {
     let symbols =
         [("vip4", VIRTUAL_V4, "local = \"10.99.0.2\"\ndefault_route = true"), ("vip6", VIRTUAL_V6, more)];
     let netns = lab.programs().name().to_owned();
-    lab.control.configure(&with_addresses(&no_symbols(), &netns, &symbols));
+    lab.control.configure(&with_addresses(&Control::without_symbols(), &netns, &symbols));
     lab.relay.start();
     lab.control.start();
     up(&lab.control);
@@ -430,7 +412,7 @@ fn both_kinds_serve_one_service_on_two_controls() {
     let Some(mut lab) = Lab::build(Layout { bridge: true, ..Layout::default() }) else { return };
     lab.start();
     let text = with_addresses(
-        &Control { name: "control2".into(), ..no_symbols() },
+        &Control { name: "control2".into(), ..Control::without_symbols() },
         "",
         &[("vip4", PORT_V4, "services = [\"tcp/80\"]")],
     )
@@ -459,7 +441,7 @@ fn two_controls_share_a_virtual_address_and_claim_none_of_the_segment_twice() {
     let Some(mut lab) = Lab::build(Layout { bridge: true, ..Layout::default() }) else { return };
     let symbols = [("vip4", PORT_V4, "local = \"10.99.0.2\"")];
     let text = |name: &str| {
-        let control = Control { name: name.into(), ..no_symbols() };
+        let control = Control { name: name.into(), ..Control::without_symbols() };
         with_addresses(&control, "", &symbols).replace("netns = \"\"\n", "")
     };
     lab.control.configure(&text("control1"));
@@ -489,7 +471,7 @@ fn what_cannot_be_had_is_refused_and_the_rest_goes_on() {
     lab.relay.configure(&Relay { ports: vec![port], ..Relay::default() }.to_string());
     let netns = lab.programs().name().to_owned();
     let symbols = [("good", PORT_V4, ""), ("absent", "192.0.2.99", "")];
-    lab.control.configure(&with_addresses(&no_symbols(), &netns, &symbols));
+    lab.control.configure(&with_addresses(&Control::without_symbols(), &netns, &symbols));
     lab.relay.start();
     lab.control.start();
     lab.control.await_row("symbols", &json!({"name": "good", "state": "up"}));
@@ -594,7 +576,7 @@ fn what_a_crash_left_is_swept() {
     // The kernel has kept the rules.
     assert!(traces(&lab).contains(VIRTUAL_V4), "{}", traces(&lab));
     let netns = lab.programs().name().to_owned();
-    lab.control.configure(&with_addresses(&no_symbols(), &netns, &[("vip6", VIRTUAL_V6, "")]));
+    lab.control.configure(&with_addresses(&Control::without_symbols(), &netns, &[("vip6", VIRTUAL_V6, "")]));
     lab.control.start();
     lab.control.await_row("symbols", &json!({"name": "vip6", "state": "up"}));
     let rules = lab.programs().ok("ip -4 rule list");
@@ -607,7 +589,7 @@ fn what_a_crash_left_is_swept() {
 fn the_check_knows_the_kind() {
     let Some(lab) = Lab::build(Layout::default()) else { return };
     lab.control.configure(&with_addresses(
-        &no_symbols(),
+        &Control::without_symbols(),
         "x",
         &[("vip4", VIRTUAL_V4, "gateway = [\"192.0.2.1\"]")],
     ));
