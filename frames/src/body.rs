@@ -1,8 +1,8 @@
 //! [`Body`]: what a frame of any kind says.
 
-use crate::data::{Parcels, Piece};
+use crate::data::{Packet, Parcels, Piece};
 use crate::discovery::{Handshake, Hello};
-use crate::header::Kind;
+use crate::header::{Frame, Kind};
 use crate::session::{Ack, Close, Keepalive, Segment};
 use crate::{BufferTooSmall, ParseError};
 use core::fmt;
@@ -28,9 +28,25 @@ pub enum Body<'a> {
     Data(Parcels<'a>),
     /// `PIECE`
     Piece(Piece<'a>),
+    /// `PACKET`
+    Packet(Packet<'a>),
 }
 
 impl<'a> Body<'a> {
+    /// Parses the body of a frame that is not encrypted.
+    ///
+    /// # Errors
+    /// [`ParseError::Value`] for a `PACKET` with a length in its header, otherwise as [`Body::parse`].
+    pub fn of(frame: &Frame<'a>) -> Result<Self, ParseError> {
+        let Frame { header, body, .. } = frame;
+        match header.length.get() {
+            length @ 1.. if header.kind == Kind::PACKET => {
+                Err(ParseError::Value { field: "length", value: length.into() })
+            }
+            _ => Self::parse(header.kind, body),
+        }
+    }
+
     /// Parses a body that is not (or no longer) encrypted.
     ///
     /// # Errors
@@ -46,6 +62,7 @@ impl<'a> Body<'a> {
             Kind::CLOSE => Self::Close(Close::parse(body)?),
             Kind::DATA => Self::Data(Parcels::parse(body)?),
             Kind::PIECE => Self::Piece(Piece::parse(body)?),
+            Kind::PACKET => Self::Packet(Packet::parse(body)?),
             Kind(other) => return Err(ParseError::Kind(other)),
         })
     }
@@ -64,6 +81,7 @@ impl<'a> Body<'a> {
             Self::Close(body) => body.emit(buffer),
             Self::Data(body) => body.emit(buffer),
             Self::Piece(body) => body.emit(buffer),
+            Self::Packet(body) => body.emit(buffer),
         }
     }
 }
@@ -79,6 +97,7 @@ impl fmt::Display for Body<'_> {
             Self::Close(body) => body.fmt(f),
             Self::Data(body) => body.fmt(f),
             Self::Piece(body) => body.fmt(f),
+            Self::Packet(body) => body.fmt(f),
         }
     }
 }

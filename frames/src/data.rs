@@ -1,14 +1,18 @@
-//! Data frames: tunnelled packets, whole ([`Data`]) or in pieces ([`Piece`]).
+//! Data frames: tunnelled packets, whole ([`Data`]), in pieces ([`Piece`]), or as a kernel's fast path sends them ([`Packet`]).
 //!
 //! A *parcel* is what crosses the link: an [`OffloadHeader`] and behind it one Ethernet frame as it stood at the port
 //! or at the symbol, which may be a TCP or UDP super-packet of up to 64 KiB. A parcel that does not fit one link frame
-//! is cut at any byte and put together at the far end.
+//! is cut at any byte and put together at the far end. A [`Packet`] stands for a parcel whose offload header is all zero.
 
 use crate::{BufferTooSmall, DownTunnel, ParseError, UpTunnel, tlv};
 use bitflags::bitflags;
 use core::fmt;
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+mod packet;
+
+pub use packet::{Packet, PacketHeader};
 
 /// Longest parcel in bytes: offload header, Ethernet header with two VLAN tags, and the largest IP packet.
 pub const PARCEL_MAX: usize = size_of::<OffloadHeader>() + 14 + 8 + 65_535;

@@ -59,7 +59,8 @@ pub struct LinkHeader {
     version_flags: u8,
     /// What the body is.
     pub kind: Kind,
-    /// Bytes of the body, tag excluded; authoritative, as Ethernet pads short frames.
+    /// Bytes of the body, tag excluded; authoritative, as Ethernet pads short frames. Zero in a [`Kind::PACKET`], whose body
+    /// says itself where it ends.
     pub length: U16,
     /// The receiver's index of the session, zero in frames that belong to none.
     pub receiver: U32,
@@ -156,11 +157,11 @@ impl Kind {
     pub const DATA: Self = Self(0x40);
     /// A piece of a tunnelled packet larger than the link's MTU.
     pub const PIECE: Self = Self(0x41);
-    /// Reserved: a packet of an address symbol (translation instead of a tunnel id).
-    pub const TRANSLATED: Self = Self(0x42);
+    /// A tunnelled packet whose own headers tell where it ends, from a kernel's fast path.
+    pub const PACKET: Self = Self(0x42);
 
     /// Every kind that this build handles, with its name in `PROTOCOL.md`.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::HELLO, "HELLO"),
         (Self::HANDSHAKE_INIT, "HANDSHAKE_INIT"),
         (Self::HANDSHAKE_RESPONSE, "HANDSHAKE_RESPONSE"),
@@ -170,6 +171,7 @@ impl Kind {
         (Self::CLOSE, "CLOSE"),
         (Self::DATA, "DATA"),
         (Self::PIECE, "PIECE"),
+        (Self::PACKET, "PACKET"),
     ];
 
     /// The range that the kind lies in.
@@ -225,9 +227,9 @@ pub struct Frame<'a> {
     pub ethernet: &'a EthernetHeader,
     /// The link header.
     pub header: &'a LinkHeader,
-    /// `header.length` bytes.
+    /// `header.length` bytes; of a [`Kind::PACKET`] all that follows the headers, padding included.
     pub body: &'a [u8],
-    /// [`TAG_LEN`] bytes if the frame is sealed or gated, none otherwise.
+    /// [`TAG_LEN`] bytes if the frame is sealed or gated, none otherwise and in a [`Kind::PACKET`], which never is.
     pub tag: &'a [u8],
 }
 
@@ -243,6 +245,9 @@ impl<'a> Frame<'a> {
         let (header, rest) = LinkHeader::ref_from_prefix(rest).map_err(|_| truncated(HEADERS_LEN))?;
         if header.version() != VERSION {
             return Err(ParseError::Version(header.version()));
+        }
+        if header.kind == Kind::PACKET {
+            return Ok(Self { ethernet, header, body: rest, tag: &[] });
         }
         let length = usize::from(header.length.get());
         let tag_len = header.flags().tag_len();

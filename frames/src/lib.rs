@@ -10,7 +10,7 @@
 //! | [`body`] | the body of a frame of any kind, for traces and tools |
 //! | [`discovery`] | `HELLO` and the two handshake frames |
 //! | [`session`] | `KEEPALIVE`, `SEGMENT`, `ACK`, `CLOSE` |
-//! | [`data`] | `DATA` and `PIECE`: tunnelled packets with their offload header |
+//! | [`data`] | `DATA`, `PIECE` and `PACKET`: tunnelled packets, the former two with their offload header |
 //! | [`message`] | the control messages that travel in the reliable streams |
 //! | [`protocol_address`] | what a socket listens for, as rules name it |
 //! | [`route`] | routes, and digests that compare tables of them |

@@ -268,8 +268,50 @@ fn what_a_receiver_drops_says_why() {
     expect(story.add(5, sealed(Kind::SEGMENT, 3010, &segment(0, &mandatory))), "bad-message");
     expect(story.add(5, sealed(Kind::SEGMENT, 3011, &segment(262_140, &mandatory))), "over-credit");
 
+    expect(story.add(6, golden::frame("packet").bytes), "not-sealed");
+    expect(story.add(6, changed_packet(14, &[0x11])), "not-sealed");
+
     let Some(column) = story.column("drops", "l2link.drop") else { return };
     assert_eq!(numbers(&column), expected.into_iter().collect());
+}
+
+#[test]
+fn packets_of_a_fast_path_need_clear_data_and_an_ip_header_that_tells_their_end() {
+    let mut story = Story::default();
+    story.hello(Role::Relay, Protection::CLEAR);
+    story.hello(Role::Control, Protection::CLEAR);
+    let packet = golden::frame("packet").bytes;
+    let sound = [story.add(1, packet.clone()), story.add(2, packet.clone())];
+    let mut expected = vec![(story.add(3, changed_packet(14, &[0x11])), "not-sealed")];
+    for changed in [
+        changed_packet(16, &[0, 62]),
+        changed_packet(46, &[0x08, 0x06]),
+        changed_packet(46, &[0x81, 0x00]),
+        changed_packet(48, &[0x65]),
+        changed_packet(50, &[0, 19]),
+        changed_packet(50, &[0, 45]),
+        packet[..packet.len() - 1].to_vec(),
+        packet[..40].to_vec(),
+    ] {
+        expected.push((story.add(4, changed), "malformed"));
+    }
+    let mut jumbogram = golden::frame("packet-ipv6-padded").bytes;
+    jumbogram[52..54].fill(0);
+    expected.push((story.add(5, jumbogram), "malformed"));
+
+    let Some(column) = story.column("packets", "l2link.drop") else { return };
+    assert_eq!(numbers(&column), expected.iter().copied().collect());
+    // What is only sealed without need is readable still.
+    let readable = sound.into_iter().chain([expected[0].0]).collect::<Vec<_>>();
+    let ports = story.column("packets", "tcp.dstport").unwrap();
+    assert_eq!(numbers(&ports).into_keys().collect::<Vec<_>>(), readable);
+}
+
+/// A golden frame with bytes overwritten.
+fn changed_packet(at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut packet = golden::frame("packet").bytes;
+    packet[at..at + bytes.len()].copy_from_slice(bytes);
+    packet
 }
 
 #[test]

@@ -26,6 +26,16 @@ use rstest::rstest;
 #[case::ranges_overlap("ack", 36, &[0, 0, 0, 0, 0, 0, 1, 0xf4], ParseError::Value { field: "range", value: 500 })]
 #[case::offset_overflows("segment-cut-1", 4, &[0xff; 8], ParseError::Value { field: "offset", value: u64::MAX })]
 #[case::piece_beyond("piece-1-first", 8, &[0, 1, 0, 2], ParseError::Value { field: "offset", value: 0x1_0002 })]
+#[case::packet_of_arp("packet", 16, &[0x08, 0x06], ParseError::Value { field: "ethertype", value: 0x0806 })]
+#[case::packet_with_a_tag("packet", 16, &[0x81, 0x00], ParseError::Value { field: "ethertype", value: 0x8100 })]
+#[case::packet_of_llc("packet", 16, &[0x00, 0x2c], ParseError::Value { field: "ethertype", value: 0x2c })]
+#[case::packet_of_another_version("packet", 18, &[0x65], ParseError::Value { field: "version", value: 6 })]
+#[case::packet_without_length("packet", 20, &[0, 0], ParseError::Value { field: "total length", value: 0 })]
+#[case::packet_shorter_than_its_header("packet", 20, &[0, 19], ParseError::Value { field: "total length", value: 19 })]
+#[case::packet_beyond_its_end("packet", 20, &[0, 45], ParseError::Truncated { need: 59, have: 58 })]
+#[case::packet6_of_another_version("packet-ipv6-padded", 18, &[0x45], ParseError::Value { field: "version", value: 4 })]
+#[case::jumbogram("packet-ipv6-padded", 22, &[0, 0], ParseError::Value { field: "payload length", value: 0 })]
+#[case::packet6_beyond_its_end("packet-ipv6-padded", 22, &[0, 23], ParseError::Truncated { need: 77, have: 76 })]
 fn bodies(#[case] name: &str, #[case] at: usize, #[case] bytes: &[u8], #[case] error: ParseError) {
     let golden = golden::frame(name);
     let frame = Frame::parse(&golden.bytes).unwrap();

@@ -51,6 +51,7 @@ local KINDS = {
   [0x23] = "CLOSE",
   [0x40] = "DATA",
   [0x41] = "PIECE",
+  [0x42] = "PACKET",
 }
 
 local MESSAGES = {
@@ -253,6 +254,9 @@ local GROUP_ETHERNET = 2
 local DIGEST_PARTS = 16
 local TABLE_MAIN = 254
 local FLAG_SEALED, FLAG_ENCRYPTED, FLAG_GATED = 0x1, 0x2, 0x4
+local KIND_PACKET = 0x42
+local ETHERNET_LEN, IPV4_LEN, IPV6_LEN = 14, 20, 40
+local ETHERTYPE_IPV4, ETHERTYPE_IPV6 = 0x0800, 0x86dd
 local GSO_ECN, GSO_BY_FRAGS = 0x80, 0xffff
 local OFFLOAD_NEEDS_CHECKSUM = 0x1
 local FIRST_LIMIT = 262144 -- credit of a stream before the first ACK
@@ -337,6 +341,7 @@ local f = {
   piece_last = ProtoField.bool("l2link.piece.last", "Last", 32, nil, 0x80000000),
   piece_offset = ProtoField.uint32("l2link.piece.offset", "Offset", base.DEC, nil, 0x7fffffff),
   piece_bytes = ProtoField.bytes("l2link.piece.bytes", "Bytes of the parcel"),
+  packet_tunnel = ProtoField.uint32("l2link.packet.tunnel", "Tunnel", base.DEC),
 
   offload = ProtoField.none("l2link.offload", "Offload header"),
   offload_flags = ProtoField.uint8("l2link.offload.flags", "Flags", base.HEX),
@@ -1535,8 +1540,17 @@ local function is_sound(header, length)
 end
 
 -- The inner packet takes the columns over; what the link says comes back before its summary.
+local function inner_frame(range, pinfo, root)
+  local outer = tostring(pinfo.cols.info)
+  inside = true
+  pcall(ethernet.call, ethernet, range:tvb(), pinfo, root)
+  inside = false
+  pinfo.cols.info:prepend(outer .. " | ")
+  pinfo.cols.protocol:prepend("L2LINK/")
+end
+
 local function parcel(c, tree, pinfo, root)
-  if c:left() < OFFLOAD_LEN + 14 then
+  if c:left() < OFFLOAD_LEN + ETHERNET_LEN then
     if c:left() >= OFFLOAD_LEN then
       offload_header(c, tree)
     end
@@ -1546,13 +1560,7 @@ local function parcel(c, tree, pinfo, root)
   if not is_sound(header, c:left()) then
     drop(tree, "bad-offload")
   end
-  local frame = c:take(c:left())
-  local outer = tostring(pinfo.cols.info)
-  inside = true
-  pcall(ethernet.call, ethernet, frame:tvb(), pinfo, root)
-  inside = false
-  pinfo.cols.info:prepend(outer .. " | ")
-  pinfo.cols.protocol:prepend("L2LINK/")
+  inner_frame(c:take(c:left()), pinfo, root)
 end
 
 local function data(c, tree, pinfo, _, root)
@@ -1570,6 +1578,42 @@ local function data(c, tree, pinfo, _, root)
   for _, part in ipairs(parcels) do
     parcel(part[1], part[2], pinfo, root)
   end
+end
+
+-- Bytes of the Ethernet frame that a cursor begins with, as the IP packet in it says.
+local function frame_length(c)
+  local ahead = cursor(c.tvb, c.at, c.to)
+  ahead:take(ETHERNET_LEN - 2)
+  local ethertype = ahead:take(2):uint()
+  if ethertype == ETHERTYPE_IPV4 then
+    local ip = ahead:take(IPV4_LEN)
+    local total_length = ip:range(2, 2):uint()
+    if ip:bitfield(0, 4) == 4 and total_length >= IPV4_LEN then
+      return ETHERNET_LEN + total_length
+    end
+  elseif ethertype == ETHERTYPE_IPV6 then
+    local ip = ahead:take(IPV6_LEN)
+    local payload_length = ip:range(4, 2):uint()
+    if ip:bitfield(0, 4) == 6 and payload_length > 0 then
+      return ETHERNET_LEN + IPV6_LEN + payload_length
+    end
+  end
+  error(TRUNCATED, 0)
+end
+
+local function packet(c, top, pinfo, header, root)
+  local tree = c:item(top, f.parcel)
+  local tunnel = c:u32(tree, f.packet_tunnel)
+  if header.length ~= 0 then
+    error(TRUNCATED, 0)
+  end
+  local length = frame_length(c)
+  local frame = c:take(length)
+  tree:set_len(4 + length)
+  tree:append_text(string.format(", tunnel %d, %d bytes", tunnel, length))
+  c:rest(top, f.padding)
+  pinfo.cols.info:append(string.format(" tunnel %d packet of %d bytes", tunnel, length))
+  inner_frame(frame, pinfo, root)
 end
 
 -- First pass: takes a piece into its parcel and returns the parcel if that is whole now.
@@ -1776,6 +1820,7 @@ local BODIES = {
   CLOSE = close,
   DATA = data,
   PIECE = piece,
+  PACKET = packet,
 }
 
 -- The frame.
@@ -1805,9 +1850,10 @@ local function check_session(header, pinfo)
   if said then
     local protection = header.kind >= 0x40 and said.hello_data or said.hello_control
     state.unsealed[pinfo.number] = PROTECTIONS[protection] ~= nil
-      and (header.sealed ~= (protection ~= 0) or header.encrypted ~= (protection == 2))
+      and (header.sealed ~= (protection ~= 0) or header.encrypted ~= (protection == 2)
+        or header.kind == KIND_PACKET and protection ~= 0)
   end
-  if header.sealed and not header.is_cut then
+  if header.sealed and not header.is_cut and header.kind ~= KIND_PACKET then
     state.replayed[pinfo.number] = is_replayed(header.receiver, header.counter, pinfo)
   end
 end
@@ -1833,14 +1879,16 @@ local function frame(c, tree, pinfo, root, header)
   header.kind = kind
   pinfo.cols.info = name or string.format("kind 0x%02x", kind)
   local length = c:u16(tree, f.length)
+  header.length = length
   header.receiver = c:u32(tree, f.receiver)
   header.counter = c:u64(tree, f.counter):tonumber()
 
-  -- The tag and the padding first: a body that breaks its definition does not hide them.
-  local body = cursor(c.tvb, c.at, math.min(c.at + length, c.to))
-  header.is_cut = c:left() < length
+  -- The tag and the padding first: a body that breaks its definition does not hide them. A packet says in its body where it
+  -- ends, and has no tag.
+  local body = cursor(c.tvb, c.at, kind == KIND_PACKET and c.to or math.min(c.at + length, c.to))
+  header.is_cut = kind ~= KIND_PACKET and c:left() < length
   c.at = body.to
-  if header.sealed or header.gated then
+  if kind ~= KIND_PACKET and (header.sealed or header.gated) then
     header.is_cut = header.is_cut or c:left() < TAG_LEN
     c:add(tree, f.tag, math.min(TAG_LEN, c:left()))
   end

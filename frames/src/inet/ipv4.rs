@@ -55,10 +55,7 @@ const _: () = assert!(size_of::<Ipv4Header>() == 20);
 /// Takes the header off. A total length of zero, which no packet on a cable has, means "to the end of the frame":
 /// Linux writes it into super-packets that are longer than the field can say.
 pub(super) fn datagram(packet: &[u8], extent: Extent) -> Result<Datagram<'_>, ParseError> {
-    let (header, _) = tlv::fixed::<Ipv4Header>(packet)?;
-    if header.version_ihl >> 4 != 4 {
-        return Err(ParseError::Value { field: "version", value: (header.version_ihl >> 4).into() });
-    }
+    let header = header(packet)?;
     let header_len = usize::from(header.version_ihl & 0xf).saturating_mul(4);
     if header_len < size_of::<Ipv4Header>() {
         return Err(ParseError::Value { field: "IHL", value: (header.version_ihl & 0xf).into() });
@@ -74,6 +71,24 @@ pub(super) fn datagram(packet: &[u8], extent: Extent) -> Result<Datagram<'_>, Pa
         fragment: fragment(header),
         payload,
     })
+}
+
+/// Bytes of the packet by its total length, which is at least a header's.
+pub(super) fn packet_length(packet: &[u8]) -> Result<usize, ParseError> {
+    let total_length = header(packet)?.total_length.get();
+    let length = usize::from(total_length);
+    if length < size_of::<Ipv4Header>() {
+        return Err(ParseError::Value { field: "total length", value: total_length.into() });
+    }
+    Ok(length)
+}
+
+fn header(packet: &[u8]) -> Result<&Ipv4Header, ParseError> {
+    let (header, _) = tlv::fixed::<Ipv4Header>(packet)?;
+    if header.version_ihl >> 4 != 4 {
+        return Err(ParseError::Value { field: "version", value: (header.version_ihl >> 4).into() });
+    }
+    Ok(header)
 }
 
 fn whole_payload(packet: &[u8], header_len: usize, total_length: u16) -> Result<&[u8], ParseError> {

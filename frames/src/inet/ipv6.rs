@@ -82,10 +82,7 @@ const _: () = assert!(size_of::<FragmentHeader>() == 8);
 
 /// Takes the header and its extension headers off.
 pub(super) fn datagram(packet: &[u8], extent: Extent) -> Result<Datagram<'_>, ParseError> {
-    let (header, rest) = tlv::fixed::<Ipv6Header>(packet)?;
-    if header.version_class >> 4 != 6 {
-        return Err(ParseError::Value { field: "version", value: (header.version_class >> 4).into() });
-    }
+    let (header, rest) = header(packet)?;
     let body = match extent {
         Extent::Whole => whole_body(header, rest)?,
         Extent::Beginning => rest,
@@ -101,6 +98,22 @@ pub(super) fn datagram(packet: &[u8], extent: Extent) -> Result<Datagram<'_>, Pa
         fragment,
         payload,
     })
+}
+
+/// Bytes of the packet by its payload length, which is not the zero of a jumbogram.
+pub(super) fn packet_length(packet: &[u8]) -> Result<usize, ParseError> {
+    match header(packet)?.0.payload_length.get() {
+        0 => Err(ParseError::Value { field: "payload length", value: 0 }),
+        length => Ok(HEADER.saturating_add(length.into())),
+    }
+}
+
+fn header(packet: &[u8]) -> Result<(&Ipv6Header, &[u8]), ParseError> {
+    let (header, rest) = tlv::fixed::<Ipv6Header>(packet)?;
+    if header.version_class >> 4 != 6 {
+        return Err(ParseError::Value { field: "version", value: (header.version_class >> 4).into() });
+    }
+    Ok((header, rest))
 }
 
 /// The bytes behind the fixed header, without Ethernet padding. A payload length of zero means "to the end of the

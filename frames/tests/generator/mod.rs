@@ -3,7 +3,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use frames::body::Body;
-use frames::data::{Data, PARCEL_MAX, Parcels, Piece, Tunnel};
+use frames::data::{Data, PARCEL_MAX, Packet, Parcels, Piece, Tunnel};
 use frames::discovery::{Handshake, Hello, Mode, NAME_MAX, Protection, Role};
 use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use frames::message::{
@@ -27,9 +27,11 @@ pub(crate) fn frame() -> impl Strategy<Value = Vec<u8>> {
         |((kind, body), destination, source, receiver, counter, sealed, padding)| {
             let mut bytes = vec![0; 32 * 1024];
             let length = body.emit(&mut bytes).unwrap();
-            let flags = if sealed { Flags::SEALED } else { Flags::empty() };
+            let is_packet = kind == Kind::PACKET;
+            let flags = if sealed && !is_packet { Flags::SEALED } else { Flags::empty() };
             let ethernet = EthernetHeader { destination, source, ethertype: U16::new(0x88b5) };
-            let length16 = u16::try_from(length).unwrap();
+            let length16 = if is_packet { 0 } else { u16::try_from(length).unwrap() };
+            let counter = if is_packet { 0 } else { counter };
             let link = LinkHeader::new(kind, flags, length16, SessionIndex(receiver), counter);
             let mut frame = [ethernet.as_bytes(), link.as_bytes(), &bytes[..length]].concat();
             frame.extend(vec![0xee; flags.tag_len()]);
@@ -51,6 +53,7 @@ pub(crate) fn body() -> impl Strategy<Value = (Kind, Body<'static>)> {
         any::<u16>().prop_map(|reason| (Kind::CLOSE, Body::Close(Close { reason: CloseReason(reason) }))),
         data().prop_map(|data| (Kind::DATA, Body::Data(data))),
         piece().prop_map(|piece| (Kind::PIECE, Body::Piece(piece))),
+        packet().prop_map(|packet| (Kind::PACKET, Body::Packet(packet))),
     ]
 }
 
@@ -139,6 +142,26 @@ fn data() -> impl Strategy<Value = Parcels<'static>> {
 fn piece() -> impl Strategy<Value = Piece<'static>> {
     (any::<u32>(), any::<u32>(), 0..=PARCEL_MAX - 300, any::<bool>(), bytes(1..300)).prop_map(
         |(tunnel, number, offset, last, bytes)| Piece { tunnel: Tunnel(tunnel), number, offset, last, bytes },
+    )
+}
+
+/// Any bytes in an IP packet, with options and without.
+fn packet() -> impl Strategy<Value = Packet<'static>> {
+    let v4 = (5..=15_u8, bytes(40..300)).prop_map(|(ihl, rest)| {
+        let length = u16::try_from(4 + rest.len()).unwrap().to_be_bytes();
+        ([0x08, 0x00], [&[0x40 | ihl, 0][..], &length, rest].concat())
+    });
+    let v6 = (any::<[u8; 3]>(), 1..300_u16, any::<[u8; 34]>(), bytes(300..301)).prop_map(
+        |([class, high, low], length, rest, payload)| {
+            let head = [&[0x60 | class >> 4, class, high, low][..], &length.to_be_bytes(), &rest].concat();
+            ([0x86, 0xdd], [&head, &payload[..length.into()]].concat())
+        },
+    );
+    (any::<u32>(), mac(), mac(), prop_oneof![v4, v6]).prop_map(
+        |(tunnel, destination, source, (ethertype, packet))| {
+            let frame = [&destination.0[..], &source.0, &ethertype, &packet].concat();
+            Packet { tunnel: Tunnel(tunnel), frame: leak(frame) }
+        },
     )
 }
 

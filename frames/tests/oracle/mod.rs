@@ -7,7 +7,7 @@ use frames::ParseError;
 use frames::body::Body;
 use frames::data::OffloadHeader;
 use frames::header::{Flags, Frame, HEADERS_LEN, Kind};
-use frames::inet::{End, Ip, Layer3, Segments, Transport, addresses, classify, translate};
+use frames::inet::{End, Ip, Layer3, Segments, Transport, addresses, classify, translate, without_padding};
 use frames::message::{MESSAGE_MAX, Message, MessageHeader, RawMessage};
 
 /// Any bytes as an Ethernet frame of the protocol.
@@ -15,11 +15,18 @@ pub(crate) fn frame(bytes: &[u8]) {
     let Ok(frame) = Frame::parse(bytes) else { return };
     let used = HEADERS_LEN + frame.body.len() + frame.tag.len();
     assert!(used <= bytes.len());
-    assert_eq!(frame.body.len(), usize::from(frame.header.length.get()));
+    if frame.header.kind == Kind::PACKET {
+        assert_eq!(used, bytes.len());
+    } else {
+        assert_eq!(frame.body.len(), usize::from(frame.header.length.get()));
+    }
     let _ = frame.to_string();
     if !frame.header.flags().contains(Flags::ENCRYPTED) {
         body(frame.header.kind, frame.body);
     }
+    let has_length = frame.header.kind == Kind::PACKET && frame.header.length.get() != 0;
+    let parsed = Body::parse(frame.header.kind, frame.body);
+    assert_eq!(Body::of(&frame).ok(), parsed.ok().filter(|_| !has_length));
 }
 
 /// Any bytes as a body of `kind`.
@@ -31,6 +38,10 @@ pub(crate) fn body(kind: Kind, bytes: &[u8]) {
     assert_eq!(Body::parse(kind, &buffer[..length]), Ok(body), "re-parsed");
     if let Body::Segment(segment) = body {
         messages(segment.bytes);
+    }
+    if let Body::Packet(inner) = body {
+        assert_eq!(without_padding(inner.frame), Ok(inner.frame));
+        packet(inner.frame);
     }
     if let Body::Data(parcels) = body {
         parcels.iter().for_each(|data| packet(data.parcel.get(10..).unwrap_or_default()));
@@ -80,6 +91,9 @@ pub(crate) fn packet(bytes: &[u8]) {
             assert_eq!(inner.source.is_ipv4(), ip.source.is_ipv4());
         }
         translated(bytes, &ip);
+    }
+    if let Ok(unpadded) = without_padding(bytes) {
+        assert_eq!(classify(unpadded), Ok(view), "without padding");
     }
     // Padding must not change anything, unless a length of zero says "to the frame's end".
     let mut padded = bytes.to_vec();

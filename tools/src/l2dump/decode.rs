@@ -12,7 +12,7 @@ use crate::parcels::{BadPiece, Pieces};
 use crate::streams::Streams;
 use core::fmt::Write as _;
 use frames::body::Body;
-use frames::data::{OffloadHeader, Parcels, Piece};
+use frames::data::{OffloadHeader, Packet, Parcels, Piece};
 use frames::discovery::{Handshake, Hello, Mode, Protection};
 use frames::header::{EthernetHeader, Flags, Frame, Kind};
 use frames::inet::classify;
@@ -72,17 +72,13 @@ impl Decoder {
             report.fields = ends;
         }
         match Frame::parse(bytes) {
+            Ok(frame) if captured.is_cut() && is_cut_packet(&frame) => report.cut(Some(frame.header.kind)),
             Ok(frame) => self.read(&frame, plain.is_some(), &mut report),
             Err(ParseError::Version(version)) => {
                 let _ = write!(report.line, "version {version} [{}]", DropReason::Version);
                 report.add(|fields| fields.with("version", version).text("drop", DropReason::Version));
             }
-            Err(_) if captured.is_cut() => {
-                report.kind = bytes.get(KIND_AT).map(|kind| Kind(*kind));
-                let kind = report.kind.map_or("frame".to_owned(), |kind| kind.to_string());
-                let _ = write!(report.line, "{kind} [cut by the capture]");
-                report.add(|fields| fields.with("cut", true));
-            }
+            Err(_) if captured.is_cut() => report.cut(bytes.get(KIND_AT).map(|kind| Kind(*kind))),
             Err(_) => {
                 let _ = write!(report.line, "[{}]", DropReason::Truncated);
                 report.add(|fields| fields.text("drop", DropReason::Truncated));
@@ -111,10 +107,10 @@ impl Decoder {
             report.drop(DropReason::OwnFrame);
         }
         if flags.contains(Flags::ENCRYPTED) {
-            let _ = write!(report.line, " encrypted, {} bytes", frame.body.len());
+            let _ = write!(report.line, " encrypted, {} bytes", header.length);
             return;
         }
-        match Body::parse(header.kind, frame.body) {
+        match Body::of(frame) {
             Ok(body) => {
                 let _ = write!(report.line, " {body}");
                 self.read_body(frame, &body, report);
@@ -146,6 +142,7 @@ impl Decoder {
             Body::Close(body) => report.add(|fields| fields.with("close", close(*body))),
             Body::Data(body) => read_parcels(*body, report),
             Body::Piece(body) => self.read_piece(frame, body, report),
+            Body::Packet(body) => read_packet(body, report),
         }
     }
 
@@ -204,6 +201,13 @@ impl Report {
         self.fields = more(core::mem::take(&mut self.fields));
     }
 
+    fn cut(&mut self, kind: Option<Kind>) {
+        self.kind = kind;
+        let kind = kind.map_or("frame".to_owned(), |kind| kind.to_string());
+        let _ = write!(self.line, "{kind} [cut by the capture]");
+        self.add(|fields| fields.with("cut", true));
+    }
+
     fn drop(&mut self, reason: DropReason) {
         self.add(|fields| fields.text("drop", reason));
     }
@@ -216,6 +220,11 @@ impl Report {
     fn note(&mut self, text: &str) {
         let _ = write!(self.line, " [{text}]");
     }
+}
+
+/// Whether it is a packet that ends early: its header has no length that could tell.
+fn is_cut_packet(frame: &Frame<'_>) -> bool {
+    frame.header.kind == Kind::PACKET && matches!(Body::of(frame), Err(ParseError::Truncated { .. }))
 }
 
 /// Line and fields of a message.
@@ -306,6 +315,26 @@ fn read_parcels(parcels: Parcels<'_>, report: &mut Report) {
     report.add(|fields| fields.list("parcels", objects));
 }
 
+fn read_packet(packet: &Packet<'_>, report: &mut Report) {
+    let object = Object::new().with("tunnel", packet.tunnel.0);
+    let object = object.and(inner_frame(packet.frame, &mut report.line));
+    report.add(|fields| fields.list("parcels", [object]));
+}
+
+/// What is in a parcel, also appended to the line.
+fn inner_frame(frame: &[u8], line: &mut String) -> Object {
+    match classify(frame) {
+        Ok(packet) => {
+            let _ = write!(line, " | {packet}");
+            Object::new().text("packet", packet)
+        }
+        Err(error) => {
+            let _ = write!(line, " | {error}");
+            Object::new()
+        }
+    }
+}
+
 /// Fields of a parcel. What is in it is appended to the line.
 fn parcel(parcel: &[u8], line: &mut String) -> Object {
     let malformed = |object: Object| object.text("drop", DropReason::Malformed);
@@ -325,19 +354,12 @@ fn parcel(parcel: &[u8], line: &mut String) -> Object {
         let _ = write!(line, " | [{}]", DropReason::Malformed);
         return malformed(object);
     }
-    let packet = classify(frame);
-    match &packet {
-        Ok(packet) => _ = write!(line, " | {packet}"),
-        Err(error) => _ = write!(line, " | {error}"),
-    }
+    let packet = inner_frame(frame, line);
     if offload.check(frame.len()).is_err() {
         let _ = write!(line, " [{}]", DropReason::BadOffload);
         object = object.text("drop", DropReason::BadOffload);
     }
-    match packet {
-        Ok(packet) => object.text("packet", packet),
-        Err(_) => object,
-    }
+    object.and(packet)
 }
 
 /// Where a frame's kind stands, behind version and flags.
