@@ -4,8 +4,8 @@
 //! then by range of kind: gate and handshake; or session index, protection demanded by the configuration, replay window,
 //! seal, body. Only what is authentic has an effect beyond a counter: it is a sign of life, it moves the replay window,
 //! and its source address is where the peer is from now on. In mode `none` everything counts as authentic, and there is
-//! no replay window, as a forged counter could close it for all that follows. The same goes for data frames that the
-//! configuration leaves clear in a secured mode: they are delivered, and touch nothing else.
+//! no replay window, as a forged counter could close it for all that follows. Data frames that the configuration leaves clear
+//! in a secured mode, and a `PACKET` in every mode, as its sender cannot number it, are delivered and touch nothing else.
 
 use crate::interface::Head;
 use crate::link::Rx;
@@ -15,7 +15,7 @@ use crate::session::{Owner, flags};
 use crate::{DownReason, Event, Link, PeerId, Time};
 use core::ops::Range;
 use core::time::Duration;
-use frames::data::{Data, DataHeader, OffloadHeader, Piece, Tunnel};
+use frames::data::{Data, DataHeader, OffloadHeader, Packet, PacketHeader, Piece, Tunnel};
 use frames::discovery::Protection;
 use frames::header::{Flags, Frame, HEADERS_LEN, Kind, KindRange};
 use frames::session::{Ack, Close, CloseReason, Keepalive, Segment, Stream};
@@ -248,6 +248,9 @@ impl Link {
     }
 
     fn receive_data(&mut self, frame: &mut [u8], head: &Head, now: Time) -> Result<Received, DropReason> {
+        if head.header.kind == Kind::PACKET {
+            return self.receive_packet(frame, head);
+        }
         let opened = self.open(frame, head, self.data)?;
         let peer = opened.owner.map_err(|Candidacy| DropReason::UnknownSession)?;
         if opened.authentic {
@@ -277,6 +280,25 @@ impl Link {
         let start = at + size_of::<DataHeader>();
         let place = Place::Frame(start..start + data.parcel.len());
         Ok(Received::Parcel { peer, tunnel: data.tunnel, place })
+    }
+
+    /// Takes a packet of a kernel's fast path, and makes it a parcel where it lies: the offload header takes the place of the
+    /// tunnel and of the end of the link header. The frame is authentic in no mode: it has no seal and no number.
+    #[inline]
+    fn receive_packet(&mut self, frame: &mut [u8], head: &Head) -> Result<Received, DropReason> {
+        let session = self.sessions.get(head.header.receiver()).ok_or(DropReason::UnknownSession)?;
+        if !flags(self.data).is_empty() || head.header.flags().intersects(KNOWN_FLAGS) {
+            return Err(DropReason::NotSealed);
+        }
+        let Owner::Peer(peer) = session.owner else { return Err(DropReason::UnknownSession) };
+        if head.header.length.get() != 0 {
+            return Err(DropReason::Malformed);
+        }
+        let packet = Packet::parse(head.body(frame)).map_err(|_| DropReason::Malformed)?;
+        let (tunnel, length) = (packet.tunnel, packet.frame.len());
+        let start = PACKET_FRAME - size_of::<OffloadHeader>();
+        frame[start..PACKET_FRAME].fill(0);
+        Ok(Received::Parcel { peer, tunnel, place: Place::Frame(start..PACKET_FRAME + length) })
     }
 
     fn receive_piece(&mut self, peer: usize, piece: &Piece<'_>) -> Result<Received, DropReason> {
@@ -341,6 +363,9 @@ fn check_offload(parcel: &[u8]) -> Result<(), DropReason> {
 
 const KNOWN_FLAGS: Flags = Flags::SEALED.union(Flags::ENCRYPTED).union(Flags::GATED);
 const ETHERNET_HEADER: usize = 14;
+/// Where the Ethernet frame in a `PACKET` begins.
+const PACKET_FRAME: usize = HEADERS_LEN + size_of::<PacketHeader>();
+const _: () = assert!(PACKET_FRAME >= size_of::<OffloadHeader>());
 /// Bounds of a peer's keepalive interval that is believed.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const INTERVAL_MAX: Duration = Duration::from_secs(10);

@@ -275,7 +275,7 @@ fn clear_frames_are_counted_and_never_answered(#[case] relay: Config, #[case] co
     segment.send_parcel_unheard(1, &[0; 60]);
     let sealed = segment.wire.pop().unwrap().1;
     let relay = &mut segment.stations[0].link;
-    for kind in [0x20, 0x21, 0x22, 0x23, 0x40, 0x41] {
+    for kind in [0x20, 0x21, 0x22, 0x23, 0x40, 0x41, 0x42] {
         let mut frame = sealed.clone();
         (frame[KIND - 1], frame[KIND]) = (frame[KIND - 1] & 0xf0, kind);
         frame.truncate(HEADERS_LEN + 60);
@@ -284,7 +284,7 @@ fn clear_frames_are_counted_and_never_answered(#[case] relay: Config, #[case] co
         assert_eq!(relay.handle_frame(&mut frame, segment.now), Rx::Drop(DropReason::NotSealed));
     }
     assert_eq!(segment.flush(0), 0);
-    assert_eq!(segment.stations[0].link.counters().dropped(DropReason::NotSealed), 6);
+    assert_eq!(segment.stations[0].link.counters().dropped(DropReason::NotSealed), 7);
 }
 
 #[test]

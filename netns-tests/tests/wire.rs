@@ -1,17 +1,21 @@
 //! What passes on the segment, as engineers look at it: `tcpdump` and `l2dump` capture, tshark with our dissector and `l2dump`
 //! read, and both say the same.
 
+use frames::data::{Packet, Parcels};
+use frames::header::{Flags, Frame, HEADERS_LEN, Kind, LinkHeader};
 use netns_tests::address::*;
 use netns_tests::config::{Control, Relay};
 use netns_tests::program::{Nginx, PAGE, echo_server};
-use netns_tests::{Finished, Lab, Layout, Process, SOON, binary, eventually};
+use netns_tests::{Finished, Lab, Layout, Netns, Process, Recorder, SOON, binary, eventually};
 use nix::sys::signal::Signal;
+use rstest::rstest;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use zerocopy::IntoBytes;
 
 /// No contact is lost because the machine is busy: what is to be captured depends on it.
 const PATIENT: &str = "missed = 20";
@@ -212,6 +216,90 @@ fn a_live_interface_is_printed_and_filtered() {
     let times: BTreeSet<&str> = rows.iter().map(|row| row["time"].as_str().unwrap()).collect();
     assert!(times.len() * 10 > rows.len() * 9, "{} times of {} frames", times.len(), rows.len());
     assert!(tshark(&written, &["-Y", "l2link.message.type == 0x0020"]).len() >= 2);
+}
+
+/// As a fast path in a kernel would send them: the frames of a request and of its answer, made anew as `PACKET`.
+#[rstest]
+#[case::without_security("security = \"none\"", true)]
+#[case::clear_data("psk_file = \"psk\"\ndata = \"clear\"", true)]
+#[case::sealed_data("psk_file = \"psk\"", false)]
+fn packets_of_a_fast_path_are_taken_where_data_is_clear(#[case] security: &str, #[case] taken: bool) {
+    let Some(mut lab) = Lab::build(Layout::default()) else { return };
+    let secured = |text: String| text.replace("psk_file = \"psk\"", security);
+    lab.relay.configure(&secured(Relay { link: PATIENT.into(), ..Relay::default() }.to_string()));
+    lab.control.configure(&secured(Control { link: PATIENT.into(), ..Control::default() }.to_string()));
+    lab.start();
+    let _server = echo_server(lab.programs(), "udp 0.0.0.0 7000");
+    lab.relay.await_rules(&["eth1 udp 0.0.0.0:7000 active"]);
+    let (relay, control) = (lab.relay_ns.clone(), lab.control_ns.clone());
+    let (mut down, mut client) = (vec![], None);
+    let up = Recorder::record(&relay, &[Kind::DATA], || {
+        down = Recorder::record(&control, &[Kind::DATA], || {
+            let process = lab.client.python(CLIENT, &[PORT_V4]);
+            process.await_log("got b'genuine'", SOON);
+            client = Some(process);
+        });
+    });
+    let client = client.expect("a client");
+    let dump = lab.relay_ns.spawn(&format!("{} -i lan0 --kind PACKET", binary("l2dump").display()));
+    let _ = dump.await_log("listening on lan0", SOON);
+    send(&relay, &as_packet(&up, b"upwards"));
+    send(&control, &as_packet(&down, b"returns"));
+    for (daemon, frames) in [(&lab.control, &up), (&lab.relay, &down)] {
+        daemon.await_counter("rx.PACKET.frames", 0);
+        assert_eq!(daemon.counter("rx.PACKET.frames"), 1);
+        assert_eq!(daemon.counter("tx.PACKET.frames"), 0);
+        assert_eq!(daemon.counter("drop.not-sealed"), u64::from(!taken));
+        let inner = inner(frames);
+        let _ =
+            dump.await_log(&format!("PACKET {} packet of {} bytes", inner.tunnel, inner.frame.len()), SOON);
+    }
+    if taken {
+        client.await_log("got b'upwards'", SOON);
+        client.await_log("got b'returns'", SOON);
+    } else {
+        assert!(!client.log().contains("upwards") && !client.log().contains("returns"), "{}", client.log());
+    }
+}
+
+/// Sends a datagram from a port, and prints all that comes to it.
+const CLIENT: &str = "import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b'genuine', (sys.argv[1], 7000))
+while True:
+    print('got', s.recv(100), flush=True)";
+
+fn send(netns: &Netns, frame: &[u8]) {
+    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    let send = "import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(('lan0', 0))
+s.send(bytes.fromhex(sys.argv[1]))";
+    let _ = netns.run_python(send, &[&hex]).expect_success();
+}
+
+/// The tunnelled datagram that one of the `DATA` frames holds.
+fn inner(frames: &[Vec<u8>]) -> Packet<'_> {
+    let parcels = frames.iter().flat_map(|bytes| {
+        let frame = Frame::parse(bytes).expect("a link frame");
+        Parcels::parse(frame.body).expect("parcels").iter().collect::<Vec<_>>()
+    });
+    let mut packets = parcels.map(|data| Packet { tunnel: data.tunnel, frame: &data.parcel[10..] });
+    packets.find(|packet| packet.frame.ends_with(b"genuine")).expect("the datagram")
+}
+
+/// The datagram with another payload of seven bytes and no checksum, as a `PACKET`.
+fn as_packet(frames: &[Vec<u8>], payload: &[u8; 7]) -> Vec<u8> {
+    let Packet { tunnel, frame } = inner(frames);
+    let mut datagram = frame.to_vec();
+    datagram[40..42].fill(0);
+    let at = datagram.len() - payload.len();
+    datagram[at..].copy_from_slice(payload);
+    let mut body = vec![0; datagram.len() + 4];
+    Packet { tunnel, frame: &datagram }.emit(&mut body).expect("room");
+    let front = &frames[0][..HEADERS_LEN - 16];
+    let receiver = Frame::parse(&frames[0]).expect("a link frame").header.receiver();
+    [front, LinkHeader::new(Kind::PACKET, Flags::empty(), 0, receiver, 0).as_bytes(), &body].concat()
 }
 
 #[test]
