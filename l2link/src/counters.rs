@@ -24,8 +24,13 @@ pub struct Traffic {
 impl Traffic {
     /// Counts a frame of so many bytes.
     pub fn add(&mut self, bytes: usize) {
-        self.frames += 1;
-        self.bytes += bytes as u64;
+        self.add_all(1, bytes as u64);
+    }
+
+    /// Counts frames with so many bytes together.
+    pub fn add_all(&mut self, frames: u64, bytes: u64) {
+        self.frames += frames;
+        self.bytes += bytes;
     }
 }
 
@@ -49,6 +54,16 @@ impl Counters {
     /// Counts a frame sent.
     pub fn tx(&mut self, kind: Kind, bytes: usize) {
         count(&mut self.tx, kind, bytes);
+    }
+
+    /// Counts frames that were received together, and their bytes.
+    pub(crate) fn rx_all(&mut self, kind: Kind, frames: u64, bytes: u64) {
+        count_all(&mut self.rx, kind, frames, bytes);
+    }
+
+    /// Counts frames that were sent together, and their bytes.
+    pub(crate) fn tx_all(&mut self, kind: Kind, frames: u64, bytes: u64) {
+        count_all(&mut self.tx, kind, frames, bytes);
     }
 
     /// Counts `bytes` that a frame, counted before, grew by.
@@ -92,8 +107,12 @@ impl Counters {
 }
 
 fn count(table: &mut [Traffic], kind: Kind, bytes: usize) {
+    count_all(table, kind, 1, bytes as u64);
+}
+
+fn count_all(table: &mut [Traffic], kind: Kind, frames: u64, bytes: u64) {
     if let Some(traffic) = table.get_mut(usize::from(ROW[usize::from(kind.0)])) {
-        traffic.add(bytes);
+        traffic.add_all(frames, bytes);
     }
 }
 

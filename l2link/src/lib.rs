@@ -18,6 +18,7 @@ pub mod counters;
 mod dh;
 mod discovery;
 pub mod event;
+pub mod fast;
 mod gate;
 mod handshake;
 pub mod histogram;

@@ -14,6 +14,7 @@
 //! | `symbol` | a symbol and the stages of its life |
 //! | `carrier` | its carrier, which outlives contact for a while |
 //! | `receive_table`, `rule`, `symbol_rules` | up tunnels and rules |
+//! | `fast` | what the fast path is told |
 //! | `detection` | from open sockets to listener rules |
 //! | `flows`, `return_path` | from connections and first packets to flow rules |
 //! | [`files`] | file symbols: open files instead of sockets |
@@ -39,6 +40,7 @@ pub mod config;
 mod control;
 mod detection;
 pub mod exposure;
+mod fast;
 pub mod files;
 mod flow;
 mod flows;

@@ -31,6 +31,7 @@ impl Control {
                 }
                 l2link::Event::PeerUp { role: Role::Control, .. } => {}
                 l2link::Event::PeerDown { peer, reason } => {
+                    self.note_change();
                     if let Some(relay) = self.relay_of(peer) {
                         info!(target: "control::peer", "relay {}: down: {reason}", self.relays[relay.0].name);
                         self.relay_down(relay, peer, now);
@@ -68,6 +69,7 @@ impl Control {
     /// The relay hears all that this side has, in any case: it may hold rules of an earlier session.
     fn relay_up(&mut self, peer: PeerId, name: &str, now: Time) {
         info!(target: "control::peer", "relay {name}: up");
+        self.note_change();
         let relay = self.relay_named(name);
         self.relays[relay.0].peer = Some(peer);
         self.relays[relay.0].ended = false;
@@ -125,6 +127,12 @@ impl Control {
             self.drops.drop(DropReason::BadMessage);
             return;
         };
+        if matches!(
+            message,
+            Message::PortReply(_) | Message::PortUpdate(_) | Message::TunnelReply(_) | Message::Notice(_)
+        ) {
+            self.note_change();
+        }
         match message {
             Message::PortReply(reply) => self.handle_port_reply(peer, &reply, now),
             Message::PortUpdate(update) => self.handle_port_update(peer, &update, now),

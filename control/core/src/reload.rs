@@ -20,6 +20,7 @@ impl Control {
     /// Has a symbol be another one in `weight`, `exposure`, `detect` and the owner of its files; all else of `config` must be
     /// what it was. Rules by hand that it does not expose any more go.
     pub fn change_symbol(&mut self, id: SymbolId, config: SymbolConfig, now: Time) {
+        self.note_change();
         let Some(index) = place(&self.symbols, id) else { return };
         let symbol = &mut self.symbols[index];
         let before = core::mem::replace(&mut symbol.config, config);

@@ -8,7 +8,7 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 use frames::message::{FlowsRequest, Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
 use frames::protocol_address::{Family, Local};
-use frames::{BootId, DropReason, ProtocolAddress, RequestId, UpTunnel};
+use frames::{BootId, DropReason, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use world::{PORT, RelayModel, World};
 
 const NAMESPACE: NamespaceId = NamespaceId(0);
@@ -333,6 +333,32 @@ fn an_orderly_exit_gives_the_port_back() {
     world.control.handle_close(world.now);
     world.settle();
     assert_eq!(world.relay.control, None);
+}
+
+#[test]
+fn the_fast_path_is_told_of_what_others_may_follow() {
+    let mut world = World::up();
+    let known = |world: &World, flags| {
+        let parcel = [&[0; 10], &tcp(40_000, 80, flags)[..]].concat();
+        world.control.fast_flow(SymbolId(1), &parcel)
+    };
+    assert_eq!(world.send(&tcp(40_000, 80, SYN)), SymbolVerdict::Sent);
+    assert_eq!(known(&world, SYN), None, "it opens a connection");
+    assert_eq!(known(&world, RST), None, "it ends one");
+    let before = world.control.changes();
+    assert_eq!(world.send(&tcp(40_000, 80, ACK)), SymbolVerdict::Sent);
+    let decided = known(&world, ACK).unwrap();
+    assert_eq!(decided.flow.source, (HERE.into(), 40_000));
+    assert_eq!(decided.flow.destination, (THERE.into(), 80));
+    assert_eq!(decided.frame, 54);
+    assert_eq!(world.control.changes(), before, "packets change nothing");
+    world.sockets = vec![listener(6, 80)];
+    world.hint();
+    assert_ne!(world.control.changes(), before, "a listener may take over what was a flow");
+    let before = world.control.changes();
+    world.sockets.clear();
+    world.hint();
+    assert_ne!(world.control.changes(), before, "a listener has gone");
 }
 
 fn listener(protocol: u8, port: u16) -> OpenSocket {

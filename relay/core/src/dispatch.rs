@@ -315,6 +315,15 @@ impl Dispatch {
         }
     }
 
+    /// Counts packets that were sent by a rule.
+    pub(crate) fn count_all(&mut self, peer: PeerId, tunnel: UpTunnel, packets: u64, bytes: u64) {
+        let place = self.by_tunnel.get(&(peer, tunnel)).map(|index| index.place());
+        if let Some(rule) = place.and_then(|place| self.rules.get_mut(place)?.as_mut()) {
+            rule.packets += packets;
+            rule.bytes += bytes;
+        }
+    }
+
     /// Takes over who has the packets of a flow.
     fn assign(&mut self, key: &Key) {
         let Key::Flow { port, protocol, local, local_port, remote, remote_port } = *key else { return };
@@ -412,6 +421,11 @@ impl Targets {
 
     pub(crate) fn get(&self, index: usize) -> Option<Target> {
         self.0.get(index).copied()
+    }
+
+    /// The target, if there is one alone.
+    pub(crate) fn sole(&self) -> Option<Target> {
+        if let [target] = self.0[..] { Some(target) } else { None }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Target> {

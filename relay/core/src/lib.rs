@@ -30,6 +30,7 @@
 //! | `routed` | packets that are routed without translation: file symbols |
 //! | `addresses` | given addresses between link, table and shell |
 //! | `transit` | packets from relay to relay |
+//! | `fast` | what the fast path is told |
 //! | [`trace`] | what would become of a packet, and why |
 //! | `passage` | copies of parcels for captures |
 //! | `membership` | groups that programs joined |
@@ -54,6 +55,7 @@ mod balance;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod dispatch;
+mod fast;
 mod fragment;
 mod grant;
 mod membership;

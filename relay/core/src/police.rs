@@ -117,6 +117,16 @@ impl Police {
         admitted
     }
 
+    /// Whether any packet of the class may go up.
+    pub(crate) fn is_unlimited(&self, class: PuntClass) -> bool {
+        self.buckets[class as usize].limit.is_none()
+    }
+
+    /// Counts packets of a class without a limit.
+    pub(crate) fn pass(&mut self, class: PuntClass, packets: u64) {
+        self.buckets[class as usize].punted.passed += packets;
+    }
+
     /// The limit of a class, and whether one more packet may go up now.
     pub(crate) fn standing(&self, class: PuntClass, now: Time) -> (Option<Limit>, bool) {
         let bucket = &self.buckets[class as usize];

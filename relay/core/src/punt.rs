@@ -18,8 +18,8 @@ use l2link::{Batch, Time};
 /// A parcel from a port whose headers were read.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    port: PortId,
-    view: Result<PacketView, DropReason>,
+    pub(crate) port: PortId,
+    pub(crate) view: Result<PacketView, DropReason>,
     sought: Option<Sought>,
 }
 

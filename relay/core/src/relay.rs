@@ -62,6 +62,8 @@ pub struct Relay {
     pub(crate) targets: Targets,
     pub(crate) copies: usize,
     pub(crate) class: PuntClass,
+    /// See [`Relay::changes`].
+    pub(crate) changes: u32,
 }
 
 /// A control.
@@ -163,6 +165,7 @@ impl Relay {
             targets: Targets::default(),
             copies: 0,
             class: PuntClass::Raw,
+            changes: 0,
         }
     }
 
@@ -197,6 +200,7 @@ impl Relay {
         if !self.ports.set_state(id, state) {
             return;
         }
+        self.note_change();
         self.given.ports_changed();
         let Some(port) = self.ports.get(id) else { return };
         let row = self.port_row(port);
@@ -225,6 +229,7 @@ impl Relay {
     /// Takes over the addresses of all the relay's interfaces that are not ports.
     pub fn handle_addresses(&mut self, addresses: &[IpAddr]) {
         if self.ports.set_elsewhere(addresses) {
+            self.note_change();
             self.given.ports_changed();
             self.refresh_captures();
         }
@@ -245,6 +250,9 @@ impl Relay {
         self.meet_relays(now);
         self.given.handle_timeout(&self.ports, now);
         self.order_addresses();
+        if self.dispatch.poll_timeout().is_some_and(|time| time <= now) {
+            self.note_change();
+        }
         self.dispatch.handle_timeout(now);
         self.ask_for_flows();
         let orphans = self.fragments.expire(now);

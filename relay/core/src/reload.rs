@@ -26,6 +26,7 @@ impl Relay {
     /// those that there are, in the order of the list; the shell is to tell what they are like.
     pub fn reconfigure(&mut self, ports: &[PortConfig], fib: FibConfig) {
         let offers = self.config.ports != ports;
+        self.note_change();
         self.given.set_hold(fib.hold);
         self.fib.configure(fib.clone());
         self.config.fib = fib;

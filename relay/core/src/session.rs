@@ -18,6 +18,7 @@ use frames::discovery::{Mode, Role};
 use frames::message::{
     Group, Membership, Message, Notice, RelayIntroduce, RoutesDigestReply, RoutesSlice, Status,
 };
+use frames::session::Stream;
 use frames::{DropReason, PortId};
 use l2link::{DownReason, Event as LinkEvent, PeerId, ReceivedMessage, Time};
 
@@ -61,6 +62,7 @@ impl Relay {
     }
 
     fn peer_up(&mut self, peer: PeerId, name: String, now: Time) {
+        self.note_change();
         self.fib.peer_up(peer, &name);
         self.given.peer_up(peer, &name);
         self.dispatch.name(peer, &name);
@@ -82,6 +84,7 @@ impl Relay {
     }
 
     fn peer_down(&mut self, peer: PeerId, reason: DownReason, now: Time) {
+        self.note_change();
         if self.partner_down(peer, reason, now) {
             return;
         }
@@ -122,6 +125,9 @@ impl Relay {
             }
         };
         log::debug!(target: "relay::peer", "from {}: {message:?}", self.control_name(peer));
+        if message.stream() != Stream::Routes {
+            self.note_change();
+        }
         match message {
             Message::PortRequest(request) => self.port_request(peer, &request),
             Message::PortRelease(release) => {

@@ -132,6 +132,14 @@ impl Symbols {
         Some(row.port)
     }
 
+    /// Counts parcels that came by a tunnel of this control.
+    pub(crate) fn count_all(&mut self, peer: PeerId, tunnel: DownTunnel, packets: u64, bytes: u64) {
+        if let Some(row) = self.receive.get_mut(&tunnel).filter(|row| row.peer == peer) {
+            row.packets += packets;
+            row.bytes += bytes;
+        }
+    }
+
     /// The row of the receive table.
     pub(crate) fn row(&self, tunnel: DownTunnel) -> Option<&Receive> {
         self.receive.get(&tunnel)

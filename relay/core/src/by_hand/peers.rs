@@ -49,6 +49,7 @@ impl Relay {
             self.decided.insert(control.to_owned(), decided);
         }
         self.dispatch.weigh(control, decided.share());
+        self.note_change();
         self.ask_for_flows();
     }
 
@@ -69,6 +70,7 @@ impl Relay {
         if !force && self.link.peers().iter().any(is_up) {
             return Err(HandError::StillUp(control.to_owned()));
         }
+        self.note_change();
         let named = self.controls.iter().filter(|(_, known)| known.name == control);
         let peers: Vec<PeerId> = named.map(|(peer, _)| *peer).collect();
         for peer in &peers {
