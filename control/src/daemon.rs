@@ -15,6 +15,7 @@ use crate::source::Source;
 use crate::symbol_interface::ByAddress;
 use crate::symbols::{Adopted, Place, Symbols};
 use crate::way_back;
+use ::fast_path::Cache;
 use control_core::{Config, Control, Failure, Ground};
 use core::time::Duration;
 use frames::discovery::Role;
@@ -27,7 +28,7 @@ use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::{Told, Trigger};
-use l2link_os::{KeyLog, SetupError, clock, seed};
+use l2link_os::{KeyLog, SetupError, clock, ethtool, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -59,6 +60,8 @@ pub(crate) struct Daemon {
     pub(crate) batch: Batch,
     pub(crate) looks: RateLimit,
     pub(crate) receive: RateLimit,
+    /// The fast path, if there is one.
+    pub(crate) cache: Option<Cache>,
     pub(crate) name: String,
     pub(crate) link_name: String,
     /// Clients that wait for the end of a verification.
@@ -131,6 +134,13 @@ impl Daemon {
         if keylog.is_some() {
             control.keep_session_keys();
         }
+        let is_clear = control.link().is_data_clear();
+        let interface = &settings.link.interface;
+        let cache =
+            Cache::open(settings.link.fast_path, settings.link.ethertype, is_clear, link.ifindex(), || {
+                ethtool::offloads(interface)
+            })
+            .map_err(SetupError::FastPath)?;
         let symbols: BTreeMap<SymbolId, SymbolSettings> =
             (1..).map(SymbolId).zip(settings.symbols.clone()).collect();
         let places = symbols.iter().filter_map(|(id, symbol)| Some((*id, place(&control, *id, symbol)?)));
@@ -157,6 +167,7 @@ impl Daemon {
                 .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
                 .collect(),
             keylog,
+            cache,
             batch: new_batch(&control),
             ready: Ready::default(),
             looks: RateLimit::default(),
@@ -190,6 +201,7 @@ impl Daemon {
         self.service_manager.ready(now);
         loop {
             // 1. Send what waits, so that nothing waits while the daemon does.
+            self.follow_fast_path(now);
             self.transmit(now);
             // 2. Wait, but not if a source has more to give.
             let busy = !self.ready.is_empty() || self.routes_wait;
@@ -308,6 +320,7 @@ impl Daemon {
 
     fn follow_link(&mut self, now: Time) {
         let followed = self.link.follow(self.poll.registry());
+        self.follow_fast_link();
         self.follow_link_at = match followed {
             Ok(Followed::Same) => None,
             Ok(Followed::Reopened) => {
@@ -364,6 +377,7 @@ impl Daemon {
 
     fn tell_metrics(&mut self, event: &mio::event::Event, now: Time) {
         self.count_overruns();
+        self.take_fast_counts(now);
         let Some(server) = &mut self.metrics else { return };
         if server.handle(self.poll.registry(), event, now) {
             let mut figures = metrics::collect(&self.name, &self.control, now);
@@ -384,6 +398,7 @@ impl Daemon {
             return;
         }
         self.count_overruns();
+        self.take_fast_counts(now);
         let sockets = if api::needs_sockets(request) { self.numbered_sockets(now) } else { Vec::new() };
         let (api, places) = (&mut self.api, &self.namespaces);
         if api::answer(api, request, &mut self.control, &sockets, places, now) {

@@ -55,6 +55,11 @@ impl LinkInterface {
             .map_or((Mac::default(), l2link::Config::MTU_MIN), |socket| (socket.mac(), socket.mtu()))
     }
 
+    /// Number of the interface, while it is there.
+    pub(crate) fn ifindex(&self) -> Option<u32> {
+        self.socket.as_ref().map(|socket| socket.ifindex().0)
+    }
+
     pub(crate) fn socket(&mut self) -> Option<&mut LinkSocket> {
         self.socket.as_mut()
     }

@@ -9,6 +9,7 @@ mod by_hand;
 mod capture;
 mod config;
 mod daemon;
+mod fast_path;
 mod files;
 mod keeper;
 mod kernel_settings;
@@ -169,7 +170,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Before any thread is started, so that all inherit the mask.
     let signals = Signals::open()?;
     let daemon = daemon::Daemon::new(settings, arguments.config.clone(), signals)?;
-    Confinement::new(CAPABILITIES).using(&arguments.config).with_namespaces().begin()?;
+    Confinement::new(CAPABILITIES)
+        .using(&arguments.config)
+        .with_namespaces()
+        .with_fast_path(daemon.cache.is_some())
+        .begin()?;
     trigger::sweep();
     daemon.run()?;
     Ok(())

@@ -2,7 +2,9 @@
 
 use crate::capture::{self, Fate};
 use crate::daemon::{Daemon, Taken};
+use crate::fast_path;
 use crate::link_interface::LinkInterface;
+use ::fast_path::tunnel_of;
 use control_core::{Control, Failure, LinkVerdict, SymbolVerdict};
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
@@ -36,6 +38,7 @@ impl Daemon {
                 }
             };
             for index in 0..count {
+                let tunnel = self.cache.as_ref().and_then(|_| tunnel_of(socket.frame_mut(index)));
                 let mut next = Some(self.control.handle_link_frame(socket.frame_mut(index), now));
                 *(if matches!(next, Some(LinkVerdict::Drop(_))) { &mut *dropped } else { &mut *kept }) += 1;
                 while let Some(verdict) = next {
@@ -45,6 +48,9 @@ impl Daemon {
                             let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             let refused = !matches!(delivered, Some(Ok(())));
+                            if let (Some(tunnel), Some(cache)) = (tunnel, &mut self.cache) {
+                                fast_path::learn_tunnel(cache, &self.control, &self.symbols, tunnel, symbol);
+                            }
                             Fate::Delivered { symbol, parcel: copy, refused }
                         }
                         LinkVerdict::Queued => Fate::Queued,
@@ -71,7 +77,10 @@ impl Daemon {
         for _ in 0..SYMBOL_BUDGET {
             let parcel = match tap.read() {
                 Ok(Some(parcel)) => parcel,
-                Ok(None) => return Taken::All,
+                Ok(None) => {
+                    self.commit_flows(symbol, true, now);
+                    return Taken::All;
+                }
                 Err(error) => {
                     let name = self.symbols.name(symbol).to_owned();
                     warn!(target: "control::symbol", "symbol {name}: the interface is gone: {error}");
@@ -86,6 +95,11 @@ impl Daemon {
                 send(&mut self.link, &mut self.batch, &mut self.control);
                 verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
             }
+            if let (Some(cache), SymbolVerdict::Sent) = (&mut self.cache, verdict)
+                && let Some(flow) = self.control.fast_flow(symbol, parcel)
+            {
+                cache.learn_flow(flow);
+            }
             if let Some(seen) = seen {
                 let dropped = match verdict {
                     SymbolVerdict::Drop(reason) => Some(reason),
@@ -95,6 +109,7 @@ impl Daemon {
                 capture::end_sent(seen, dropped, &mut self.control, captures, api);
             }
         }
+        self.commit_flows(symbol, false, now);
         Taken::Some
     }
 

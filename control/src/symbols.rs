@@ -16,7 +16,7 @@ use l2link_os::{InterfaceAddress, Netlink, SetupError, Tap};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -56,13 +56,15 @@ impl Place {
 pub(crate) struct Symbols {
     places: BTreeMap<SymbolId, Place>,
     interfaces: BTreeMap<SymbolId, SymbolInterface>,
+    /// Whether any came or went since [`Symbols::take_changed`].
+    changed: bool,
     ways_back: WaysBack,
     pub(crate) keeper: SymbolKeeper,
 }
 
 impl Symbols {
     pub(crate) fn new(places: BTreeMap<SymbolId, Place>, keeper: SymbolKeeper) -> Self {
-        Self { places, interfaces: BTreeMap::new(), ways_back: WaysBack::default(), keeper }
+        Self { places, interfaces: BTreeMap::new(), changed: true, ways_back: WaysBack::default(), keeper }
     }
 
     /// Takes in where a symbol belongs that is to be made.
@@ -147,6 +149,7 @@ impl Symbols {
         watch(symbol, &interface, registry).map_err(failed)?;
         let ifindex = IfIndex(interface.ifindex.0);
         self.interfaces.insert(symbol, interface);
+        self.changed = true;
         Ok(Adopted { symbol, ifindex, carrier, stale })
     }
 
@@ -200,6 +203,7 @@ impl Symbols {
         self.ways_back.set(symbol, &place.name, interface.ifindex, way_back, watched);
         let ifindex = IfIndex(interface.ifindex.0);
         self.interfaces.insert(symbol, interface);
+        self.changed = true;
         Ok(ifindex)
     }
 
@@ -277,6 +281,7 @@ impl Symbols {
         now: Time,
     ) {
         let Some(interface) = self.interfaces.remove(&symbol) else { return };
+        self.changed = true;
         // As long as the keeper holds it too, closing it here would leave it with epoll.
         let descriptor = interface.tap.as_raw_fd();
         if let Err(error) = registry.deregister(&mut SourceFd(&descriptor)) {
@@ -311,6 +316,27 @@ impl Symbols {
         for (symbol, place) in self.places.iter().filter(|(_, place)| place.namespace == namespace) {
             self.ways_back.restore(*symbol, &place.name, watched);
         }
+    }
+
+    /// Whether interfaces came or went since the last call.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// Interface numbers of the symbols in the daemon's own namespace, those of address symbols excluded.
+    pub(crate) fn ifindexes_here(&self, namespaces: &[Namespace]) -> BTreeSet<u32> {
+        let here = |id: NamespaceId| namespaces.iter().any(|place| place.id == id && place.name().is_none());
+        let eligible = |symbol: &SymbolId| {
+            self.places.get(symbol).is_some_and(|place| place.by_address.is_none() && here(place.namespace))
+        };
+        let interfaces = self.interfaces.iter().filter(|(symbol, _)| eligible(symbol));
+        interfaces.map(|(_, interface)| interface.ifindex.0).collect()
+    }
+
+    /// Number and MTU of a symbol's interface.
+    pub(crate) fn interface(&self, symbol: SymbolId) -> Option<(u32, usize)> {
+        let interface = self.interfaces.get(&symbol)?;
+        Some((interface.ifindex.0, usize::try_from(interface.attributes.mtu).ok()?))
     }
 
     /// A symbol's device, if it is there.

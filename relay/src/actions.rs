@@ -17,7 +17,9 @@ impl Daemon {
         for _ in 0..ACTIONS {
             let Some(action) = self.relay.poll_action() else { return false };
             match action {
-                Action::SetCapture { port, capture } => self.ports.set_capture(port, capture, now),
+                Action::SetCapture { port, capture } => {
+                    self.ports.set_capture(port, capture, self.cache.as_mut(), now);
+                }
                 Action::Join { port, group } => self.ports.join(port, group, now),
                 Action::Leave { port, group } => self.ports.leave(port, group, now),
                 Action::ChangeRoutes(operations) => self.routes.change(operations, &mut self.relay, now),

@@ -2,6 +2,7 @@
 
 use crate::capture;
 use crate::daemon::{BUDGET, Daemon};
+use crate::fast_path;
 use crate::wire::{Taken, Wire};
 use frames::DropReason;
 use l2link::Time;
@@ -17,6 +18,7 @@ impl Daemon {
             more = received.is_ok();
             let count = received.unwrap_or(0);
             for index in 0..count {
+                let tunnel = self.tunnel_of(index);
                 let mut next = Some(self.relay.handle_link_frame(self.wire.frame_mut(index), now));
                 let dropped = matches!(next, Some(LinkVerdict::Drop(_)));
                 *(if dropped { &mut taken.dropped } else { &mut taken.kept }) += 1;
@@ -29,6 +31,9 @@ impl Daemon {
                             if !self.ports.queue(port, parcel) {
                                 self.relay.handle_drops(DropReason::PortDown, 1);
                                 capture::refused(&mut seen, DropReason::PortDown);
+                            }
+                            if let (Some(tunnel), Some(cache)) = (tunnel, &mut self.cache) {
+                                fast_path::learn_tunnel(cache, &self.relay, tunnel, port);
                             }
                         }
                         LinkVerdict::Route { outlet, parcel } => {
@@ -120,6 +125,7 @@ impl Daemon {
                 let parcel = self.ports.parcel_mut(place, index);
                 let seen = capture::arrives(&self.captures, name.as_deref(), parcel);
                 let verdict = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
+                fast_path::learn_flow(self.cache.as_mut(), &self.relay, arrival, parcel, verdict);
                 if let Some(seen) = seen {
                     let captures = &mut self.captures;
                     capture::end(seen, verdict, &mut self.relay, &self.ports, captures, &mut self.api);
@@ -127,9 +133,11 @@ impl Daemon {
             }
             self.wire.flush(&mut self.relay);
             if more && count == 0 {
+                self.commit_flows(id, true);
                 return false;
             }
         }
+        self.commit_flows(id, !more);
         more
     }
 

@@ -20,6 +20,7 @@ use crate::source::Source;
 use crate::trace;
 use crate::transits::Transits;
 use crate::wire::{Wire, register};
+use ::fast_path::Cache;
 use core::time::Duration;
 use frames::discovery::Role;
 use l2link::{Link, Time};
@@ -31,7 +32,7 @@ use l2link_os::privileges::{Capability, require};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{KeyLog, NetNs, clock, seed};
+use l2link_os::{KeyLog, NetNs, SetupError, clock, ethtool, seed};
 use mio::{Events, Poll};
 use relay_core::{Arrival, Relay};
 use serde_json::Value;
@@ -46,6 +47,8 @@ pub(crate) struct Daemon {
     /// Where the keys of sessions are written, if anywhere.
     pub(crate) keylog: Option<KeyLog>,
     pub(crate) wire: Wire,
+    /// The fast path, if there is one.
+    pub(crate) cache: Option<Cache>,
     pub(crate) ports: Ports,
     pub(crate) outlets: Outlets,
     pub(crate) transits: Transits,
@@ -137,6 +140,11 @@ impl Daemon {
             relay.keep_session_keys();
         }
         wire.size_batch(&relay);
+        let is_clear = relay.link().is_data_clear();
+        let (policy, ethertype) = (settings.link.fast_path, settings.link.ethertype);
+        let ifindex = wire.attributes().map(|(ifindex, ..)| ifindex.0);
+        let cache = Cache::open(policy, ethertype, is_clear, ifindex, || ethtool::offloads(wire.interface()))
+            .map_err(SetupError::FastPath)?;
         for peer in &settings.peers {
             relay.decide(&peer.name, peer.decided());
         }
@@ -154,13 +162,18 @@ impl Daemon {
             [Some(&settings.api.socket), Some(&config_file), settings.link.keylog.as_ref(), figures];
         let written =
             written.into_iter().flatten().map(|file| folder_of(file)).chain(WRITTEN.map(PathBuf::from));
-        Confinement::new(CAPABILITIES).using(&config_file).writing_below(written).begin()?;
+        Confinement::new(CAPABILITIES)
+            .using(&config_file)
+            .with_fast_path(cache.is_some())
+            .writing_below(written)
+            .begin()?;
         log::info!(target: "relay::daemon", "the configuration is that of {}", config_file.display());
         log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
         Ok(Self {
             relay,
             keylog,
             wire,
+            cache,
             ports,
             outlets: Outlets::default(),
             transits: Transits::open(&netns)?,
@@ -196,6 +209,7 @@ impl Daemon {
         self.service_manager.ready(now);
         loop {
             // 1. Say and do what the last turn led to.
+            self.follow_fast_path(now);
             let acting = self.act(now);
             self.transmit(now);
             self.answer(now);
@@ -293,6 +307,9 @@ impl Daemon {
     }
 
     fn answer(&mut self, now: Time) {
+        if !self.requests.is_empty() {
+            self.take_fast_counts(now);
+        }
         for request in std::mem::take(&mut self.requests) {
             if self.serve_reload(&request, now)
                 || self.serve_by_hand(&request, now)
@@ -350,6 +367,7 @@ impl Daemon {
     }
 
     fn tell_metrics(&mut self, event: &mio::event::Event, now: Time) {
+        self.take_fast_counts(now);
         let Some(server) = &mut self.metrics else { return };
         if server.handle(self.poll.registry(), event, now) {
             let mut figures = metrics::collect(&self.name, &self.relay, self.routes.batches(), now);
@@ -380,6 +398,11 @@ impl Daemon {
             | self.ports.follow(&links, &addresses, self.own_routes.known(), &mut self.relay, registry, now);
         if again {
             self.interfaces.look_again(now);
+        }
+        if let Some(cache) = &mut self.cache {
+            let ifindex = self.wire.attributes().map(|(ifindex, ..)| ifindex.0);
+            cache.follow_link(ifindex, || ethtool::offloads(self.wire.interface()));
+            cache.retain(&self.ports.ifindexes());
         }
         for peer in self.transits.cut_off(&links) {
             self.relay.handle_transit_lost(peer);

@@ -9,6 +9,7 @@ mod complaint;
 mod config;
 mod daemon;
 mod failure;
+mod fast_path;
 mod forwarding;
 mod interfaces;
 mod metrics;

@@ -4,12 +4,14 @@ use crate::complaint::Complaint;
 use crate::interfaces::Address;
 use crate::source::Source;
 use crate::wire::{Failed, register};
+use ::fast_path::Cache;
 use frames::message::{Group, PortAddress, PortFlags};
 use frames::{DropReason, PortId};
 use l2link::Time;
 use l2link_os::{CaptureFilter, IfIndex, LinkInfo, PortSocket, SetupError};
 use mio::Registry;
 use relay_core::{Capture, PortState, Relay, WaysOut};
+use std::collections::BTreeSet;
 use std::io;
 
 /// The ports, by their ids.
@@ -136,6 +138,12 @@ impl Ports {
         port.and_then(|port| port.socket.as_ref()).map_or(IfIndex(0), PortSocket::ifindex)
     }
 
+    /// The interfaces of the ports that are open.
+    pub(crate) fn ifindexes(&self) -> BTreeSet<u32> {
+        let sockets = self.open_or_not().filter_map(|port| port.socket.as_ref());
+        sockets.map(|socket| socket.ifindex().0).collect()
+    }
+
     /// How many places there are.
     pub(crate) fn len(&self) -> usize {
         self.ports.len()
@@ -190,10 +198,15 @@ impl Ports {
     }
 
     /// Takes only these of a port's frames from now on.
-    pub(crate) fn set_capture(&mut self, id: PortId, capture: Capture, now: Time) {
+    pub(crate) fn set_capture(&mut self, id: PortId, capture: Capture, cache: Option<&mut Cache>, now: Time) {
         let Capture { link_ethertype, mac, joined, addresses } = capture;
         let filter = CaptureFilter { link_ethertype, mac, joined, addresses };
-        self.change(id, "changing the filter", now, |socket| socket.set_filter(&filter));
+        self.change(id, "changing the filter", now, |socket| {
+            let Some(cache) = cache else { return socket.set_filter(&filter) };
+            let CaptureFilter { mac, joined, addresses, .. } = &filter;
+            let capture = ::fast_path::Capture { mac: *mac, joined, addresses };
+            cache.set_port(socket.ifindex().0, &capture, |program| socket.set_filter_program(program))
+        });
     }
 
     /// Lets a port's interface accept a group.

@@ -19,8 +19,9 @@ use landlock::{
 use log::{debug, info};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use std::collections::HashSet;
+use seccompiler::SeccompCmpArgLen::Dword;
+use seccompiler::{BpfProgram, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub struct Confinement {
     capabilities: Vec<Capability>,
     more_calls: &'static [i64],
+    fast_path: bool,
     folders: Option<Vec<PathBuf>>,
 }
 
@@ -42,7 +44,7 @@ impl Confinement {
     /// These capabilities stay, if the process has them.
     #[must_use]
     pub fn new(capabilities: &[Capability]) -> Self {
-        Self { capabilities: capabilities.to_vec(), more_calls: &[], folders: None }
+        Self { capabilities: capabilities.to_vec(), more_calls: &[], fast_path: false, folders: None }
     }
 
     /// It reads or changes this file later, which it then can even if the file belongs to somebody else.
@@ -61,6 +63,12 @@ impl Confinement {
     #[must_use]
     pub fn with_namespaces(self) -> Self {
         Self { more_calls: NAMESPACES, ..self }
+    }
+
+    /// It changes tables of programs in the kernel that were loaded before, and attaches these.
+    #[must_use]
+    pub fn with_fast_path(self, fast_path: bool) -> Self {
+        Self { fast_path, ..self }
     }
 
     /// It writes below these folders, and these files, only. Those that are not there are left out. Such a process can
@@ -125,7 +133,14 @@ impl Confinement {
             SeccompAction::Errno(libc::EPERM as u32)
         };
         let calls = CALLS.iter().chain(self.more_calls).map(|call| (*call, Vec::new()));
-        let filter = SeccompFilter::new(calls.collect(), other, SeccompAction::Allow, arch);
+        let mut calls: BTreeMap<_, _> = calls.collect();
+        if self.fast_path {
+            let command =
+                |command| SeccompRule::new(vec![SeccompCondition::new(0, Dword, SeccompCmpOp::Eq, command)?]);
+            let commands: Result<_, _> = BPF_COMMANDS.iter().map(|number| command(*number)).collect();
+            calls.insert(libc::SYS_bpf, commands.map_err(io::Error::other)?);
+        }
+        let filter = SeccompFilter::new(calls, other, SeccompAction::Allow, arch);
         let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(io::Error::other)?;
         match seccompiler::apply_filter(&program) {
             Err(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error))
@@ -205,7 +220,7 @@ pub fn folder_of(file: &Path) -> PathBuf {
 /// A call costs some 30 ns more by it: the kernel remembers which are always allowed (kernel/seccomp.c, action cache).
 ///
 /// What both daemons, the keeper, the Rust and C libraries and the nft(8) that they start call. Not here are, among others: ptrace and the
-/// memory of other processes, kernel modules, bpf, perf events, kexec, keys, clocks, swap, accounting, io_uring, userfaultfd.
+/// memory of other processes, kernel modules, programs for the kernel, perf events, kexec, keys, clocks, swap, accounting, io_uring, userfaultfd.
 #[rustfmt::skip]
 const CALLS: &[i64] = &[
     // Descriptors.
@@ -273,6 +288,9 @@ const CALLS: &[i64] = &[
 
 /// What looking into network namespaces and mounting takes.
 const NAMESPACES: &[i64] = &[libc::SYS_setns, libc::SYS_unshare, libc::SYS_mount, libc::SYS_umount2];
+
+/// Of bpf(2) what works on what there is already (`linux/bpf.h`): look up, update, delete, next key, look up and delete, attach.
+const BPF_COMMANDS: &[u64] = &[1, 2, 3, 4, 21, 28];
 
 #[cfg(test)]
 mod tests {

@@ -116,6 +116,9 @@ pub enum SetupError {
     /// A text that cannot be the name of an interface.
     #[error("\"{0}\" cannot be an interface name: 1 to 15 bytes without space, slash and colon are allowed")]
     InterfaceName(String),
+    /// The fast path that the configuration requires.
+    #[error("fast_path = \"require\": {0}")]
+    FastPath(fast_path::Error),
     /// The program `nft` cannot be started.
     #[error(
         "the program nft cannot be run ({source}): install the package nftables; without it the relay's kernel would \

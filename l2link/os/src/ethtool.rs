@@ -1,7 +1,9 @@
-//! The speed of an interface, which rtnetlink does not tell. Routing daemons take costs from it.
+//! What rtnetlink does not tell of an interface: its speed, from which routing daemons take costs, and what of a packet it leaves to
+//! the kernel.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Speed in Mb/s of an interface in the namespace of `socket`, zero if the driver does not know.
 pub(crate) fn speed(socket: BorrowedFd<'_>, interface: &str) -> u32 {
@@ -22,18 +24,48 @@ pub(crate) fn set_speed(socket: BorrowedFd<'_>, interface: &str, speed: u32) -> 
     call(socket, interface, &mut command)
 }
 
-fn call(socket: BorrowedFd<'_>, interface: &str, command: &mut EthtoolCmd) -> io::Result<()> {
+/// Whether an interface of the current namespace completes checksums of what is sent, or cuts it, so that the kernel does not.
+///
+/// # Errors
+/// The kernel's.
+pub fn offloads(interface: &str) -> io::Result<bool> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    for cmd in [ETHTOOL_GTXCSUM, ETHTOOL_GTSO] {
+        let mut value = EthtoolValue { cmd, data: 0 };
+        match call(socket.as_fd(), interface, &mut value) {
+            Ok(()) if value.data != 0 => return Ok(true),
+            // A driver that does not know of it does not do it.
+            Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(false)
+}
+
+fn call<T: Command>(socket: BorrowedFd<'_>, interface: &str, command: &mut T) -> io::Result<()> {
     // SAFETY: all fields are integers, pointers and unions of them, for which zero is a value.
     let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(libc::IFNAMSIZ - 1)) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
     request.ifr_ifru.ifru_data = core::ptr::from_mut(command).cast();
-    // SAFETY: SIOCETHTOOL takes an `ifreq` whose data pointer is to a command; for the two commands of this file that
-    // is a `struct ethtool_cmd`, which `EthtoolCmd` is. Both live until the call returns and are borrowed exclusively.
+    // SAFETY: SIOCETHTOOL takes an `ifreq` whose data pointer is to a command, which a `Command` is with its number. Both live until
+    // the call returns and are borrowed exclusively.
     let result =
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut request) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What SIOCETHTOOL takes for the commands of this file: `EthtoolCmd` for the first two, `EthtoolValue` for the others.
+trait Command {}
+impl Command for EthtoolCmd {}
+impl Command for EthtoolValue {}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct EthtoolValue {
+    cmd: u32,
+    data: u32,
 }
 
 /// `struct ethtool_cmd` of `linux/ethtool.h`, the old command that every driver still answers.
@@ -69,6 +101,8 @@ impl EthtoolCmd {
 
 const ETHTOOL_GSET: u32 = 1;
 const ETHTOOL_SSET: u32 = 2;
+const ETHTOOL_GTXCSUM: u32 = 0x16;
+const ETHTOOL_GTSO: u32 = 0x1e;
 const DUPLEX_FULL: u8 = 1;
 const UNKNOWN: u32 = u32::MAX;
 const UNKNOWN_HALF: u32 = u16::MAX as u32;

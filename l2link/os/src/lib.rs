@@ -17,7 +17,7 @@ pub mod confine;
 mod damper;
 pub mod discard_watch;
 pub mod error;
-mod ethtool;
+pub mod ethtool;
 pub mod fuse;
 pub mod hidden;
 pub mod interfaces;

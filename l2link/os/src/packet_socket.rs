@@ -67,6 +67,17 @@ impl PacketSocket {
         self.socket.attach_filter(&program)
     }
 
+    /// As [`PacketSocket::set_filter`], by a program that the kernel has already.
+    pub(crate) fn set_filter_program(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        let descriptor = program.as_raw_fd();
+        let (pointer, len) = (core::ptr::from_ref(&descriptor).cast(), socklen::<libc::c_int>());
+        // SAFETY: `pointer` points at a descriptor of `len` bytes that lives until the call returns; the kernel only reads it.
+        let result = unsafe {
+            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, pointer, len)
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// Begins to receive frames of `protocol` (host byte order) from the interface.
     pub(crate) fn bind(&self, protocol: u16) -> io::Result<()> {
         // SAFETY: all fields are integers, for which zero is a value.

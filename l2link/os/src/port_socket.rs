@@ -24,7 +24,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// A packet socket for all EtherTypes on a port. Frames with a VLAN tag and frames that this machine sends are not
@@ -74,6 +74,14 @@ impl PortSocket {
     /// The kernel's, with the old filter still in force.
     pub fn set_filter(&mut self, filter: &CaptureFilter) -> io::Result<()> {
         attach(&self.socket, filter)
+    }
+
+    /// Replaces the filter at once by a program of type `BPF_PROG_TYPE_SOCKET_FILTER`.
+    ///
+    /// # Errors
+    /// The kernel's, with the old filter still in force.
+    pub fn set_filter_program(&mut self, program: BorrowedFd<'_>) -> io::Result<()> {
+        self.socket.set_filter_program(program)
     }
 
     /// Takes up to 32 parcels out of the socket with one system call; zero if none waits. The next call overwrites

@@ -4,6 +4,7 @@ use super::{ConfigError, ConfigSource, PeerSection, interface_name};
 use crate::KeyLog;
 use crate::psk::{self, KeyKind, PskError};
 use core::time::Duration;
+use fast_path::Policy;
 use frames::discovery::{Protection, Role};
 use frames::{BootId, Mac};
 use l2link::{Config, Keys, PublicKey, Security};
@@ -51,6 +52,9 @@ pub struct LinkSection {
     pub encrypt: Option<Spanned<bool>>,
     /// How data frames are protected; `sealed` by default.
     pub data: Option<Spanned<DataMode>>,
+    /// Whether packets of known flows go by programs in the kernel; `off` by default.
+    #[serde(default)]
+    pub fast_path: FastPathWord,
     /// File to which the keys of sessions are written, relative to the configuration file; none by default.
     pub keylog_file: Option<Spanned<PathBuf>>,
     /// Longest silence towards a live peer in ms; 100 by default.
@@ -59,6 +63,29 @@ pub struct LinkSection {
     pub missed: Option<Spanned<u32>>,
     /// Whose the addresses of ports are; the relay's by default. Only in a control's file.
     pub addressing: Option<Spanned<Addressing>>,
+}
+
+/// Values of `fast_path`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FastPathWord {
+    /// All packets go by the daemon.
+    #[default]
+    Off,
+    /// Where it can be had.
+    Auto,
+    /// The daemon does not start without it.
+    Require,
+}
+
+impl From<FastPathWord> for Policy {
+    fn from(word: FastPathWord) -> Self {
+        match word {
+            FastPathWord::Off => Self::Off,
+            FastPathWord::Auto => Self::Auto,
+            FastPathWord::Require => Self::Require,
+        }
+    }
 }
 
 /// Values of `addressing`.
@@ -107,6 +134,8 @@ pub struct LinkSettings {
     pub control: Protection,
     /// How data frames are protected.
     pub data: Protection,
+    /// Whether packets of known flows go by programs in the kernel.
+    pub fast_path: Policy,
     /// File to which the keys of sessions are written.
     pub keylog: Option<PathBuf>,
     /// Longest silence towards a live peer.
@@ -147,6 +176,7 @@ impl LinkSection {
             security,
             control,
             data,
+            fast_path: self.fast_path.into(),
             keylog,
             keepalive: self.keepalive(source)?,
             missed: self.missed(source)?,

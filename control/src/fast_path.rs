@@ -1,0 +1,79 @@
+//! The fast path beside the daemon: what it is told, and what it has counted.
+//!
+//! Only symbols in the daemon's own namespace have one: from elsewhere the kernel cannot be told to go to the link.
+
+use crate::daemon::Daemon;
+use crate::symbols::Symbols;
+use ::fast_path::{Cache, Counted, Counts, Outlet};
+use control_core::Control;
+use frames::data::Tunnel;
+use frames::header::EthernetHeader;
+use frames::{Mac, SessionIndex, SymbolId};
+use l2link::Time;
+use l2link_os::ethtool;
+
+impl Daemon {
+    /// Comes in line with the core and the interfaces, before anything of what changed is told.
+    pub(crate) fn follow_fast_path(&mut self, now: Time) {
+        let Some(cache) = &mut self.cache else { return };
+        if self.symbols.take_changed() {
+            let symbols = self.symbols.ifindexes_here(&self.namespaces);
+            cache.retain(&symbols);
+            symbols.into_iter().for_each(|ifindex| cache.add_symbol(ifindex));
+        }
+        // What is captured goes by the daemon.
+        let active = !self.captures.is_active();
+        cache.follow(self.control.changes(), active, self.control.link().fast_peers());
+        if cache.is_count_due(now) {
+            self.take_fast_counts(now);
+        }
+    }
+
+    /// Comes in line with the link's interface.
+    pub(crate) fn follow_fast_link(&mut self) {
+        if let Some(cache) = &mut self.cache {
+            cache.follow_link(self.link.ifindex(), || ethtool::offloads(&self.link_name));
+        }
+    }
+
+    /// The packets that were read at a symbol wait to be sent. `drained`: no others wait there.
+    pub(crate) fn commit_flows(&mut self, symbol: SymbolId, drained: bool, now: Time) {
+        let Some(cache) = &mut self.cache else { return };
+        let (ifindex, _) = self.symbols.interface(symbol).unwrap_or_default();
+        if cache.has_learned() && drained {
+            // They leave, and the rules that they need, before those that go by what was learned.
+            self.transmit(now);
+        }
+        if let Some(cache) = &mut self.cache {
+            cache.commit(ifindex, drained);
+        }
+    }
+
+    /// Has the core count what went the fast way.
+    pub(crate) fn take_fast_counts(&mut self, now: Time) {
+        let Some(cache) = &mut self.cache else { return };
+        for Counted { what, traffic } in cache.take_counts(now) {
+            match what {
+                Counts::Sent(way) => self.control.handle_fast_sent(way, &traffic),
+                Counts::Received(way) => self.control.handle_fast_received(way, &traffic, now),
+            }
+        }
+    }
+}
+
+/// Takes over that the packets of a tunnel are received at a symbol.
+pub(crate) fn learn_tunnel(
+    cache: &mut Cache,
+    control: &Control,
+    symbols: &Symbols,
+    tunnel: (SessionIndex, Tunnel),
+    symbol: SymbolId,
+) {
+    let interface = symbols.interface(symbol).filter(|(ifindex, _)| cache.has(*ifindex));
+    if let (Some(peer), Some((ifindex, mtu))) = (control.link().fast_sender(tunnel.0), interface) {
+        let frame_max = mtu + size_of::<EthernetHeader>();
+        // Nobody sends to the address of zeros.
+        let outlet = Outlet { peer, ifindex, receives: true, frame_max, own: Mac::default() };
+        cache.learn_tunnel(tunnel, &outlet);
+    }
+}

@@ -1,0 +1,264 @@
+//! [`Cache`]: the fast path as a daemon keeps it, in step with the tables of its core.
+//!
+//! A failure of the kernel to change one of its tables is logged, and ends the fast path: what goes the daemon's way is always right.
+
+use crate::{Capture, Counted, Error, FastPath, Outlet};
+use core::num::NonZeroU32;
+use core::time::Duration;
+use frames::SessionIndex;
+use frames::data::Tunnel;
+use frames::header::{Frame, Kind};
+use l2link::fast::{FastFlow, FastPeer};
+use l2link::{PeerId, Time};
+use log::{info, warn};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// Whether there is to be a fast path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// There is none.
+    #[default]
+    Off,
+    /// Where it can be had.
+    Auto,
+    /// The daemon does not start without it.
+    Require,
+}
+
+/// The fast path of a daemon.
+#[derive(Debug)]
+pub struct Cache {
+    fast_path: FastPath,
+    /// What the core counted when the generation began; `None` for none.
+    changes: Option<u32>,
+    generation: u32,
+    /// Decisions about packets of which others may still wait to be read.
+    pending: Vec<FastFlow>,
+    /// When counters are read next.
+    count_at: Time,
+    /// What was logged of the link interface last.
+    told: Option<String>,
+    failed: bool,
+}
+
+/// The tunnel by which a link frame's packet comes, for [`Cache::learn_tunnel`]; to be taken before the frame is handled.
+#[must_use]
+pub fn tunnel_of(frame: &[u8]) -> Option<(SessionIndex, Tunnel)> {
+    let frame = Frame::parse(frame).ok().filter(|frame| frame.header.kind == Kind::PACKET)?;
+    // What stands behind the header is longer than it says: it says nothing.
+    let tunnel = frame.body.first_chunk().copied().map(u32::from_be_bytes).map(Tunnel);
+    Some((frame.header.receiver(), tunnel?))
+}
+
+impl Cache {
+    /// Loads it, if it is wanted and can be had. `is_clear` tells whether data crosses the link in clear; the rest is as for
+    /// [`Cache::follow_link`].
+    ///
+    /// # Errors
+    /// Why not, if it is required.
+    pub fn open(
+        policy: Policy,
+        ethertype: u16,
+        is_clear: bool,
+        ifindex: Option<u32>,
+        offloads: impl FnOnce() -> io::Result<bool>,
+    ) -> Result<Option<Self>, Error> {
+        let loaded = match policy {
+            Policy::Off => return Ok(None),
+            Policy::Auto | Policy::Require if !is_clear => Err(Error::Sealed),
+            Policy::Auto | Policy::Require => FastPath::load(ethertype),
+        };
+        match loaded.map(Self::new) {
+            Ok(mut cache) if policy == Policy::Require => {
+                cache.set_link(ifindex, offloads)?;
+                info!(target: "fast_path", "{ACTIVE}");
+                Ok(Some(cache))
+            }
+            Ok(mut cache) => {
+                cache.follow_link(ifindex, offloads);
+                Ok(Some(cache))
+            }
+            Err(error) if policy == Policy::Require => Err(error),
+            Err(error) => {
+                info!(target: "fast_path", "all packets go by this daemon: {error}");
+                Ok(None)
+            }
+        }
+    }
+
+    fn new(fast_path: FastPath) -> Self {
+        Self {
+            fast_path,
+            changes: None,
+            generation: 0,
+            pending: Vec::new(),
+            count_at: Time(0),
+            told: None,
+            failed: false,
+        }
+    }
+
+    /// Has packets go and come by this link interface, or by none. `offloads` tells whether it completes checksums or cuts packets
+    /// by itself, as long as it does which packets go by the daemon. To be called whenever anything about the interface changes.
+    pub fn follow_link(&mut self, ifindex: Option<u32>, offloads: impl FnOnce() -> io::Result<bool>) {
+        let told = match self.set_link(ifindex, offloads) {
+            Ok(()) => ACTIVE.to_owned(),
+            Err(error) => format!("all packets go by this daemon: {error}"),
+        };
+        if self.told.as_ref() != Some(&told) {
+            info!(target: "fast_path", "{told}");
+            self.told = Some(told);
+        }
+    }
+
+    fn set_link(
+        &mut self,
+        ifindex: Option<u32>,
+        offloads: impl FnOnce() -> io::Result<bool>,
+    ) -> Result<(), Error> {
+        let fit = match ifindex.map(|_| offloads()) {
+            None | Some(Ok(false)) => Ok(()),
+            Some(Ok(true)) => Err(Error::Offloads),
+            Some(Err(error)) => Err(Error::Asking(error)),
+        };
+        let set = self.fast_path.set_link(ifindex.filter(|_| fit.is_ok()));
+        fit.and(set)
+    }
+
+    /// Takes packets that arrive at a port. `attach` gives the port's packet socket its filter, in the place of the one that it has.
+    ///
+    /// # Errors
+    /// That of `attach`: then nothing is taken.
+    pub fn set_port(
+        &mut self,
+        ifindex: u32,
+        capture: &Capture<'_>,
+        attach: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let prepared = self.fast_path.set_capture(ifindex, capture);
+        self.keep(prepared);
+        let Some(filter) = self.fast_path.port_filter() else { return Err(io::ErrorKind::NotFound.into()) };
+        attach(filter)?;
+        // Also if it was: the interface may be another one with the same number.
+        let added = self.fast_path.add_port(ifindex);
+        self.keep(added);
+        Ok(())
+    }
+
+    /// Takes packets that leave by a symbol.
+    pub fn add_symbol(&mut self, ifindex: u32) {
+        if !self.fast_path.has(ifindex) {
+            let added = self.fast_path.add_symbol(ifindex);
+            self.keep(added);
+        }
+    }
+
+    /// Whether packets are taken from a port or symbol.
+    #[must_use]
+    pub fn has(&self, ifindex: u32) -> bool {
+        self.fast_path.has(ifindex)
+    }
+
+    /// Takes nothing from a port or symbol any more.
+    pub fn remove(&mut self, ifindex: u32) {
+        self.fast_path.remove(ifindex);
+    }
+
+    /// Takes nothing any more from ports and symbols but these.
+    pub fn retain(&mut self, ifindexes: &BTreeSet<u32>) {
+        self.fast_path.retain(ifindexes);
+    }
+
+    /// Comes in line with the core: how often its tables changed, and what frames to peers begin with. With `active` false all
+    /// packets go the daemon's way for now.
+    pub fn follow(
+        &mut self,
+        changes: u32,
+        active: bool,
+        peers: impl Iterator<Item = (PeerId, Option<FastPeer>)>,
+    ) {
+        let changes = Some(changes).filter(|_| active && !self.failed);
+        if changes != self.changes {
+            self.changes = changes;
+            self.pending.clear();
+            self.generation = self.generation.wrapping_add(1).max(1);
+            let generation = changes.and_then(|_| NonZeroU32::new(self.generation));
+            let begun = self.fast_path.set_generation(generation);
+            self.keep(begun);
+        }
+        if changes.is_some() {
+            for (peer, begin) in peers {
+                let set = self.fast_path.set_peer(peer, begin.as_ref());
+                self.keep(set);
+            }
+        }
+    }
+
+    /// Notes a decision about a flow whose packets are read now: it is in force from [`Cache::commit`] on.
+    pub fn learn_flow(&mut self, flow: FastFlow) {
+        if self.changes.is_some() && self.pending.len() < PENDING_MAX {
+            self.pending.push(flow);
+        }
+    }
+
+    /// Whether anything was learned that is not in force yet.
+    #[must_use]
+    pub fn has_learned(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// All packets that waited at a port or symbol have been sent, and none is overtaken by the next one, which goes by what was learned.
+    /// With `drained` false some still wait, and what was learned is forgotten.
+    pub fn commit(&mut self, ifindex: u32, drained: bool) {
+        for flow in core::mem::take(&mut self.pending) {
+            if drained {
+                let added = self.fast_path.add_flow(ifindex, &flow);
+                self.keep(added);
+            }
+        }
+    }
+
+    /// Notes where the packets of a tunnel go that come by a session.
+    pub fn learn_tunnel(&mut self, (session, tunnel): (SessionIndex, Tunnel), outlet: &Outlet) {
+        if self.changes.is_some() {
+            let added = self.fast_path.add_tunnel(session, tunnel, outlet);
+            self.keep(added);
+        }
+    }
+
+    /// Whether it is time to take the counters.
+    #[must_use]
+    pub fn is_count_due(&self, now: Time) -> bool {
+        self.count_at <= now
+    }
+
+    /// What went the fast way since the last call.
+    pub fn take_counts(&mut self, now: Time) -> Vec<Counted> {
+        self.count_at = now + COUNT_EVERY;
+        let counted = self.fast_path.take_counts();
+        counted.map_err(|error| self.fail(&error)).unwrap_or_default()
+    }
+
+    fn keep(&mut self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        if !core::mem::replace(&mut self.failed, true) {
+            warn!(target: "fast_path", "all packets go by this daemon from now on: {error}");
+            self.changes = None;
+            // If this fails as well, no entry is renewed.
+            let _ = self.fast_path.set_generation(None);
+        }
+    }
+}
+
+const ACTIVE: &str = "packets of known flows go by the kernel";
+/// Flows that are learned at once.
+const PENDING_MAX: usize = 4096;
+/// Longest time for which counters are left alone: those that count no more are removed then.
+const COUNT_EVERY: Duration = Duration::from_secs(10);

@@ -1,0 +1,48 @@
+//! [`Error`]: why there is no fast path.
+
+use std::io;
+
+/// Why there is no fast path, or none at an interface.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program was built without it.
+    #[error("this program was built without it: build it with `--features ebpf`")]
+    NotBuilt,
+    /// Data is sealed, which is not the kernel's to do.
+    #[error("data crosses the link sealed; `data = \"clear\"` in [link] leaves it in clear")]
+    Sealed,
+    /// The link interface does what is the kernel's to do.
+    #[error(
+        "the link interface completes checksums or cuts packets itself, which for frames of the link is not to be relied on: `ethtool -K INTERFACE tx off tso off`"
+    )]
+    Offloads,
+    /// What the link interface does cannot be known.
+    #[error("asking what the link interface does of packets: {0}")]
+    Asking(io::Error),
+    /// The kernel refuses the programs.
+    #[error(
+        "the kernel does not take its programs: {source}; it needs Linux 6.6 with CONFIG_BPF_SYSCALL, and CAP_BPF with CAP_NET_ADMIN"
+    )]
+    Load {
+        /// What it says.
+        source: io::Error,
+    },
+    /// The kernel refuses a program at an interface.
+    #[error("the kernel does not take {program} at interface {ifindex}: {source}")]
+    Attach {
+        /// The program.
+        program: &'static str,
+        /// The interface.
+        ifindex: u32,
+        /// What it says.
+        source: io::Error,
+    },
+    /// A table of the kernel cannot be changed.
+    #[error("changing its table {map}: {source}")]
+    Map {
+        /// The table.
+        map: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
