@@ -53,7 +53,8 @@ EXHAUSTED = "share of time with nothing left, connections", "share of time with 
 
 
 def study(folder, target, quick):
-    contenders = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "kernel NAT": KernelNat, "l2link": L2link, "l2link clear": Clear}
+    contenders = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "kernel NAT": KernelNat, "l2link": L2link, "l2link clear": Clear,
+                  "l2link kernel": Kernel}
     samples = {name: [] for name in contenders}
     figures = {}
     with Site() as site:
@@ -242,14 +243,25 @@ class Clear(L2link):
     link = 'data = "clear"\n'
 
 
+class Kernel(L2link):
+    """With the fast path in the kernel."""
+
+    link = 'data = "clear"\nfast_path = "require"\n'
+
+
 class Whole(L2link):
     """The controls, which are on the servers' machines, have to make do with the relay's budget."""
 
     budgeted = (RELAY, *SERVERS)
 
 
+class WholeKernel(Kernel):
+    budgeted = (RELAY, *SERVERS)
+
+
 # Those whose processes can have a budget: all but the kernel's own.
-LIMITED = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "l2link": L2link, "l2link clear": Clear, "l2link, all": Whole}
+LIMITED = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "l2link": L2link, "l2link clear": Clear,
+           "l2link kernel": Kernel, "l2link, all": Whole, "l2link kernel, all": WholeKernel}
 
 
 def temporary(place):

@@ -61,6 +61,7 @@ class L2link(Contender):
     """This product."""
 
     link = ""
+    overhead = 0
     security = 'psk_file = "psk"\n'
 
     def setup(self):
@@ -77,8 +78,9 @@ class L2link(Contender):
             f'name = "control1"\n{link}[api]\nsocket = "{folder}/control.sock"\n'
             '[[symbol]]\nkind = "interface"\nrelay = "relay1"\nport = "eth1"\nname = "eth1"\n'
         )
-        self.lab.address(RELAY, "eth1", SERVER_ADDRESS, self.lab.mtu)
-        self.lab.address(CLIENT, "eth0", CLIENT_ADDRESS, self.lab.mtu)
+        mtu = self.lab.mtu - self.overhead
+        self.lab.address(RELAY, "eth1", SERVER_ADDRESS, mtu)
+        self.lab.address(CLIENT, "eth0", CLIENT_ADDRESS, mtu)
         target = self.lab.target
         self.spawn([target / "l2relay", "--config", folder / "relay.toml"], RELAY, "l2relay.log")
         self.spawn([target / "l2control", "--config", folder / "control.toml"], CONTROL, "l2control.log")
@@ -99,9 +101,17 @@ class Clear(L2link):
     link = 'data = "clear"\n'
 
 
+class Kernel(L2link):
+    """With the fast path in the kernel. Like all tunnels, it needs room for its headers on the segment."""
+
+    name = "l2link kernel"
+    link = 'data = "clear"\nfast_path = "require"\n'
+    overhead = 34
+
+
 class Unsecured(L2link):
     name = "l2link none"
     security = 'security = "none"\n'
 
 
-VARIANTS = [Sealed, Clear, Encrypted, Unsecured]
+VARIANTS = [Sealed, Clear, Encrypted, Unsecured, Kernel]

@@ -23,6 +23,10 @@ PACKAGES = {
     "wrk": "wrk",
     "curl": "curl",
     "socat": "socat",
+    "clang": "clang",
+    "/usr/include/bpf/bpf_helpers.h": "libbpf-dev",
+    "/usr/include/libelf.h": "libelf-dev",
+    "/usr/include/zlib.h": "zlib1g-dev",
     "ovs-vswitchd": "openvswitch-switch",
 }
 
@@ -109,7 +113,7 @@ def build():
     if folder := os.environ.get("L2LINK_BIN_DIR"):
         return Path(folder).resolve()
     subprocess.run(
-        ["cargo", "build", "--release", "--quiet", "-p", "l2relay", "-p", "l2control", "-p", "l2link-tools"],
+        ["cargo", "build", "--release", "--quiet", "--workspace", "--features", "fast-path/ebpf"],
         cwd=ROOT,
         check=True,
     )
