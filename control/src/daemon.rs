@@ -200,7 +200,7 @@ impl Daemon {
         let mut now = clock::now();
         self.service_manager.ready(now);
         loop {
-            // 1. Send what waits, so that nothing waits while the daemon does.
+            // 1. Let the fast path know, then send what waits, so that nothing waits while the daemon does.
             self.follow_fast_path(now);
             self.transmit(now);
             // 2. Wait, but not if a source has more to give.

@@ -208,7 +208,7 @@ impl Daemon {
         let mut now = clock::now();
         self.service_manager.ready(now);
         loop {
-            // 1. Say and do what the last turn led to.
+            // 1. Say and do what the last turn led to, to the fast path first.
             self.follow_fast_path(now);
             let acting = self.act(now);
             self.transmit(now);

@@ -73,7 +73,7 @@ impl Cache {
         match loaded.map(Self::new) {
             Ok(mut cache) if policy == Policy::Require => {
                 cache.set_link(ifindex, offloads)?;
-                info!(target: "fast_path", "{ACTIVE}");
+                cache.tell(ACTIVE.to_owned());
                 Ok(Some(cache))
             }
             Ok(mut cache) => {
@@ -107,6 +107,10 @@ impl Cache {
             Ok(()) => ACTIVE.to_owned(),
             Err(error) => format!("all packets go by this daemon: {error}"),
         };
+        self.tell(told);
+    }
+
+    fn tell(&mut self, told: String) {
         if self.told.as_ref() != Some(&told) {
             info!(target: "fast_path", "{told}");
             self.told = Some(told);

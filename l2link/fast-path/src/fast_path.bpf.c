@@ -475,4 +475,4 @@ int deliver(struct __sk_buff *skb)
 	return bpf_redirect(to->ifindex, to->to_symbol ? BPF_F_INGRESS : 0);
 }
 
-const char LICENSE[] SEC("license") = "Dual MIT/GPL";
+const char LICENSE[] SEC("license") = "MIT";
