@@ -5,11 +5,16 @@
 
 use crate::{Link, PeerId};
 use core::net::IpAddr;
+use core::time::Duration;
 use frames::data::{GsoType, OffloadHeader, Tunnel};
 use frames::discovery::Protection;
 use frames::header::Kind;
 use frames::{Mac, SessionIndex};
 use zerocopy::FromBytes;
+
+/// How long a decision is remembered without being made again: a fraction of the time after which a core forgets a flow that is not
+/// used.
+pub const FAST_LEASE: Duration = Duration::from_secs(4);
 
 /// A flow of TCP or UDP, as its packets have it where they are met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,11 @@ impl Daemon {
                 Action::SetCapture { port, capture } => {
                     self.ports.set_capture(port, capture, self.cache.as_mut(), now);
                 }
+                Action::ForgetFlow { port, flow } => {
+                    if let Some(cache) = &mut self.cache {
+                        cache.forget_flow(self.ports.ifindex(port).0, &flow);
+                    }
+                }
                 Action::Join { port, group } => self.ports.join(port, group, now),
                 Action::Leave { port, group } => self.ports.leave(port, group, now),
                 Action::ChangeRoutes(operations) => self.routes.change(operations, &mut self.relay, now),

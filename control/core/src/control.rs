@@ -2,7 +2,6 @@
 
 use crate::action::{Action, Failure};
 use crate::config::RefusedSymbol;
-use crate::fast;
 use crate::files::Files;
 use crate::metrics::Latencies;
 use crate::namespace::Namespace;
@@ -63,8 +62,6 @@ pub struct Control {
     pub(crate) carrier_hold: Duration,
     /// A rule waits in the link that a parcel must not overtake.
     pub(crate) rules_first: bool,
-    /// See [`Control::changes`].
-    pub(crate) changes: u32,
 }
 
 /// What a time-out is for.
@@ -120,7 +117,6 @@ impl Control {
             together_by: None,
             carrier_hold: config.carrier_hold,
             rules_first: false,
-            changes: 0,
         };
         for symbol in config.symbols {
             let _ = control.place_symbol(symbol);
@@ -402,9 +398,6 @@ impl Control {
     /// Hands the messages that were made to the link.
     pub(crate) fn flush(&mut self) {
         for (peer, message) in self.tables.outbox.drain(..) {
-            if fast::is_change(&message) {
-                self.changes = self.changes.wrapping_add(1);
-            }
             self.link.send_message(peer, &message);
             self.rules_first = true;
         }

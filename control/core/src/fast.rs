@@ -1,7 +1,8 @@
 //! What the fast path is told: decisions that hold for more packets than one, until the rules change.
 //!
-//! [`Control::changes`] counts what may make another decision of such a packet. A flow that is added does not, as there is no
-//! decision yet about its packets.
+//! [`Control::changes`] counts what may make another decision of such a packet. The rule of a flow does not: when it comes there is no
+//! decision yet about its packets; and when it goes its socket has gone, and the number of its tunnel rests for longer than the fast
+//! path remembers it (`receive_table`).
 
 use crate::Control;
 use crate::parcels::place;
@@ -17,11 +18,11 @@ impl Control {
     /// How often decisions about packets may have changed.
     #[must_use]
     pub fn changes(&self) -> u32 {
-        self.changes
+        self.tables.changes
     }
 
     pub(crate) fn note_change(&mut self) {
-        self.changes = self.changes.wrapping_add(1);
+        self.tables.changes = self.tables.changes.wrapping_add(1);
     }
 
     /// The flow of a parcel that [`Control::handle_symbol_parcel`] has just sent, and where: the same holds for each of its
@@ -70,7 +71,11 @@ impl Control {
     }
 }
 
-/// Whether a message tells of a change that matters here.
+/// Whether a message tells of a change that matters here. Of a rule that is deleted the message does not tell what it was.
 pub(crate) fn is_change(message: &Message<'_>) -> bool {
-    !matches!(message, Message::RuleAdd(add) if matches!(add.protocol_address, ProtocolAddress::Flow { .. }))
+    match message {
+        Message::RuleAdd(add) => !matches!(add.protocol_address, ProtocolAddress::Flow { .. }),
+        Message::RuleDelete(_) => false,
+        _ => true,
+    }
 }

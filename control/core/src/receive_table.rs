@@ -14,10 +14,12 @@ use crate::rule::Rule;
 use core::time::Duration;
 use frames::UpTunnel;
 use l2link::Time;
+use l2link::fast::FAST_LEASE;
 use std::collections::VecDeque;
 
 /// How long a number rests before it is used again: the link gives up an incomplete parcel long before.
 pub(crate) const REST: Duration = Duration::from_secs(5);
+const _: () = assert!(REST.as_secs() > FAST_LEASE.as_secs(), "the fast path must have forgotten it");
 
 #[derive(Debug)]
 pub(crate) struct ReceiveTable {

@@ -15,6 +15,7 @@
 mod by_hand;
 mod leaving;
 
+use crate::fast;
 use crate::flow::FlowKey;
 use crate::receive_table::ReceiveTable;
 use crate::rule::{Resets, Rule, RuleState, Told};
@@ -43,11 +44,19 @@ pub(crate) struct Tables {
     last_request: u32,
     /// When that was noticed which rules are added for at the moment; none for now.
     pub(crate) noticed: Option<Time>,
+    /// See [`crate::Control::changes`].
+    pub(crate) changes: u32,
 }
 
 impl Tables {
     pub(crate) fn new(random: u32) -> Self {
-        Self { receive: ReceiveTable::new(random), outbox: Vec::new(), last_request: 0, noticed: None }
+        Self {
+            receive: ReceiveTable::new(random),
+            outbox: Vec::new(),
+            last_request: 0,
+            noticed: None,
+            changes: 0,
+        }
     }
 
     pub(crate) fn request(&mut self) -> RequestId {
@@ -57,6 +66,9 @@ impl Tables {
     }
 
     pub(crate) fn send(&mut self, peer: PeerId, message: Message<'static>) {
+        if fast::is_change(&message) {
+            self.changes = self.changes.wrapping_add(1);
+        }
         self.outbox.push((peer, message));
     }
 }
@@ -274,7 +286,10 @@ impl SymbolRules {
         self.quiet.remove(address);
         match FlowKey::try_from(address) {
             Ok(flow) => self.flows.remove(&flow),
-            Err(()) => self.listeners.of_mut(SocketPart::of(address)).remove(address),
+            Err(()) => {
+                tables.changes = tables.changes.wrapping_add(1);
+                self.listeners.of_mut(SocketPart::of(address)).remove(address)
+            }
         };
         let request = tables.request();
         let Some(rule) = tables.receive.get_mut(tunnel) else { return };

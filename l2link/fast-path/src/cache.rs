@@ -8,7 +8,7 @@ use core::time::Duration;
 use frames::SessionIndex;
 use frames::data::Tunnel;
 use frames::header::{Frame, Kind};
-use l2link::fast::{FastFlow, FastPeer};
+use l2link::fast::{FastFlow, FastPeer, Flow};
 use l2link::{PeerId, Time};
 use log::{info, warn};
 use std::collections::BTreeSet;
@@ -222,6 +222,13 @@ impl Cache {
                 self.keep(added);
             }
         }
+    }
+
+    /// Has the packets of a flow be decided about anew.
+    pub fn forget_flow(&mut self, ifindex: u32, flow: &Flow) {
+        self.pending.retain(|learned| learned.flow != *flow);
+        let removed = self.fast_path.remove_flow(ifindex, flow);
+        self.keep(removed);
     }
 
     /// Notes where the packets of a tunnel go that come by a session.

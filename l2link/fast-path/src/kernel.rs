@@ -1,14 +1,14 @@
 //! [`FastPath`]: the programs in the kernel, and their maps.
 
 use crate::map::{self, Count, CountKey, FlowKey, State, StationKey, TunnelKey, mapped, words};
-use crate::{Capture, Counted, Counts, Error, LEASE, LINK_HEADERS, Outlet};
+use crate::{Capture, Counted, Counts, Error, LINK_HEADERS, Outlet};
 use core::num::NonZeroU32;
 use core::time::Duration;
 use frames::SessionIndex;
 use frames::data::Tunnel;
 use frames::header::{EthernetHeader, Flags, Kind, LinkHeader};
 use l2link::PeerId;
-use l2link::fast::{FastFlow, FastPeer, FastTraffic, FastWay};
+use l2link::fast::{FAST_LEASE, FastFlow, FastPeer, FastTraffic, FastWay, Flow};
 use libbpf_rs::libbpf_sys::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS, BPF_XDP, XDP_FLAGS_SKB_MODE};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,7 +209,7 @@ impl FastPath {
         self.write_peer(place, link.and_then(|link| Some(self.peer(begin?, link))))
     }
 
-    /// Has the packets of a flow that are met at an interface go its way, for one [`LEASE`].
+    /// Has the packets of a flow that are met at an interface go its way, for one [`FAST_LEASE`].
     ///
     /// A flow with a packet that does not fit a link frame is the daemon's as a whole for that time, so that its packets do not
     /// overtake each other.
@@ -222,16 +222,7 @@ impl FastPath {
         let place = way.peer.0 as usize;
         let Some(Some(peer)) = self.peers.get(place) else { return Ok(()) };
         let fits = frame + LINK_HEADERS <= peer.frame_max as usize;
-        let key = FlowKey {
-            ifindex,
-            protocol: flow.protocol,
-            version: if flow.source.0.is_ipv4() { 4 } else { 6 },
-            zero: 0,
-            source_port: flow.source.1.to_be_bytes(),
-            destination_port: flow.destination.1.to_be_bytes(),
-            source: words(flow.source.0),
-            destination: words(flow.destination.0),
-        };
+        let key = flow_key(ifindex, flow);
         let value = map::Flow {
             until: lease_end(),
             generation: generation.get(),
@@ -245,7 +236,15 @@ impl FastPath {
         update(&self.maps.flows, "flows", key.as_bytes(), value.as_bytes())
     }
 
-    /// Has the packets of a tunnel that come by a session leave here, for one [`LEASE`].
+    /// Has the packets of a flow go the daemon's way.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn remove_flow(&mut self, ifindex: u32, flow: &Flow) -> Result<(), Error> {
+        delete(&self.maps.flows, "flows", flow_key(ifindex, flow).as_bytes())
+    }
+
+    /// Has the packets of a tunnel that come by a session leave here, for one [`FAST_LEASE`].
     ///
     /// # Errors
     /// [`Error::Map`].
@@ -380,6 +379,19 @@ impl Maps {
     }
 }
 
+fn flow_key(ifindex: u32, flow: &Flow) -> FlowKey {
+    FlowKey {
+        ifindex,
+        protocol: flow.protocol,
+        version: if flow.source.0.is_ipv4() { 4 } else { 6 },
+        zero: 0,
+        source_port: flow.source.1.to_be_bytes(),
+        destination_port: flow.destination.1.to_be_bytes(),
+        source: words(flow.source.0),
+        destination: words(flow.destination.0),
+    }
+}
+
 fn counted(key: &CountKey, now: &Count, before: Option<&Count>) -> Counted {
     let zero = Count { packets: 0, frames: 0, bytes: 0, link_bytes: 0 };
     let before = before.unwrap_or(&zero);
@@ -419,7 +431,7 @@ fn failed(map: &'static str) -> impl Fn(libbpf_rs::Error) -> Error {
 
 /// When an entry that is made now ends.
 fn lease_end() -> u64 {
-    now().saturating_add(u64::try_from(LEASE.as_nanos()).unwrap_or(u64::MAX))
+    now().saturating_add(u64::try_from(FAST_LEASE.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The programs' clock in ns.

@@ -4,7 +4,7 @@
 //!
 //! Programs for the kernel (`fast_path.bpf.c`) move packets of flows and tunnels that a daemon's core has decided about, and hand all
 //! others to the daemon as if they were not there. What they know is a cache: an entry holds for one *generation* of the daemon's
-//! tables, and for [`LEASE`] at most; then the next packet goes the daemon's way, whose core decides anew, counts the flow as in use,
+//! tables, and for [`FAST_LEASE`](l2link::fast::FAST_LEASE) at most; then the next packet goes the daemon's way, whose core decides anew, counts the flow as in use,
 //! and makes the entry again. To change the tables is to begin the next generation, before the change is in force.
 //!
 //! The kernel keeps the programs as long as this process has their links: however it ends, they end with it.
@@ -34,13 +34,9 @@ pub use kernel::FastPath;
 pub use without::FastPath;
 
 use core::net::IpAddr;
-use core::time::Duration;
 use frames::Mac;
 use l2link::PeerId;
 use l2link::fast::{FastTraffic, FastWay};
-
-/// How long an entry holds: a fraction of the time after which a core forgets a flow that is not used.
-pub const LEASE: Duration = Duration::from_secs(10);
 
 /// Bytes of a link frame before the Ethernet frame of its packet.
 pub const LINK_HEADERS: usize = 34;

@@ -6,7 +6,7 @@ use core::num::NonZeroU32;
 use frames::SessionIndex;
 use frames::data::Tunnel;
 use l2link::PeerId;
-use l2link::fast::{FastFlow, FastPeer};
+use l2link::fast::{FastFlow, FastPeer, Flow};
 use std::os::fd::BorrowedFd;
 
 /// There is none.
@@ -64,6 +64,10 @@ impl FastPath {
     }
 
     pub fn add_flow(&mut self, _ifindex: u32, _flow: &FastFlow) -> Result<(), Error> {
+        match self.0 {}
+    }
+
+    pub fn remove_flow(&mut self, _ifindex: u32, _flow: &Flow) -> Result<(), Error> {
         match self.0 {}
     }
 

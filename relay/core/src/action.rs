@@ -6,6 +6,7 @@ use crate::show::{PeerRow, PortRow, RuleRow, SymbolRow};
 use frames::message::Group;
 use frames::{Mac, PortId};
 use l2link::PeerId;
+use l2link::fast::Flow;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -34,6 +35,13 @@ pub enum Action {
         port: PortId,
         /// The group.
         group: Group,
+    },
+    /// The fast path, if there is one, is to forget what it knows of a flow at the port: packets of it may go elsewhere now.
+    ForgetFlow {
+        /// The port.
+        port: PortId,
+        /// The flow.
+        flow: Flow,
     },
     /// Change the kernel's table. The shell owes [`crate::Relay::handle_routes_changed`], and asks for the next batch by
     /// [`crate::Relay::change_routes`].

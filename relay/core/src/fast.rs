@@ -1,14 +1,17 @@
 //! What the fast path is told: decisions that hold for more packets than one, until the tables change.
 //!
 //! [`Relay::changes`] counts what may make another decision of such a packet: what controls and operators say, ports, addresses, and
-//! time where it moves flows. Routes do not, nor does what packets leave behind in the tables.
+//! time where it moves flows. Routes do not, nor does what packets leave behind in the tables; and a rule for one flow concerns
+//! that one only ([`Action::ForgetFlow`]).
 
+use crate::action::Action;
 use crate::dispatch::Target;
 use crate::police::PuntClass;
 use crate::punt::Arrival;
 use crate::relay::Relay;
+use crate::rule::Rule;
 use frames::inet::{Ip, Layer3, Transport};
-use frames::{DownTunnel, Mac, PortId, UpTunnel};
+use frames::{DownTunnel, Mac, PortId, ProtocolAddress, UpTunnel};
 use l2link::fast::{FastFlow, FastTraffic, FastWay, Flow};
 
 impl Relay {
@@ -20,6 +23,18 @@ impl Relay {
 
     pub(crate) fn note_change(&mut self) {
         self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// A rule comes, changes or goes. Rules of flows do so with each connection that a program begins, and must not have all others
+    /// be decided about anew.
+    pub(crate) fn note_rule(&mut self, rule: &Rule) {
+        let ProtocolAddress::Flow { protocol, local, local_port, remote, remote_port } =
+            rule.protocol_address
+        else {
+            return self.note_change();
+        };
+        let flow = Flow { protocol, source: (remote, remote_port), destination: (local, local_port) };
+        self.actions.push_back(Action::ForgetFlow { port: rule.port, flow });
     }
 
     /// The flow of the parcel that [`Relay::handle_port_parcel`] has just sent, and where: the same holds for each of its packets

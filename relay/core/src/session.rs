@@ -125,7 +125,9 @@ impl Relay {
             }
         };
         log::debug!(target: "relay::peer", "from {}: {message:?}", self.control_name(peer));
-        if message.stream() != Stream::Routes {
+        // Of rules more is known where they are dealt with.
+        let of_rule = matches!(message, Message::RuleAdd(_) | Message::RuleDelete(_));
+        if message.stream() != Stream::Routes && !of_rule {
             self.note_change();
         }
         match message {

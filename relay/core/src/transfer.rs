@@ -122,6 +122,7 @@ impl Relay {
             bytes: 0,
         };
         let row = self.rule_row(&rule);
+        self.note_rule(&rule);
         match self.dispatch.add(rule.clone()) {
             Ok(Added::Again) => {}
             Ok(Added::New) => {
@@ -168,6 +169,7 @@ impl Relay {
     }
 
     pub(crate) fn deleted(&mut self, rule: &Rule) {
+        self.note_rule(rule);
         log_rule(self, rule, "deleted");
         let row = RuleRow { state: "closing", ..self.rule_row(rule) };
         self.tell(Event::RuleDeleted(row));

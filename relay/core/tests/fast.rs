@@ -7,7 +7,7 @@ use frames::data::Tunnel;
 use frames::message::Status;
 use frames::protocol_address::{Family, Local};
 use l2link::fast::{FastFlow, FastTraffic};
-use relay_core::PortVerdict;
+use relay_core::{Action, PortVerdict};
 use segment::{PORT, Segment, ipv4, port_state, tcp, tcp_listener, udp_listener};
 
 /// The decision about a packet that has just been sent, if others need none.
@@ -96,6 +96,37 @@ fn rules_sessions_and_ports_are_changes_and_packets_are_none() {
     assert!(changed(&segment), "a rule that has gone");
     segment.close(0);
     assert!(changed(&segment), "a session that has ended");
+}
+
+#[test]
+fn a_rule_for_a_flow_concerns_that_flow() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 7, tcp_listener(80)), Status::OK);
+    let known = decided(&mut segment, &acknowledgement(40_000, 80)).unwrap();
+    let before = segment.relay.changes();
+    let of_flow = ProtocolAddress::Flow {
+        protocol: 6,
+        local: known.flow.destination.0,
+        local_port: 80,
+        remote: known.flow.source.0,
+        remote_port: 40_000,
+    };
+    let forgotten = |segment: &mut Segment| {
+        let actions = core::mem::take(&mut segment.actions);
+        let flows = actions.into_iter().filter_map(|action| match action {
+            Action::ForgetFlow { port: PORT, flow } => Some(flow),
+            _ => None,
+        });
+        flows.collect::<Vec<_>>()
+    };
+    assert_eq!(forgotten(&mut segment), []);
+    assert_eq!(segment.rule(0, 8, of_flow), Status::OK);
+    assert_eq!(forgotten(&mut segment), [known.flow]);
+    assert_eq!(decided(&mut segment, &acknowledgement(40_000, 80)).unwrap().way.tunnel, Tunnel(8));
+    segment.delete(0, 8);
+    assert_eq!(forgotten(&mut segment), [known.flow]);
+    assert_eq!(decided(&mut segment, &acknowledgement(40_000, 80)).unwrap().way.tunnel, Tunnel(7));
+    assert_eq!(segment.relay.changes(), before, "all others stay known");
 }
 
 #[test]

@@ -156,6 +156,10 @@ fn what_needs_a_decision_goes_on() {
         goes_on(&fast_path, &|packet| packet[5] = 1, "another station");
         goes_on(&fast_path, &|packet| packet.truncate(40), "cut");
         assert_eq!(run(&fast_path, "from_port", &known).0, REDIRECTED, "as it was");
+        fast_path.remove_flow(LOOPBACK, &flow(V4.0, V4.1, TCP, 0).flow).unwrap();
+        goes_on(&fast_path, &|_| {}, "forgotten");
+        fast_path.add_flow(LOOPBACK, &flow(V4.0, V4.1, TCP, known.len())).unwrap();
+        assert_eq!(run(&fast_path, "from_port", &known).0, REDIRECTED, "known again");
         fast_path.set_generation(NonZeroU32::new(8)).unwrap();
         goes_on(&fast_path, &|_| {}, "the tables have changed");
         fast_path.set_generation(GENERATION).unwrap();

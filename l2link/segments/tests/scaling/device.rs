@@ -242,6 +242,7 @@ fn work_relay(relay: &mut Relay, remembered: &mut BTreeSet<String>, now: Time) {
             | relay_core::Action::Leave { .. }
             | relay_core::Action::AddAddress(_)
             | relay_core::Action::DeleteAddress(_)
+            | relay_core::Action::ForgetFlow { .. }
             | relay_core::Action::ForgetSource(_)
             | relay_core::Action::CloseTransit { .. }
             | relay_core::Action::Verified(_)

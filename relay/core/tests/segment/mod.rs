@@ -264,6 +264,7 @@ impl Segment {
             | Action::DeleteAddress(_)
             | Action::Verified(_)
             | Action::LookAtRoutes
+            | Action::ForgetFlow { .. }
             | Action::ForgetSource(_)
             | Action::OpenTransit { .. }
             | Action::CloseTransit { .. }
