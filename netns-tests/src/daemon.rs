@@ -2,6 +2,7 @@
 
 use crate::mounts::Mounts;
 use crate::netns::Netns;
+use crate::path::with_path;
 use crate::process::{Finished, Process};
 use crate::wait::{SOON, eventually};
 use crate::{binary, lab};
@@ -38,12 +39,12 @@ impl Daemon {
         daemon
     }
 
-    /// Writes its configuration file.
+    /// Writes its configuration file, with the path of packets that `L2LINK_FAST_PATH` says if `config` says nothing of it.
     ///
     /// # Panics
     /// When it cannot be written.
     pub fn configure(&self, config: &str) {
-        fs::write(self.config(), config).expect("write a configuration");
+        fs::write(self.config(), with_path(config)).expect("write a configuration");
     }
 
     /// Writes its psk file with these permissions.

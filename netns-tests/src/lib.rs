@@ -23,6 +23,8 @@
 //! - [`chaos`] is a lab with a bad wire, and every fault that it must survive.
 //! - [`eventually`] waits for something to become true, never by sleeping blindly.
 //!
+//! `L2LINK_FAST_PATH=require` has packets go by the kernel in all labs whose tests do not choose their path themselves.
+//!
 //! When a test fails the daemons' logs and tables are printed. `L2LINK_PAUSE=1` stops a failing test before it cleans up and
 //! says how to enter its namespaces. Without root the tests say loudly that they are skipped.
 
@@ -43,6 +45,7 @@ mod lab;
 mod mounts;
 mod netns;
 mod notifications;
+mod path;
 mod private_root;
 mod process;
 pub mod program;

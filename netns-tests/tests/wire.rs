@@ -95,8 +95,9 @@ fn messages(frames: &[Value]) -> BTreeSet<&str> {
 fn a_whole_life_reads_the_same_in_tshark_and_l2dump() {
     let layout = Layout { router: true, second_port: true, ..Layout::default() };
     let Some(mut lab) = Lab::build(layout) else { return };
-    lab.relay.configure(&Relay { link: PATIENT.into(), ..Relay::router() }.to_string());
-    let control = Control { link: PATIENT.into(), ..Control::router(lab.programs().name()) };
+    let link = format!("{PATIENT}\ndata = \"sealed\"");
+    lab.relay.configure(&Relay { link: link.clone(), ..Relay::router() }.to_string());
+    let control = Control { link, ..Control::router(lab.programs().name()) };
     lab.control.configure(&control.to_string());
     let capture = Capture::start(&lab);
     lab.start();
@@ -222,7 +223,7 @@ fn a_live_interface_is_printed_and_filtered() {
 #[rstest]
 #[case::without_security("security = \"none\"", true)]
 #[case::clear_data("psk_file = \"psk\"\ndata = \"clear\"", true)]
-#[case::sealed_data("psk_file = \"psk\"", false)]
+#[case::sealed_data("psk_file = \"psk\"\ndata = \"sealed\"", false)]
 fn packets_of_a_fast_path_are_taken_where_data_is_clear(#[case] security: &str, #[case] taken: bool) {
     let Some(mut lab) = Lab::build(Layout::default()) else { return };
     let secured = |text: String| text.replace("psk_file = \"psk\"", security);

@@ -1,0 +1,36 @@
+//! The path of packets in the labs: through the daemons, or the kernel's fast path.
+//!
+//! `L2LINK_FAST_PATH`, a value of `fast_path` in `[link]`, puts labs on the fast path whose tests do not choose how data is
+//! protected. The built daemons must have it: `cargo build --workspace --features fast-path/ebpf`.
+
+use std::env;
+
+/// The environment variable.
+const VARIABLE: &str = "L2LINK_FAST_PATH";
+/// Settings of `[link]` by which a test chooses itself.
+const CHOICES: [&str; 4] = ["security", "encrypt", "data", "fast_path"];
+
+/// A daemon's configuration with what the variable says, at the end of `[link]`. A file without `[api]` is no lab's, but wrong on purpose.
+pub(crate) fn with_path(config: &str) -> String {
+    let lab = config.split_once("[link]\n").filter(|_| config.contains("[api]\n"));
+    let (Some((before, rest)), Some(word)) = (lab, word()) else { return config.to_owned() };
+    let (section, after) = rest.split_at(rest.find("\n[").unwrap_or(rest.len()));
+    if chooses(section) {
+        return config.to_owned();
+    }
+    format!("{before}[link]\n{section}\ndata = \"clear\"\nfast_path = \"{word}\"{after}")
+}
+
+/// Whether labs whose tests do not choose leave data in clear.
+pub(crate) fn is_clear() -> bool {
+    word().is_some()
+}
+
+fn word() -> Option<String> {
+    env::var(VARIABLE).ok().filter(|word| !word.is_empty() && word != "off")
+}
+
+fn chooses(section: &str) -> bool {
+    let keys = section.lines().filter_map(|line| line.split_once('='));
+    keys.map(|(key, _)| key.trim()).any(|key| CHOICES.contains(&key))
+}
