@@ -85,11 +85,17 @@ impl Download {
     /// When none come.
     #[track_caller]
     pub fn await_more(&mut self, deadline: Duration) {
-        let before = self.bytes.load(Ordering::Relaxed);
+        let before = self.bytes();
         crate::eventually(deadline, "the download goes on", || {
-            let goes_on = self.bytes.load(Ordering::Relaxed) > before || !self.is_running();
+            let goes_on = self.bytes() > before || !self.is_running();
             if goes_on { Ok(()) } else { Err(format!("it stays at {before} bytes")) }
         });
+    }
+
+    /// Bytes received so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether it still runs.

@@ -45,4 +45,7 @@ while True:
         threading.Thread(target=serve, args=(connection,), daemon=True).start()
     else:
         data, peer = server.recvfrom(65536)
-        server.sendto(data, peer)
+        try:
+            server.sendto(data, peer)
+        except OSError:
+            pass  # the way back is gone

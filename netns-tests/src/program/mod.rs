@@ -13,6 +13,7 @@ mod packet;
 mod prometheus;
 mod radvd;
 mod sshd;
+mod talk;
 mod wrk;
 
 pub use bird::Bird;
@@ -28,4 +29,5 @@ pub use packet::{packet_receiver, raw_receiver, send_packet, send_raw};
 pub use prometheus::Prometheus;
 pub use radvd::radvd;
 pub use sshd::Sshd;
+pub use talk::Talk;
 pub use wrk::{Load, Wrk};
