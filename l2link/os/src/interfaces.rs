@@ -228,9 +228,9 @@ impl Netlink {
         unless(libc::EADDRNOTAVAIL, self.requests.change(message, 0))
     }
 
-    /// Adds a default route by way of `gateway` behind those that are there: IPv4 takes it when the others' interfaces have
-    /// lost their carrier, IPv6 shares among all that have one (where `ignore_routes_with_linkdown` is set). The same once more is no
-    /// error.
+    /// Adds a default route by way of `gateway` behind those that are not this project's. Of its own, IPv4 takes the first whose
+    /// interface has a carrier, and IPv6 shares among all that have one (where `ignore_routes_with_linkdown` is set). The same once
+    /// more is no error.
     ///
     /// # Errors
     /// The kernel's, `ENETUNREACH` or `EHOSTUNREACH` if no address of the interface shares a prefix with the gateway.
@@ -332,6 +332,10 @@ fn link_message(ifindex: IfIndex) -> LinkMessage {
     message
 }
 
+/// Metric of default routes: greater than what the kernel (IPv6: 1024) and those who configure interfaces (up to 1024) give theirs. With
+/// the same, IPv6 would share what the machine sends between its own way out and a symbol.
+const BEHIND_OTHERS: u32 = 1_025;
+
 fn default_route(ifindex: IfIndex, gateway: IpAddr) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(gateway);
@@ -339,8 +343,11 @@ fn default_route(ifindex: IfIndex, gateway: IpAddr) -> RouteMessage {
     message.header.protocol = RouteProtocol::Other(crate::routes::PROTOCOL);
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes =
-        vec![RouteAttribute::Gateway(RouteAddress::from(gateway)), RouteAttribute::Oif(ifindex.0)];
+    message.attributes = vec![
+        RouteAttribute::Gateway(RouteAddress::from(gateway)),
+        RouteAttribute::Oif(ifindex.0),
+        RouteAttribute::Priority(BEHIND_OTHERS),
+    ];
     message
 }
 
