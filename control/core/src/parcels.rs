@@ -112,7 +112,7 @@ impl Control {
             translation::send(parcel, translation).inspect_err(|reason| self.drops.drop(*reason))?;
         }
         self.link.send_parcel(grant.peer, tunnel.into(), parcel, batch, now)?;
-        self.symbols[index].sent.add(parcel.len());
+        self.symbols[index].sent.add(frame_len(parcel));
         Ok(true)
     }
 
@@ -224,7 +224,7 @@ fn judge<'a>(
         return LinkVerdict::Drop(reason);
     }
     if let Some(symbol) = symbol {
-        symbol.received.add(parcel.len());
+        symbol.received.add(frame_len(parcel));
     }
     if is_files { LinkVerdict::Queued } else { LinkVerdict::Deliver { symbol: id, parcel } }
 }
@@ -235,9 +235,14 @@ pub(crate) fn take_in(rule: &mut Rule, parcel: &[u8], now: Time) -> Result<(), D
         return Err(DropReason::Refusal);
     }
     rule.packets += 1;
-    rule.bytes += parcel.len() as u64;
+    rule.bytes += frame_len(parcel) as u64;
     rule.last_used = now;
     Ok(())
+}
+
+/// Bytes of a parcel's Ethernet frame.
+pub(crate) fn frame_len(parcel: &[u8]) -> usize {
+    parcel.len().saturating_sub(size_of::<OffloadHeader>())
 }
 
 /// Whether a parcel asks for a new connection.

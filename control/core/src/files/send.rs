@@ -11,6 +11,7 @@
 
 use super::name::{ETHERTYPE_MIN, TCP, UDP};
 use super::{FileError, FileHandle, PacketFile};
+use crate::parcels::frame_len;
 use crate::{Attributes, Control};
 use core::net::IpAddr;
 use frames::data::{OffloadHeader, PARCEL_MAX};
@@ -65,7 +66,7 @@ impl Control {
         });
         if sent.is_ok() {
             symbol.sent.frames += 1;
-            symbol.sent.bytes += parcel.len() as u64;
+            symbol.sent.bytes += frame_len(&parcel) as u64;
             let frame = parcel.get(size_of::<OffloadHeader>()..).unwrap_or_default();
             self.files.capture_sent(id, frame, &mut self.drops, now);
         }
