@@ -28,7 +28,7 @@ use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::{Told, Trigger};
-use l2link_os::{KeyLog, SetupError, clock, ethtool, seed};
+use l2link_os::{KeyLog, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -135,12 +135,9 @@ impl Daemon {
             control.keep_session_keys();
         }
         let is_clear = control.link().is_data_clear();
-        let interface = &settings.link.interface;
+        let (policy, ethertype) = (settings.link.fast_path, settings.link.ethertype);
         let cache =
-            Cache::open(settings.link.fast_path, settings.link.ethertype, is_clear, link.ifindex(), || {
-                ethtool::offloads(interface)
-            })
-            .map_err(SetupError::FastPath)?;
+            Cache::open(policy, ethertype, is_clear, link.fast_link()).map_err(SetupError::FastPath)?;
         let symbols: BTreeMap<SymbolId, SymbolSettings> =
             (1..).map(SymbolId).zip(settings.symbols.clone()).collect();
         let places = symbols.iter().filter_map(|(id, symbol)| Some((*id, place(&control, *id, symbol)?)));

@@ -10,7 +10,6 @@ use frames::data::Tunnel;
 use frames::header::EthernetHeader;
 use frames::{Mac, SessionIndex, SymbolId};
 use l2link::Time;
-use l2link_os::ethtool;
 
 impl Daemon {
     /// Comes in line with the core and the interfaces, before anything of what changed is told.
@@ -32,7 +31,7 @@ impl Daemon {
     /// Comes in line with the link's interface.
     pub(crate) fn follow_fast_link(&mut self) {
         if let Some(cache) = &mut self.cache {
-            cache.follow_link(self.link.ifindex(), || ethtool::offloads(&self.link_name));
+            cache.follow_link(self.link.fast_link());
         }
     }
 

@@ -4,7 +4,7 @@ use crate::rate_limit::RateLimit;
 use crate::source::Source;
 use frames::Mac;
 use l2link::{Batch, Time};
-use l2link_os::{Damper, IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError, clock};
+use l2link_os::{Damper, IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError, clock, ethtool};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -55,9 +55,10 @@ impl LinkInterface {
             .map_or((Mac::default(), l2link::Config::MTU_MIN), |socket| (socket.mac(), socket.mtu()))
     }
 
-    /// Number of the interface, while it is there.
-    pub(crate) fn ifindex(&self) -> Option<u32> {
-        self.socket.as_ref().map(|socket| socket.ifindex().0)
+    /// The interface, while it is there, for the fast path.
+    pub(crate) fn fast_link(&self) -> Option<::fast_path::LinkInterface<'_>> {
+        let IfIndex(ifindex) = self.socket.as_ref()?.ifindex();
+        Some(::fast_path::LinkInterface { ifindex, name: &self.name, offloads: ethtool::offloads })
     }
 
     pub(crate) fn socket(&mut self) -> Option<&mut LinkSocket> {

@@ -32,7 +32,7 @@ use l2link_os::privileges::{Capability, require};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{KeyLog, NetNs, SetupError, clock, ethtool, seed};
+use l2link_os::{KeyLog, NetNs, SetupError, clock, seed};
 use mio::{Events, Poll};
 use relay_core::{Arrival, Relay};
 use serde_json::Value;
@@ -142,9 +142,8 @@ impl Daemon {
         wire.size_batch(&relay);
         let is_clear = relay.link().is_data_clear();
         let (policy, ethertype) = (settings.link.fast_path, settings.link.ethertype);
-        let ifindex = wire.attributes().map(|(ifindex, ..)| ifindex.0);
-        let cache = Cache::open(policy, ethertype, is_clear, ifindex, || ethtool::offloads(wire.interface()))
-            .map_err(SetupError::FastPath)?;
+        let cache =
+            Cache::open(policy, ethertype, is_clear, wire.fast_link()).map_err(SetupError::FastPath)?;
         for peer in &settings.peers {
             relay.decide(&peer.name, peer.decided());
         }
@@ -400,8 +399,7 @@ impl Daemon {
             self.interfaces.look_again(now);
         }
         if let Some(cache) = &mut self.cache {
-            let ifindex = self.wire.attributes().map(|(ifindex, ..)| ifindex.0);
-            cache.follow_link(ifindex, || ethtool::offloads(self.wire.interface()));
+            cache.follow_link(self.wire.fast_link());
             cache.retain(&self.ports.ifindexes());
         }
         for peer in self.transits.cut_off(&links) {

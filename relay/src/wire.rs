@@ -4,7 +4,7 @@ use crate::complaint::Complaint;
 use crate::source::Source;
 use frames::{DropReason, Mac};
 use l2link::{Batch, Time};
-use l2link_os::{Damper, IfIndex, LinkInfo, LinkSocket, SetupError};
+use l2link_os::{Damper, IfIndex, LinkInfo, LinkSocket, SetupError, ethtool};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use relay_core::Relay;
@@ -45,6 +45,12 @@ impl Wire {
     /// The interface's address and MTU as the socket knows them.
     pub(crate) fn attributes(&self) -> Option<(IfIndex, Mac, u32)> {
         self.socket.as_ref().map(|socket| (socket.ifindex(), socket.mac(), socket.mtu()))
+    }
+
+    /// The interface, while it is there, for the fast path.
+    pub(crate) fn fast_link(&self) -> Option<::fast_path::LinkInterface<'_>> {
+        let (IfIndex(ifindex), ..) = self.attributes()?;
+        Some(::fast_path::LinkInterface { ifindex, name: &self.interface, offloads: ethtool::offloads })
     }
 
     /// Makes the batch as large as the link wants it.

@@ -43,6 +43,17 @@ pub struct Cache {
     failed: bool,
 }
 
+/// The interface of the link.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkInterface<'a> {
+    /// Its number.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: &'a str,
+    /// Tells whether it completes checksums or cuts packets by itself.
+    pub offloads: fn(&str) -> io::Result<bool>,
+}
+
 /// The tunnel by which a link frame's packet comes, for [`Cache::learn_tunnel`]; to be taken before the frame is handled.
 #[must_use]
 pub fn tunnel_of(frame: &[u8]) -> Option<(SessionIndex, Tunnel)> {
@@ -62,8 +73,7 @@ impl Cache {
         policy: Policy,
         ethertype: u16,
         is_clear: bool,
-        ifindex: Option<u32>,
-        offloads: impl FnOnce() -> io::Result<bool>,
+        link: Option<LinkInterface<'_>>,
     ) -> Result<Option<Self>, Error> {
         let loaded = match policy {
             Policy::Off => return Ok(None),
@@ -72,12 +82,12 @@ impl Cache {
         };
         match loaded.map(Self::new) {
             Ok(mut cache) if policy == Policy::Require => {
-                cache.set_link(ifindex, offloads)?;
+                cache.set_link(link)?;
                 cache.tell(ACTIVE.to_owned());
                 Ok(Some(cache))
             }
             Ok(mut cache) => {
-                cache.follow_link(ifindex, offloads);
+                cache.follow_link(link);
                 Ok(Some(cache))
             }
             Err(error) if policy == Policy::Require => Err(error),
@@ -100,10 +110,10 @@ impl Cache {
         }
     }
 
-    /// Has packets go and come by this link interface, or by none. `offloads` tells whether it completes checksums or cuts packets
-    /// by itself, as long as it does which packets go by the daemon. To be called whenever anything about the interface changes.
-    pub fn follow_link(&mut self, ifindex: Option<u32>, offloads: impl FnOnce() -> io::Result<bool>) {
-        let told = match self.set_link(ifindex, offloads) {
+    /// Has packets go and come by this link interface, or by none; by the daemon as long as the interface does what is the kernel's. To
+    /// be called whenever anything about it changes.
+    pub fn follow_link(&mut self, link: Option<LinkInterface<'_>>) {
+        let told = match self.set_link(link) {
             Ok(()) => ACTIVE.to_owned(),
             Err(error) => format!("all packets go by this daemon: {error}"),
         };
@@ -117,17 +127,13 @@ impl Cache {
         }
     }
 
-    fn set_link(
-        &mut self,
-        ifindex: Option<u32>,
-        offloads: impl FnOnce() -> io::Result<bool>,
-    ) -> Result<(), Error> {
-        let fit = match ifindex.map(|_| offloads()) {
-            None | Some(Ok(false)) => Ok(()),
-            Some(Ok(true)) => Err(Error::Offloads),
-            Some(Err(error)) => Err(Error::Asking(error)),
-        };
-        let set = self.fast_path.set_link(ifindex.filter(|_| fit.is_ok()));
+    fn set_link(&mut self, link: Option<LinkInterface<'_>>) -> Result<(), Error> {
+        let fit = link.map_or(Ok(()), |LinkInterface { name, offloads, .. }| match offloads(name) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Error::Offloads(name.to_owned())),
+            Err(error) => Err(Error::Asking(error)),
+        });
+        let set = self.fast_path.set_link(link.filter(|_| fit.is_ok()).map(|link| link.ifindex));
         fit.and(set)
     }
 

@@ -13,9 +13,9 @@ pub enum Error {
     Sealed,
     /// The link interface does what is the kernel's to do.
     #[error(
-        "the link interface completes checksums or cuts packets itself, which for frames of the link is not to be relied on: `ethtool -K INTERFACE tx off tso off`"
+        "the link interface completes checksums or cuts packets itself, which for frames of the link is not to be relied on: `ethtool -K {0} tx off tso off`"
     )]
-    Offloads,
+    Offloads(String),
     /// What the link interface does cannot be known.
     #[error("asking what the link interface does of packets: {0}")]
     Asking(io::Error),

@@ -58,6 +58,9 @@ impl FastPath {
     /// # Errors
     /// [`Error::Load`].
     pub fn load(ethertype: u16) -> Result<Self, Error> {
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Info, |_, text| {
+            log::debug!(target: "fast_path", "libbpf: {}", text.trim_end());
+        })));
         let object = ObjectBuilder::default()
             .open_memory(PROGRAMS)
             .and_then(libbpf_rs::OpenObject::load)

@@ -26,7 +26,7 @@ mod map;
 #[cfg(not(feature = "ebpf"))]
 mod without;
 
-pub use cache::{Cache, Policy, tunnel_of};
+pub use cache::{Cache, LinkInterface, Policy, tunnel_of};
 pub use error::Error;
 #[cfg(feature = "ebpf")]
 pub use kernel::FastPath;
