@@ -88,7 +88,7 @@ impl Link {
         }
     }
 
-    /// Random bytes that nobody can foresee, for introductions.
+    /// Random bytes that nobody can foresee, for introductions and for what else a core keeps to itself.
     pub fn draw_salt(&mut self) -> [u8; 32] {
         let mut salt = [0; 32];
         self.random.fill(&mut salt);

@@ -137,8 +137,9 @@ impl Relay {
     /// A relay that has not seen any of its ports yet. `remembered` is what the last [`Action::RememberControls`] of an
     /// earlier life asked for, if that is known.
     #[must_use]
-    pub fn new(config: RelayConfig, link: Link, remembered: Option<BTreeSet<String>>) -> Self {
-        let dispatch = Dispatch::new(&config.ports, remembered.clone().unwrap_or_default());
+    pub fn new(config: RelayConfig, mut link: Link, remembered: Option<BTreeSet<String>>) -> Self {
+        let before = remembered.clone().unwrap_or_default();
+        let dispatch = Dispatch::new(&config.ports, before, || link.draw_salt());
         let fib = Fib::new(config.fib.clone(), config.route_claimants(remembered));
         let given = Given::new(config.fib.hold);
         Self {

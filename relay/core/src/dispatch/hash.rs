@@ -1,11 +1,9 @@
 //! Hashes of flows, the same at every relay.
 
 use super::pools::PoolKey;
-use core::hash::BuildHasher;
 use core::net::IpAddr;
 use frames::PortId;
 use frames::protocol_address::octets;
-use std::hash::RandomState;
 
 /// A flow as servers are chosen by it: not the packets, only what is the same in all of them, and at every relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,12 +103,35 @@ fn finish(sum: u128) -> u64 {
     mix((sum >> 64) as u64).max(1)
 }
 
+impl Secret {
+    /// One of these random bytes, and as many more as are drawn.
+    pub(super) fn drawn(mut draw: impl FnMut() -> [u8; 32]) -> Self {
+        let mut word = || {
+            let bytes = draw();
+            let (half, _) = bytes.split_first_chunk().unwrap_or((&[0; 16], &[]));
+            u128::from_le_bytes(*half)
+        };
+        Self { offset: word(), factors: core::array::from_fn(|_| word()) }
+    }
+}
+
+/// Known to everybody, for tests and benchmarks.
 impl Default for Secret {
     fn default() -> Self {
-        let random = RandomState::new();
-        let half = |n: usize| u128::from(random.hash_one(n));
-        let whole = |n| half(2 * n) << 64 | half(2 * n + 1);
-        Self { offset: whole(0), factors: core::array::from_fn(|n| whole(n + 1)) }
+        Self::counted(0)
+    }
+}
+
+impl Secret {
+    fn counted(mut count: u64) -> Self {
+        Self::drawn(|| {
+            let mut bytes = [0; 32];
+            for part in bytes.chunks_exact_mut(8) {
+                count = mix(count).wrapping_add(1);
+                part.copy_from_slice(&count.to_le_bytes());
+            }
+            bytes
+        })
     }
 }
 
@@ -152,7 +173,7 @@ mod tests {
 
     #[test]
     fn each_word_and_the_secret_change_a_hash() {
-        let (secret, other) = (Secret::default(), Secret::default());
+        let (secret, other) = (Secret::default(), Secret::counted(7));
         let input =
             |word: usize, bit: u32| -> [u64; 6] { core::array::from_fn(|n| u64::from(n == word) << bit) };
         let inputs = (0..6).flat_map(|word| (0..64).map(move |bit| input(word, bit)));
@@ -166,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_flow_is_known_by_port_protocol_and_both_ends() {
-        let (secret, other) = (Secret::default(), Secret::default());
+        let (secret, other) = (Secret::default(), Secret::counted(7));
         let key = |port, protocol, local_port| (ServiceKey { port: PortId(port), protocol, local_port }, 7);
         let flows = [
             secret.hashes(&key(1, 6, 80), (2, 40_000)),

@@ -40,6 +40,11 @@ impl Slot for Place {
 }
 
 impl Pools {
+    /// Empty ones, found by this secret.
+    pub(super) fn keyed(secret: Secret) -> Self {
+        Self { secret, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }

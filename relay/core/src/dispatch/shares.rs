@@ -1,8 +1,9 @@
 //! From the rules of listeners to the candidates of their services.
 
-use super::hash::of_name;
+use super::hash::{Secret, of_name};
 use super::learning::Learning;
 use super::pool::{Candidate, Standing};
+use super::pools::Pools;
 use super::services::{Ends, ServiceKey, TCP, any_like};
 use super::{Dispatch, Member, ServerId, Servers};
 use crate::config::{Conflicts, PortConfig};
@@ -14,10 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 impl Dispatch {
     /// A table for these ports, in the order of their ids. `controls` are those that had rules in an earlier life, if it
-    /// did not end in order.
-    pub(crate) fn new(ports: &[PortConfig], controls: BTreeSet<String>) -> Self {
+    /// did not end in order. `draw` gives random bytes.
+    pub(crate) fn new(
+        ports: &[PortConfig],
+        controls: BTreeSet<String>,
+        draw: impl FnMut() -> [u8; 32],
+    ) -> Self {
         let ports = (1..).map(PortId).zip(ports.iter().cloned()).collect();
         let mut dispatch = Self { ports, ..Self::default() };
+        dispatch.services.pools = Pools::keyed(Secret::drawn(draw));
         dispatch.services.learning = Learning::anew(controls);
         dispatch
     }

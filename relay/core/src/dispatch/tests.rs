@@ -320,7 +320,7 @@ fn a_flow_that_begins_anew_leaves_a_draining_server() {
 fn a_relay_that_begins_anew_learns_who_has_which_flow() {
     let live = open_all(&mut with(&[1, 2]), 0..1_000);
     let names = ["control1", "control2"].map(str::to_owned);
-    let mut dispatch = Dispatch::new(&[], BTreeSet::from(names));
+    let mut dispatch = Dispatch::new(&[], BTreeSet::from(names), draw());
     for peer in [1, 2] {
         dispatch.name(PeerId(peer), &format!("control{peer}"));
         let _ = dispatch.add(Rule { weight: 100, ..web(peer) });
@@ -551,5 +551,16 @@ fn test_port(conflicts: Conflicts, priorities: &[(&str, u16)]) -> PortConfig {
         unmatched: crate::config::Unmatched::Drop,
         conflicts,
         allow: priorities.iter().map(permission).collect(),
+    }
+}
+
+/// Bytes that differ.
+fn draw() -> impl FnMut() -> [u8; 32] {
+    let mut count = 0;
+    move || {
+        core::array::from_fn(|_| {
+            count += 1;
+            hash::mix(count).to_le_bytes()[0]
+        })
     }
 }

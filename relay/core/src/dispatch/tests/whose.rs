@@ -81,7 +81,7 @@ fn of_two_that_tell_a_flow_the_tables_has_it_while_nothing_else_is_known() {
         let live = open_all(&mut with(&[1, 2]), 0..1_000);
         let told = live.keys().map(|n| (*n, vec![PeerId(1), PeerId(2)])).collect();
         let names = ["control1", "control2"].map(str::to_owned);
-        let mut dispatch = Dispatch::new(&[], BTreeSet::from(names));
+        let mut dispatch = Dispatch::new(&[], BTreeSet::from(names), draw());
         for peer in [1, 2] {
             dispatch.name(PeerId(peer), &format!("control{peer}"));
             let _ = dispatch.add(web(peer));
