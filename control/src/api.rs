@@ -2,7 +2,7 @@
 
 use crate::namespaces::Namespace;
 use control_core::seen::NumberedSocket;
-use control_core::{Control, HeldSocket};
+use control_core::{Control, HeldSocket, Recorded};
 use l2link::Time;
 use l2link::trace_text::TraceText;
 use l2link_os::api::{ApiServer, Request, Verb, failure, hop_rows, hops, success};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub(crate) fn answer(
     server: &mut ApiServer,
     request: &Request,
-    control: &mut Control,
+    control: &mut Recorded,
     sockets: &[NumberedSocket],
     namespaces: &[Namespace],
     now: Time,

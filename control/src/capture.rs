@@ -1,7 +1,7 @@
 //! What captures see: packets at the symbols, and in the tunnels.
 
 use crate::daemon::Daemon;
-use control_core::{Control, SymbolConfig};
+use control_core::{Control, Recorded, SymbolConfig};
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
 use l2link_os::api::{ApiServer, Request, Verb};
@@ -68,7 +68,7 @@ pub(crate) fn sent(
 pub(crate) fn end_sent(
     mut handling: Handling,
     dropped: Option<DropReason>,
-    control: &mut Control,
+    control: &mut Recorded,
     captures: &mut Captures,
     api: &mut ApiServer,
 ) {
@@ -83,7 +83,7 @@ pub(crate) fn end_sent(
 pub(crate) fn end_received(
     mut handling: Handling,
     fate: Fate,
-    control: &mut Control,
+    control: &mut Recorded,
     captures: &mut Captures,
     api: &mut ApiServer,
 ) {
@@ -113,7 +113,7 @@ pub(crate) fn end_received(
 }
 
 /// A program has written to a file: what was sent is what it wrote, behind an Ethernet header.
-pub(crate) fn written(captures: &mut Captures, control: &mut Control, api: &mut ApiServer) {
+pub(crate) fn written(captures: &mut Captures, control: &mut Recorded, api: &mut ApiServer) {
     let Some(mut handling) = captures.handling() else { return };
     if let Some((symbol, parcel)) = collect(&mut handling, control)
         && let Some(config) = control.symbol_config(symbol)
@@ -124,7 +124,7 @@ pub(crate) fn written(captures: &mut Captures, control: &mut Control, api: &mut 
 }
 
 /// Adds what passed through the link meanwhile. Returns the last of it, with its symbol.
-fn collect(handling: &mut Handling, control: &mut Control) -> Option<(SymbolId, Vec<u8>)> {
+fn collect(handling: &mut Handling, control: &mut Recorded) -> Option<(SymbolId, Vec<u8>)> {
     let mut last = None;
     while let Some((passage, symbol)) = control.poll_passage() {
         let config = symbol.and_then(|symbol| control.symbol_config(symbol));

@@ -16,7 +16,7 @@ use crate::symbol_interface::ByAddress;
 use crate::symbols::{Adopted, Place, Symbols};
 use crate::way_back;
 use ::fast_path::Cache;
-use control_core::{Config, Control, Failure, Ground};
+use control_core::{Beginning, Config, Control, Failure, Ground, Recorded};
 use core::time::Duration;
 use frames::discovery::Role;
 use frames::{DropReason, SymbolId};
@@ -28,7 +28,7 @@ use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
 use l2link_os::trigger::{Told, Trigger};
-use l2link_os::{KeyLog, SetupError, clock, seed};
+use l2link_os::{KeyLog, RecordFile, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -42,7 +42,7 @@ use std::path::PathBuf;
 pub(crate) struct Daemon {
     pub(crate) poll: Poll,
     pub(crate) ready: Ready,
-    pub(crate) control: Control,
+    pub(crate) control: Recorded,
     pub(crate) link: LinkInterface,
     pub(crate) symbols: Symbols,
     pub(crate) files: Files,
@@ -86,11 +86,12 @@ const EVENTS: usize = 64;
 const RETRY_LINK: Duration = Duration::from_secs(1);
 
 impl Daemon {
-    /// Opens everything that has to be there at the start.
+    /// Opens everything that has to be there at the start. Everything is recorded there, if that is said.
     pub(crate) fn new(
         settings: Settings,
         config_file: PathBuf,
         signals: Signals,
+        record: Option<RecordFile>,
     ) -> Result<Self, SetupError> {
         let now = clock::now();
         let poll = Poll::new().map_err(|error| SetupError::system("make an epoll descriptor", error))?;
@@ -130,7 +131,11 @@ impl Daemon {
             routes: settings.routes.clone(),
             carrier_hold: settings.carrier_hold,
         };
-        let mut control = Control::new(config, link_config, seed::random()?, now);
+        let beginning = Beginning { config, link: link_config, seed: seed::random()?, now };
+        let mut control = match record {
+            Some(file) => Recorded::begin(beginning, Box::new(file), clock::wall()),
+            None => beginning.control().into(),
+        };
         if keylog.is_some() {
             control.keep_session_keys();
         }
@@ -273,6 +278,7 @@ impl Daemon {
             // 8. Commands by hand whose relay has answered.
             self.end_waiting(now);
             self.serve_captures();
+            self.control.flush();
         }
     }
 
@@ -368,7 +374,7 @@ impl Daemon {
     fn count_overruns(&mut self) {
         if let Some(socket) = self.link.socket() {
             let overruns = socket.overruns();
-            self.control.counters_mut().drops(DropReason::LinkRxOverrun, overruns);
+            self.control.handle_drops(DropReason::LinkRxOverrun, overruns);
         }
     }
 
@@ -428,6 +434,7 @@ impl Daemon {
         self.transmit(now);
         self.control.handle_close(now);
         self.transmit(now);
+        self.control.end();
         // Those that could not be changed, and count as none, are there as well.
         self.symbols.remove_all(&mut self.namespaces, self.poll.registry(), now);
         self.symbols.keeper.dismiss();
@@ -439,6 +446,7 @@ impl Daemon {
         info!(target: "control::daemon", "l2control {}: leaving all to a successor", self.name);
         // Nobody could go on with them.
         self.files.unmount();
+        self.control.end();
         self.symbols.keeper.leave();
     }
 
@@ -447,7 +455,7 @@ impl Daemon {
         let registry = self.poll.registry();
         let (predecessor, adopted) = self.symbols.adopt_all(&mut self.namespaces, registry, now);
         for Adopted { symbol, ifindex, carrier, stale } in adopted {
-            self.control.counters_mut().drops(DropReason::NoSession, stale);
+            self.control.handle_drops(DropReason::NoSession, stale);
             self.control.handle_symbol_adopted(symbol, ifindex, carrier, now);
         }
         self.symbols.start_keeper(predecessor, registry, now);

@@ -30,6 +30,7 @@ mod way_back;
 use clap::Parser;
 use config::Settings;
 use core::error::Error;
+use l2link_os::RecordFile;
 use l2link_os::config_file::ConfigError;
 use l2link_os::confine::{Confinement, forbid_core_dumps};
 use l2link_os::privileges::{self, Capability};
@@ -53,6 +54,9 @@ struct Arguments {
     /// Read the configuration, say whether it is right, and exit.
     #[arg(long)]
     check: bool,
+    /// Record everything that the control decides by, for l2replay(8): the keys of the link and every packet are in FILE.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    record: Option<PathBuf>,
 }
 
 /// What it cannot do without: interfaces and addresses; packet sockets; network namespaces, tracefs and FUSE.
@@ -124,11 +128,17 @@ const PAGE: Page = Page {
                     "/run/l2link/control.sock.keeper",
                     "The socket of the keeper, which holds the symbols in between.",
                 ),
+                (
+                    "FILE of --record",
+                    "The recording, for l2replay(8), with mode 0600. A file that is there is kept as FILE.old. Whoever reads it has \
+                     the keys of the link and every packet; it grows with the traffic, and ends when the disk is full, as the \
+                     log then says.",
+                ),
                 ("/etc/default/l2control", "Environment of the service, such as RUST_LOG."),
             ],
         },
     ],
-    see_also: &["l2control.toml(5)", "l2ctl(8)", "l2top(8)", "l2relay(8)"],
+    see_also: &["l2control.toml(5)", "l2ctl(8)", "l2top(8)", "l2replay(8)", "l2relay(8)"],
 };
 
 /// Exit code for a configuration that cannot be used.
@@ -169,12 +179,16 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     privileges::require(CAPABILITIES)?;
     // Before any thread is started, so that all inherit the mask.
     let signals = Signals::open()?;
-    let daemon = daemon::Daemon::new(settings, arguments.config.clone(), signals)?;
+    let (record, writer) = arguments.record.as_deref().map(RecordFile::create).transpose()?.unzip();
+    let daemon = daemon::Daemon::new(settings, arguments.config.clone(), signals, record)?;
     Confinement::new(CAPABILITIES)
         .using(&arguments.config)
         .with_namespaces()
         .with_fast_path(daemon.cache.is_some())
         .begin()?;
+    if let Some(writer) = writer {
+        writer.start()?;
+    }
     trigger::sweep();
     daemon.run()?;
     Ok(())

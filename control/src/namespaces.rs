@@ -6,7 +6,7 @@ use control_core::seen::{
     ClosedSocket, Connection, Connections, IfIndex, NumberedSocket, OpenSocket, OpenSockets, Queue,
     SocketPart,
 };
-use control_core::{Control, NamespaceId};
+use control_core::{NamespaceId, Recorded};
 use core::time::Duration;
 use frames::ProtocolAddress;
 use frames::message::Group;
@@ -273,7 +273,7 @@ impl Watched {
 }
 
 /// Tells the core of what the trigger told.
-pub(crate) fn hint(control: &mut Control, told: Told, now: Time) {
+pub(crate) fn hint(control: &mut Recorded, told: Told, now: Time) {
     let parts = [(told.listeners, SocketPart::Listeners), (told.others, SocketPart::Others)];
     for (_, part) in parts.into_iter().filter(|(told, _)| *told) {
         control.handle_hint(part, now);

@@ -5,7 +5,7 @@ use crate::daemon::{Daemon, Taken};
 use crate::fast_path;
 use crate::link_interface::LinkInterface;
 use ::fast_path::tunnel_of;
-use control_core::{Control, Failure, LinkVerdict, SymbolVerdict};
+use control_core::{Control, Failure, LinkVerdict, Recorded, SymbolVerdict};
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
 use l2link_os::Sent;
@@ -133,10 +133,10 @@ impl Daemon {
     }
 }
 
-pub(crate) fn send(link: &mut LinkInterface, batch: &mut Batch, control: &mut Control) {
+pub(crate) fn send(link: &mut LinkInterface, batch: &mut Batch, control: &mut Recorded) {
     let Sent { sent: _, full, errors } = link.send(batch);
-    control.counters_mut().drops(DropReason::LinkTxFull, full);
-    control.counters_mut().drops(DropReason::LinkTxError, errors);
+    control.handle_drops(DropReason::LinkTxFull, full);
+    control.handle_drops(DropReason::LinkTxError, errors);
 }
 
 /// A batch with room for the longest parcel, and more.

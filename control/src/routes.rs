@@ -5,12 +5,13 @@
 //! any changed while it was written (`inet6_dump_fib` resumes by counting), so it counts only if none did.
 
 use control_core::seen::{IfIndex, Route, RouteChange, RouteFamilies, RouteHop};
-use control_core::{Control, NamespaceId};
+use control_core::{NamespaceId, Recorded};
 use l2link::Time;
 use l2link_os::routes::{
     Change, Families, KernelNexthop, KernelRoute, Progress, RouteDump, RouteEvent, RouteMonitor,
 };
 use l2link_os::{NetNs, SetupError};
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -70,7 +71,7 @@ impl RouteWatch {
     }
 
     /// Takes notifications. Returns whether there may be more.
-    pub(crate) fn follow(&mut self, namespace: NamespaceId, control: &mut Control) -> io::Result<bool> {
+    pub(crate) fn follow(&mut self, namespace: NamespaceId, control: &mut Recorded) -> io::Result<bool> {
         for _ in 0..EVENTS {
             let Some(event) = self.monitor.next_event()? else { return Ok(false) };
             self.ipv6_changes += u64::from(event.is_ipv6());
@@ -91,7 +92,7 @@ impl RouteWatch {
         &mut self,
         netns: &NetNs,
         namespace: NamespaceId,
-        control: &mut Control,
+        control: &mut Recorded,
         now: Time,
     ) -> io::Result<()> {
         if self.list.is_none() {
@@ -159,5 +160,12 @@ fn seen(route: KernelRoute) -> Route {
         weight: nexthop.weight,
         onlink: nexthop.onlink,
     };
-    Route { key, kind, protocol, mtu, nexthops: nexthops.into_iter().map(hop).collect(), unsupported }
+    Route {
+        key,
+        kind,
+        protocol,
+        mtu,
+        nexthops: nexthops.into_iter().map(hop).collect(),
+        unsupported: unsupported.map(Cow::Borrowed),
+    }
 }

@@ -27,6 +27,12 @@ impl Batch {
         self.slots - self.lengths.len()
     }
 
+    /// Bytes of a slot.
+    #[must_use]
+    pub fn slot_len(&self) -> usize {
+        self.slot_len
+    }
+
     /// Whether no frame waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

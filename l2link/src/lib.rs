@@ -32,6 +32,7 @@ mod random;
 mod ready;
 mod reassembly;
 mod receive;
+pub mod recording;
 mod refusal;
 mod replay;
 pub mod route_text;

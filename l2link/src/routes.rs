@@ -21,7 +21,7 @@ pub struct Contents {
     places: Places,
     /// The first of the places whose contents have this hash; [`Place::next`] leads on.
     by_hash: HashMap<u64, ContentId>,
-    /// Keyed, as contents come from the other device.
+    /// Keyed, as contents come from the other device. By the key things are found, and nothing else: ids do not depend on it.
     hasher: RandomState,
     /// The first free place; [`Place::next`] leads on.
     free: Option<ContentId>,

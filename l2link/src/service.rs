@@ -45,6 +45,7 @@ pub struct ServiceSet {
     items: Vec<Service>,
     except: Vec<Service>,
 }
+crate::recorded_struct!(ServiceSet { items, except });
 
 impl ServiceSet {
     /// Everything.

@@ -23,6 +23,7 @@ pub struct Daemon {
     netns: Rc<Netns>,
     mounts: Option<Rc<Mounts>>,
     folder: PathBuf,
+    record: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -33,7 +34,8 @@ impl Daemon {
     #[must_use]
     pub fn new(program: &'static str, netns: &Rc<Netns>, folder: PathBuf, config: &str) -> Self {
         fs::create_dir_all(&folder).expect("make a daemon's folder");
-        let daemon = Self { process: None, program, netns: Rc::clone(netns), mounts: None, folder };
+        let daemon =
+            Self { process: None, program, netns: Rc::clone(netns), mounts: None, folder, record: None };
         daemon.configure(config);
         daemon.set_psk(lab::PSK, 0o600);
         daemon
@@ -72,6 +74,11 @@ impl Daemon {
     /// Has it run in a mount namespace that outlives it.
     pub fn mount_in(&mut self, mounts: &Rc<Mounts>) {
         self.mounts = Some(Rc::clone(mounts));
+    }
+
+    /// Has it record what it is given, from its next start on.
+    pub fn record_to(&mut self, file: PathBuf) {
+        self.record = Some(file);
     }
 
     /// Starts it.
@@ -125,6 +132,9 @@ impl Daemon {
             None => self.netns.command(program),
         };
         command.arg("--config").arg(self.config());
+        if let Some(file) = &self.record {
+            command.arg("--record").arg(file);
+        }
         command
     }
 

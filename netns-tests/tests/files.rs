@@ -9,6 +9,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 /// A lab whose control has its symbol as files, in a mount namespace of their own.
@@ -19,11 +20,23 @@ struct Tree {
 
 const SYMBOL: &str = "kind = \"files\"\nrelay = \"relay1\"\nport = \"eth1\"\n";
 
+/// Whatever was read and written, it happens again in a replay.
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let recording = self.lab.control.folder().join("recording");
+        if !thread::panicking() && recording.exists() {
+            let replayed = Finished::new(Command::new(binary("l2replay")).arg("--quiet").arg(recording));
+            assert!(replayed.success(), "{replayed}");
+        }
+    }
+}
+
 impl Tree {
     fn build(more: &str) -> Option<Self> {
         let mut lab = Lab::build(Layout::default())?;
         let mounts = Rc::new(Mounts::new(lab.folder()));
         lab.control.mount_in(&mounts);
+        lab.control.record_to(lab.control.folder().join("recording"));
         let tree = Self { lab, mounts };
         tree.configure(more);
         Some(tree)

@@ -215,6 +215,8 @@ fn manual_pages_are_there_and_right() {
         "l2ctl.8",
         "l2ctl-show.8",
         "l2top.8",
+        "l2dump.8",
+        "l2replay.8",
         "l2relay.toml.5",
         "l2control.toml.5",
     ] {
@@ -223,7 +225,7 @@ fn manual_pages_are_there_and_right() {
     for page in pages.lines() {
         let shown = root.ok(&format!("MANWIDTH=80 man --warnings -l {page} 2>&1"));
         assert!(!shown.contains("warning"), "{page}: {shown}");
-        if ["l2relay.8", "l2control.8", "l2ctl.8", "l2top.8"]
+        if ["l2relay.8", "l2control.8", "l2ctl.8", "l2top.8", "l2dump.8", "l2replay.8"]
             .iter()
             .any(|of| page.contains(&format!("/{of}")))
         {

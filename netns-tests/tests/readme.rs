@@ -233,6 +233,17 @@ impl Machines {
             "tar -tzf bundle.tar.gz" => {
                 assert!(self.sh(line).expect_success().contains("/relay/peers.json\n"));
             }
+            "sudo l2relay --config relay.toml --record recording" => {
+                lab.relay.terminate();
+                lab.relay.record_to(lab.relay.folder().join("recording"));
+                lab.relay.start();
+                lab.control.await_row("peers", &json!({"name": "relay1", "state": "up"}));
+            }
+            _ if line.starts_with("sudo l2replay ") => {
+                let l2replay = binary("l2replay").display().to_string();
+                let shown = self.sh(&line.replace("sudo l2replay", &l2replay)).expect_success();
+                assert!(shown.contains(": the recording is cut short here; the same came out"), "{shown}");
+            }
             "sudo install target/release/l2dump /usr/local/bin" => assert!(binary("l2dump").is_file()),
             // It runs until it is interrupted; the others end by themselves.
             _ if line.starts_with("sudo l2ctl capture ") => {

@@ -215,9 +215,17 @@ fn is_not_kept(what: &str, pid: u32, needle: &Needle) {
 #[rstest]
 #[case::psk(Mode::Psk)]
 #[case::keys(Mode::Keys)]
-fn memory_has_a_secret_where_it_is_needed_and_only_then(#[case] mode: Mode) {
+fn memory_has_a_secret_where_it_is_needed_and_only_then(
+    #[case] mode: Mode,
+    #[values(false, true)] recorded: bool,
+) {
     // The relay writes the keys of the sessions down, by which they are looked for in the control.
     let Some(mut keyed) = Keyed::build(mode, "keylog_file = \"keylog\"") else { return };
+    for daemon in [&mut keyed.lab.relay, &mut keyed.lab.control] {
+        if recorded {
+            daemon.record_to(daemon.folder().join("recording"));
+        }
+    }
     keyed.lab.relay.start();
     keyed.lab.control.start();
     keyed.lab.await_symbol();

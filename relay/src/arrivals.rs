@@ -7,7 +7,7 @@ use crate::wire::{Taken, Wire};
 use frames::DropReason;
 use l2link::Time;
 use l2link_os::capture::Direction;
-use relay_core::{Arrival, LinkVerdict, PortVerdict, Relay};
+use relay_core::{Arrival, LinkVerdict, PortVerdict, Recorded};
 
 impl Daemon {
     /// Reads frames of the link. Returns whether there may be more.
@@ -184,7 +184,7 @@ impl Daemon {
 
 /// Sends a parcel up that is addressed to a port.
 fn take_parcel(
-    relay: &mut Relay,
+    relay: &mut Recorded,
     wire: &mut Wire,
     arrival: &Arrival,
     parcel: &[u8],

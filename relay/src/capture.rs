@@ -7,7 +7,7 @@ use frames::{DropReason, PortId};
 use l2link::PeerId;
 use l2link_os::api::{ApiServer, Request, Verb};
 use l2link_os::capture::{Captures, Direction, Handling, Offer, Side, Sighting};
-use relay_core::{PortVerdict, Relay};
+use relay_core::{PortVerdict, Recorded, Relay};
 
 impl Daemon {
     /// Serves a request for a capture. Returns whether it was one.
@@ -72,7 +72,7 @@ pub(crate) fn transit(relay: &Relay, peer: PeerId, direction: Direction, parcel:
 pub(crate) fn end(
     mut handling: Handling,
     verdict: PortVerdict,
-    relay: &mut Relay,
+    relay: &mut Recorded,
     ports: &Ports,
     captures: &mut Captures,
     api: &mut ApiServer,
@@ -87,7 +87,7 @@ pub(crate) fn end(
 }
 
 /// Adds what passed through the link meanwhile.
-pub(crate) fn collect(handling: &mut Handling, relay: &mut Relay, ports: &Ports) {
+pub(crate) fn collect(handling: &mut Handling, relay: &mut Recorded, ports: &Ports) {
     while let Some((passage, port)) = relay.poll_passage() {
         let port = port.and_then(|port| ports.interface(port));
         port.into_iter().for_each(|port| handling.set_place(port));

@@ -23,7 +23,7 @@ use crate::wire::{Wire, register};
 use ::fast_path::Cache;
 use core::time::Duration;
 use frames::discovery::Role;
-use l2link::{Link, Time};
+use l2link::Time;
 use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::capture::Captures;
 use l2link_os::confine::{Confinement, folder_of};
@@ -32,18 +32,18 @@ use l2link_os::privileges::{Capability, require};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{KeyLog, NetNs, SetupError, clock, seed};
+use l2link_os::{KeyLog, NetNs, RecordFile, SetupError, clock, seed};
 use mio::{Events, Poll};
-use relay_core::{Arrival, Relay};
+use relay_core::{Arrival, Beginning, Recorded};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The running relay.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    pub(crate) relay: Relay,
+    pub(crate) relay: Recorded,
     /// Where the keys of sessions are written, if anywhere.
     pub(crate) keylog: Option<KeyLog>,
     pub(crate) wire: Wire,
@@ -93,8 +93,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Sets everything up.
-    pub(crate) fn start(settings: Settings, config_file: PathBuf) -> Result<Self, Failure> {
+    /// Sets everything up, and records it to this file if there is one.
+    pub(crate) fn start(
+        settings: Settings,
+        config_file: PathBuf,
+        record: Option<&Path>,
+    ) -> Result<Self, Failure> {
         require(CAPABILITIES)?;
         let now = clock::now();
         let poll = Poll::new()?;
@@ -135,7 +139,17 @@ impl Daemon {
         let (_, mac, mtu) = wire.attributes().unwrap_or_default();
         let config = settings.link.config(&settings.relay.name, Role::Relay, seed::boot_id()?, mac, mtu);
         let name = settings.relay.name.clone();
-        let mut relay = Relay::new(settings.relay.clone(), Link::new(config, seed::random()?, now), names);
+        let beginning = Beginning {
+            config: settings.relay.clone(),
+            link: config,
+            seed: seed::random()?,
+            remembered: names,
+            now,
+        };
+        let (mut relay, writer) = match record.map(RecordFile::create).transpose()? {
+            Some((file, writer)) => (Recorded::begin(beginning, Box::new(file), clock::wall()), Some(writer)),
+            None => (beginning.relay().into(), None),
+        };
         if keylog.is_some() {
             relay.keep_session_keys();
         }
@@ -166,6 +180,9 @@ impl Daemon {
             .with_fast_path(cache.is_some())
             .writing_below(written)
             .begin()?;
+        if let Some(writer) = writer {
+            writer.start()?;
+        }
         log::info!(target: "relay::daemon", "the configuration is that of {}", config_file.display());
         log::info!(target: "relay::daemon", "l2relay {name}: ready on {}", settings.link.interface);
         Ok(Self {
@@ -214,6 +231,7 @@ impl Daemon {
             self.answer(now);
             self.end_waiting(now);
             self.serve_captures();
+            self.relay.flush();
             if let Some(signal) = self.stopping {
                 return self.stop(signal, now);
             }
@@ -431,12 +449,14 @@ impl Daemon {
                 quiet.leave();
             }
             self.forwarding.leave();
+            self.relay.end();
             log::info!(target: "relay::daemon", "stopped; routes, addresses and discards stay for a successor");
             return Ok(());
         }
         self.relay.close(now);
         while self.act(now) {}
         self.transmit(now);
+        self.relay.end();
         if let Some(quiet) = self.quiet.take() {
             quiet.end()?;
         }

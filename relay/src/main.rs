@@ -48,6 +48,9 @@ struct Arguments {
     /// Read the configuration, say whether it is right, and exit
     #[arg(long)]
     check: bool,
+    /// Record everything that the relay decides by, for l2replay(8): the keys of the link and every packet are in FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    record: Option<PathBuf>,
 }
 
 /// What the man page tells besides the command line.
@@ -103,7 +106,7 @@ const PAGE: Page = Page {
                     "Given up",
                     "Once it has started: all other capabilities (but CAP_DAC_OVERRIDE, if its configuration is \
                      somebody else's), system calls that it has no use for, core dumps, and more than that by any \
-                     program that it starts. It writes below /proc/sys/net and the folders of its configuration, its command socket and its key log only.",
+                     program that it starts. It writes below /proc/sys/net, the folders of its configuration, its command socket and its key log, and into its recording only.",
                 ),
             ],
         },
@@ -112,6 +115,12 @@ const PAGE: Page = Page {
             entries: &[
                 ("/etc/l2link/relay.toml", "The configuration, l2relay.toml(5)."),
                 ("/run/l2link/relay.sock", "The command socket, for l2ctl(8)."),
+                (
+                    "FILE of --record",
+                    "The recording, for l2replay(8), with mode 0600. A file that is there is kept as FILE.old. Whoever reads it has \
+                     the keys of the link and every packet; it grows with the traffic, and ends when the disk is full, as the \
+                     log then says.",
+                ),
                 ("/etc/default/l2relay", "Environment of the service, such as RUST_LOG."),
                 (
                     "/etc/iproute2/rt_protos.d/l2link.conf",
@@ -120,7 +129,7 @@ const PAGE: Page = Page {
             ],
         },
     ],
-    see_also: &["l2relay.toml(5)", "l2ctl(8)", "l2top(8)", "l2control(8)"],
+    see_also: &["l2relay.toml(5)", "l2ctl(8)", "l2top(8)", "l2replay(8)", "l2control(8)"],
 };
 
 fn main() -> ExitCode {
@@ -146,7 +155,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let _ = writeln!(io::stdout(), "{}: ok", arguments.config.display());
         return Ok(());
     }
-    Daemon::start(settings, arguments.config.clone())?.run()
+    Daemon::start(settings, arguments.config.clone(), arguments.record.as_deref())?.run()
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where an error reaches the user of the command")]

@@ -10,7 +10,7 @@ use frames::{DropReason, PortId};
 use l2link::Time;
 use l2link_os::{CaptureFilter, IfIndex, LinkInfo, PortSocket, SetupError};
 use mio::Registry;
-use relay_core::{Capture, PortState, Relay, WaysOut};
+use relay_core::{Capture, PortState, Recorded, WaysOut};
 use std::collections::BTreeSet;
 use std::io;
 
@@ -84,7 +84,7 @@ impl Ports {
         links: &[LinkInfo],
         addresses: &[Address],
         ways_out: &WaysOut,
-        relay: &mut Relay,
+        relay: &mut Recorded,
         registry: &Registry,
         now: Time,
     ) -> bool {
@@ -156,7 +156,7 @@ impl Ports {
 
     /// Takes parcels out of a port's socket; zero if none waits. After a failure, which ends with the call, there may
     /// be.
-    pub(crate) fn receive(&mut self, place: usize, relay: &mut Relay, now: Time) -> Result<usize, Failed> {
+    pub(crate) fn receive(&mut self, place: usize, relay: &mut Recorded, now: Time) -> Result<usize, Failed> {
         let Some(Some(port)) = self.ports.get_mut(place) else { return Ok(0) };
         let Some(socket) = &mut port.socket else { return Ok(0) };
         let received = socket.receive();
@@ -187,7 +187,7 @@ impl Ports {
     }
 
     /// Sends the parcels that were queued.
-    pub(crate) fn flush(&mut self, relay: &mut Relay) {
+    pub(crate) fn flush(&mut self, relay: &mut Recorded) {
         for port in self.ports.iter_mut().flatten().filter(|port| port.queued) {
             port.queued = false;
             let Some(socket) = &mut port.socket else { continue };

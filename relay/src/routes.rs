@@ -17,7 +17,7 @@ use l2link_os::routes::{
 };
 use l2link_os::{IfIndex, NetNs, SetupError, clock};
 use mio::Registry;
-use relay_core::{Relay, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
+use relay_core::{Recorded, RouteFailure, RouteNexthop, RouteOperation, RouteSeen, RoutesSeen};
 use std::io;
 
 /// The kernel's routes.
@@ -100,7 +100,7 @@ impl Routes {
     }
 
     /// Takes notifications. Returns whether there may be more.
-    pub(crate) fn follow(&mut self, relay: &mut Relay, now: Time) -> bool {
+    pub(crate) fn follow(&mut self, relay: &mut Recorded, now: Time) -> bool {
         for _ in 0..EVENTS {
             let event = match self.monitor.next_event() {
                 Ok(Some(event)) => event,
@@ -139,7 +139,7 @@ impl Routes {
     }
 
     /// Goes on with the present look, or begins the one that is wanted. Returns whether there may be more notifications.
-    pub(crate) fn step(&mut self, relay: &mut Relay, now: Time) -> bool {
+    pub(crate) fn step(&mut self, relay: &mut Recorded, now: Time) -> bool {
         self.try_step(relay, now).unwrap_or_else(|error| {
             self.complaint.warn("relay::route", format!("looking at the routes: {error}"), now);
             self.look = None;
@@ -148,7 +148,7 @@ impl Routes {
         })
     }
 
-    fn try_step(&mut self, relay: &mut Relay, now: Time) -> io::Result<bool> {
+    fn try_step(&mut self, relay: &mut Recorded, now: Time) -> io::Result<bool> {
         if self.look.is_none() {
             let Some(families) = self.again.take() else { return Ok(false) };
             let dump = RouteDump::start(&self.netns, families, Some(PROTOCOL)).map_err(io::Error::other)?;
@@ -194,7 +194,7 @@ impl Routes {
     }
 
     /// Makes changes, and tells the core of those that the kernel refused.
-    pub(crate) fn change(&mut self, operations: Vec<RouteOperation>, relay: &mut Relay, now: Time) {
+    pub(crate) fn change(&mut self, operations: Vec<RouteOperation>, relay: &mut Recorded, now: Time) {
         let changes: Vec<RouteChange> = operations.into_iter().map(change).collect();
         self.ipv6_changes += changes.iter().filter(|change| change.is_ipv6()).count() as u64;
         let before = clock::now();

@@ -7,7 +7,7 @@ use l2link::{Batch, Time};
 use l2link_os::{Damper, IfIndex, LinkInfo, LinkSocket, SetupError, ethtool};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use relay_core::Relay;
+use relay_core::{Recorded, Relay};
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -65,7 +65,7 @@ impl Wire {
     pub(crate) fn follow(
         &mut self,
         info: Option<&LinkInfo>,
-        relay: &mut Relay,
+        relay: &mut Recorded,
         registry: &Registry,
         now: Time,
     ) -> bool {
@@ -99,7 +99,7 @@ impl Wire {
     }
 
     /// Takes frames out of the socket; zero if none waits. After a failure, which ends with the call, there may be.
-    pub(crate) fn receive(&mut self, relay: &mut Relay, now: Time) -> Result<usize, Failed> {
+    pub(crate) fn receive(&mut self, relay: &mut Recorded, now: Time) -> Result<usize, Failed> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
         let received = socket.receive();
         relay.handle_drops(DropReason::LinkRxOverrun, socket.overruns());
@@ -136,14 +136,14 @@ impl Wire {
     }
 
     /// Sees to it that the batch has room for a parcel.
-    pub(crate) fn make_room(&mut self, relay: &mut Relay) {
+    pub(crate) fn make_room(&mut self, relay: &mut Recorded) {
         if self.batch.room() < relay.parcel_frames_max() {
             self.flush(relay);
         }
     }
 
     /// Sends the frames that wait.
-    pub(crate) fn flush(&mut self, relay: &mut Relay) {
+    pub(crate) fn flush(&mut self, relay: &mut Recorded) {
         if self.batch.is_empty() {
             return;
         }

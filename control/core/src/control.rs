@@ -18,7 +18,7 @@ use crate::{Addressing, Config, Decided, NamespaceId};
 use core::time::Duration;
 use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
-use frames::{Mac, SymbolId};
+use frames::{DropReason, Mac, SymbolId};
 use l2link::{Batch, Counters, Link, Secret, SessionKeys, Time};
 use log::{Level, info, log, warn};
 use std::collections::{BTreeMap, VecDeque};
@@ -219,14 +219,24 @@ impl Control {
         &self.link
     }
 
-    /// Counters of the link, for drops that the shell meets at its socket.
-    pub fn counters_mut(&mut self) -> &mut Counters {
-        self.link.counters_mut()
+    /// Counts what the shell saw dropped.
+    pub fn handle_drops(&mut self, reason: DropReason, times: u64) {
+        self.drops.drops(reason, times);
+    }
+
+    /// How often a reason to drop occurred, anywhere in the control.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.link.counters().dropped(reason) + self.drops.dropped(reason)
     }
 
     /// Whether anybody watches: [`Action::Report`] is made only then.
     pub fn set_monitored(&mut self, monitored: bool) {
         self.monitored = monitored;
+    }
+
+    pub(crate) fn is_monitored(&self) -> bool {
+        self.monitored
     }
 
     /// The link interface got another address or MTU.

@@ -26,6 +26,7 @@ pub struct Exposure {
     services: ServiceSet,
     hidden: ServiceSet,
 }
+l2link::recorded_struct!(Exposure { services, hidden });
 
 impl Exposure {
     /// Everything but what is hidden by default.

@@ -28,6 +28,7 @@
 //! | [`way_back`] | by which ways the answers to a symbol's clients leave |
 //! | [`by_hand`], `peers` | what operators do and decide at run time |
 //! | `routes` | the kernel's routes, and what relays were told of them |
+//! | [`recorded`] | a control whose inputs are written down, and one that is given them again |
 //! | `reload` | another configuration |
 #![forbid(unsafe_code)]
 
@@ -53,6 +54,7 @@ mod parcels;
 mod passage;
 mod peers;
 mod receive_table;
+pub mod recorded;
 mod relay;
 mod reload;
 pub mod report;
@@ -82,6 +84,7 @@ pub use frames::message::Translation;
 pub use metrics::Metrics;
 pub use namespace::NamespaceId;
 pub use parcels::{LinkVerdict, SymbolVerdict};
+pub use recorded::{Beginning, Recorded, ReplayedControl};
 pub use routes::{RoutesConfig, VerifyRow};
 pub use trace::HeldSocket;
 pub use translation::default_control_address;

@@ -101,9 +101,8 @@ impl Control {
         let states: Vec<State> = states.chain(self.refused.iter().map(|_| State::Refused)).collect();
         let count =
             |wanted: State| (wanted.name(), states.iter().filter(|state| **state == wanted).count() as u64);
-        let link = self.link.counters();
         let drops = DropReason::ALL.iter();
-        let drops = drops.map(|reason| (*reason, link.dropped(*reason) + self.drops.dropped(*reason)));
+        let drops = drops.map(|reason| (*reason, self.dropped(*reason)));
         let [mirrored, told, installed, refused, repaired] = self.route_totals().map(|(_, value)| value);
         let latencies = &self.latencies;
         Metrics {

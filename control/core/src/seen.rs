@@ -6,6 +6,7 @@ use core::time::Duration;
 use frames::message::Group;
 use frames::route::{RouteKey, RouteKind};
 use frames::{ProtocolAddress, SymbolId};
+use std::borrow::Cow;
 
 /// Number of an interface in its network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,7 +181,7 @@ pub struct Route {
     /// Where it leads.
     pub nexthops: Vec<RouteHop>,
     /// What of it cannot be told to a relay, in words.
-    pub unsupported: Option<&'static str>,
+    pub unsupported: Option<Cow<'static, str>>,
 }
 
 /// A nexthop of a [`Route`].

@@ -220,9 +220,7 @@ impl Control {
                 row(format!("tx.{kind}.bytes"), tx.bytes),
             ]
         });
-        let drops = DropReason::ALL
-            .iter()
-            .map(|reason| row(format!("drop.{reason}"), link.dropped(*reason) + self.drops.dropped(*reason)));
+        let drops = DropReason::ALL.iter().map(|reason| row(format!("drop.{reason}"), self.dropped(*reason)));
         let evicted = self.symbols.iter().map(|symbol| symbol.rules.evicted).sum();
         let routes = self.route_totals().map(|(name, value)| row(name.to_owned(), value));
         traffic.chain(drops).chain([row("flow.evicted".to_owned(), evicted)]).chain(routes).collect()

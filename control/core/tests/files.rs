@@ -111,6 +111,29 @@ fn refusals_are_said_and_leave_nothing() {
     assert_eq!(answers(&mut world), [denied], "nobody writes a capture");
 }
 
+/// Asking for an answer when there is none is an input, too: what has been looked through then is behind what comes.
+#[test]
+fn answers_come_in_the_order_in_which_there_is_something() {
+    let mut world = world();
+    let other = PacketFile::Udp(54);
+    let files = [DNS, other].map(|file| (opened(&mut world, file), tunnel_of(&world, file)));
+    let [(first, to_first), (second, to_second)] = files;
+    let mut to_other = query(2);
+    to_other[37] = 54;
+    world.send_up(to_first, &query(1));
+    assert!(answers(&mut world).is_empty(), "nobody reads");
+    assert_eq!(world.control.handle_file_read(7, first, 100, true), FileRead::Data(29));
+    let _ = data(&mut world, first, 29);
+    for (request, handle) in [(8, first), (9, second)] {
+        assert_eq!(world.control.handle_file_read(request, handle, 100, true), FileRead::Wait);
+    }
+    world.send_up(to_second, &to_other);
+    world.send_up(to_first, &query(3));
+    let expected = [(9, second), (8, first)];
+    let expected = expected.map(|(request, handle)| FileAnswer::Data { request, handle, length: 29 });
+    assert_eq!(answers(&mut world), expected);
+}
+
 #[test]
 fn a_read_gives_one_packet_whole_or_none() {
     let mut world = world();

@@ -106,7 +106,7 @@ fn what_leads_by_no_symbol_or_is_the_kernels_is_not_told() {
     let mut world = up();
     world.set(&route(1, OTHER, 1));
     world.set(&Route { protocol: KERNEL, ..route(2, SYMBOL, 1) });
-    world.set(&Route { unsupported: Some("it encapsulates packets"), ..route(3, SYMBOL, 1) });
+    world.set(&Route { unsupported: Some("it encapsulates packets".into()), ..route(3, SYMBOL, 1) });
     let mixed = [route(4, OTHER, 1).nexthops, route(4, SYMBOL, 9).nexthops].concat();
     world.set(&Route { nexthops: mixed, ..route(4, SYMBOL, 1) });
     world.settle();

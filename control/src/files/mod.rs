@@ -13,7 +13,7 @@ use crate::link_interface::LinkInterface;
 use crate::packets::send;
 use crate::source::Source;
 use control_core::files::{FileAnswer, FileError, FileHandle, FileRead, Node, Text, Written};
-use control_core::{Control, Failure};
+use control_core::{Control, Failure, Recorded};
 use core::time::Duration;
 use frames::SymbolId;
 use l2link::{Batch, Time};
@@ -260,7 +260,7 @@ struct Way<'a> {
     batch: &'a mut Batch,
 }
 
-fn handle(control: &mut Control, request: &Request<'_>, way: &mut Way<'_>, now: Time) -> Reply {
+fn handle(control: &mut Recorded, request: &Request<'_>, way: &mut Way<'_>, now: Time) -> Reply {
     match request.operation {
         Operation::Open { writes } => match Node::of(request.node) {
             Some(Node::Packets(symbol, file)) => {
@@ -303,7 +303,7 @@ fn handle(control: &mut Control, request: &Request<'_>, way: &mut Way<'_>, now: 
     }
 }
 
-fn give(control: &mut Control, device: &FuseDevice, request: u64, reply: Reply) -> io::Result<()> {
+fn give(control: &mut Recorded, device: &FuseDevice, request: u64, reply: Reply) -> io::Result<()> {
     let heard = match reply {
         Reply::None => return Ok(()),
         Reply::Data(handle, length) => {

@@ -2,7 +2,7 @@
 
 use l2link::Time;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Time since the first call in this process, which a daemon makes at its start, by `CLOCK_MONOTONIC`: it never jumps,
 /// and stands still while the machine sleeps, so that a woken machine does not take its peers for silent.
@@ -11,6 +11,13 @@ pub fn now() -> Time {
     static START: OnceLock<Instant> = OnceLock::new();
     let elapsed = START.get_or_init(Instant::now).elapsed();
     Time(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The time of day in µs since 1970, for people.
+#[must_use]
+pub fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Whether something keeps the time of day right (adjtimex(2)). Only the times in logs depend on it.

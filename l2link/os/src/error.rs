@@ -103,6 +103,14 @@ pub enum SetupError {
         /// What is wrong, and how to mend it.
         problem: String,
     },
+    /// The file cannot be a recording.
+    #[error("recording {}: {problem}", .path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
     /// A network interface has the name already.
     #[error(
         "interface {interface} exists already in {netns}: choose another name, or delete it with `ip link del {interface}`"

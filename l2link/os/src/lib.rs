@@ -4,7 +4,7 @@
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
 //! passes an interface); [`Damper`] is for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`], [`access`],
-//! [`psk`], [`keylog`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`],
+//! [`psk`], [`keylog`], [`record_file`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`],
 //! [`seed`], [`privileges`], [`confine`], [`hidden`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod access;
@@ -36,6 +36,7 @@ pub mod port_socket;
 pub mod privileges;
 pub mod psk;
 pub mod raw_socket;
+pub mod record_file;
 pub mod reload;
 pub mod return_tables;
 pub mod routes;
@@ -65,6 +66,7 @@ pub use netns::NetNs;
 pub use nft::{Discard, PortDiscard, Spared};
 pub use port_socket::PortSocket;
 pub use raw_socket::LinkSocket;
+pub use record_file::RecordFile;
 pub use return_tables::{LastResort, ReturnPath, ReturnRoute, ReturnTables};
 pub use saved_sysctls::SavedSysctls;
 pub use service_manager::ServiceManager;

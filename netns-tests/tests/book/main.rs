@@ -208,7 +208,7 @@ fn every_state_has_a_symptom() {
 fn exit_codes_are_those_of_the_manual_pages() {
     let folder = tempfile::tempdir().unwrap();
     let mut expected = Vec::new();
-    for program in ["l2relay", "l2control", "l2ctl", "l2top", "l2dump"] {
+    for program in ["l2relay", "l2control", "l2ctl", "l2top", "l2dump", "l2replay"] {
         let made = Finished::new(Command::new(binary(program)).arg("--generate").arg(folder.path()));
         let _ = made.expect_success();
         let page = fs::read_to_string(folder.path().join(format!("man/{program}.8"))).unwrap();

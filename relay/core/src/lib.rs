@@ -31,6 +31,7 @@
 //! | `addresses` | given addresses between link, table and shell |
 //! | `transit` | packets from relay to relay |
 //! | `fast` | what the fast path is told |
+//! | [`recorded`] | a relay whose inputs are written down, and one that is given them again |
 //! | [`trace`] | what would become of a packet, and why |
 //! | `passage` | copies of parcels for captures |
 //! | `membership` | groups that programs joined |
@@ -45,6 +46,7 @@ pub mod given;
 pub mod metrics;
 pub mod police;
 pub mod port;
+pub mod recorded;
 pub mod relay;
 pub mod show;
 pub mod trace;
@@ -80,6 +82,7 @@ pub use given::GivenAddress;
 pub use metrics::Metrics;
 pub use port::PortState;
 pub use punt::Arrival;
+pub use recorded::{Beginning, Recorded, ReplayedRelay};
 pub use relay::{LinkVerdict, PortVerdict, Relay};
 pub use trace::{KernelWay, Question, Trace};
 pub use translation::Outlet;

@@ -46,6 +46,7 @@ use log::warn;
 use mirror::{Family, Mirror, Teller};
 use pump::{Outlet, Seat};
 use repair::Repair;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which routes are told to relays.
@@ -96,7 +97,7 @@ struct Space {
     /// Routes by hand, whether others are told or not.
     fixed: BTreeMap<RouteKey, by_hand::Fixed>,
     /// Routes that cannot be told, and why.
-    unsupported: BTreeMap<RouteKey, &'static str>,
+    unsupported: BTreeMap<RouteKey, Cow<'static, str>>,
 }
 
 #[derive(Debug, Default)]
@@ -290,8 +291,8 @@ impl Control {
         let taken = self.routes.takes(route, self.has_several_relays());
         let Some(space) = self.routes.space(namespace) else { return };
         let key = route.key;
-        if let Some(reason) = route.unsupported.filter(|_| taken) {
-            if space.unsupported.insert(key, reason).is_none() && teller == Teller::Event {
+        if let Some(reason) = route.unsupported.as_ref().filter(|_| taken) {
+            if space.unsupported.insert(key, reason.clone()).is_none() && teller == Teller::Event {
                 warn!(target: "control::route", "route {key} cannot be told to a relay: {reason}");
             }
             return;

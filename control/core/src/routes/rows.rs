@@ -78,14 +78,7 @@ impl Control {
             if last.is_none() {
                 self.fixed_rows(namespace, &mut rows);
                 for (key, reason) in &space.unsupported {
-                    rows.push(self.row(
-                        namespace,
-                        key,
-                        None,
-                        0,
-                        &[],
-                        ("refused", Some((*reason).to_owned())),
-                    ));
+                    rows.push(self.row(namespace, key, None, 0, &[], ("refused", Some(reason.to_string()))));
                 }
             }
             for key in space.mirror.keys_behind(last.take().as_ref()) {
@@ -111,7 +104,7 @@ impl Control {
                 self.rows_of(namespace, &key, &mut rows);
             }
             for (key, reason) in space.unsupported.iter().filter(|(key, _)| key.prefix.covers(prefix)) {
-                rows.push(self.row(namespace, key, None, 0, &[], ("refused", Some((*reason).to_owned()))));
+                rows.push(self.row(namespace, key, None, 0, &[], ("refused", Some(reason.to_string()))));
             }
         }
         rows

@@ -8,8 +8,8 @@ use control_core::seen::{
     Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies, SocketPart,
 };
 use control_core::{
-    Action, Addressing, Attributes, Config, Control, Exposure, Failure, LinkVerdict, NamespaceId,
-    RoutesConfig, SymbolConfig, SymbolVerdict, Translation,
+    Action, Addressing, Attributes, Beginning, Config, Exposure, Failure, LinkVerdict, NamespaceId, Recorded,
+    ReplayedControl, RoutesConfig, SymbolConfig, SymbolVerdict, Translation,
 };
 use core::net::IpAddr;
 use core::time::Duration;
@@ -21,6 +21,7 @@ use frames::message::{
 };
 use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
+use l2link::recording::{Comparison, Memory, Recording, Step};
 use l2link::service::ServiceSet;
 use l2link::{Batch, Event, Link, PeerId, Rx, Security, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +34,9 @@ const RELAY_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
 pub(crate) struct World {
     pub(crate) now: Time,
-    pub(crate) control: Control,
+    /// What it is given is recorded.
+    pub(crate) control: Recorded,
+    recording: Memory,
     pub(crate) relay: RelayModel,
     /// What the shell would see.
     pub(crate) sockets: Vec<OpenSocket>,
@@ -79,6 +82,28 @@ pub(crate) struct RelayModel {
     pub(crate) parcels: Vec<Vec<u8>>,
     /// Why it refuses translations.
     pub(crate) refuse_translation: Option<Status>,
+}
+
+/// Whatever the test was about, all of it happens again.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.control.end();
+        if !std::thread::panicking() {
+            replay(&self.recording.bytes());
+        }
+    }
+}
+
+/// Replays a whole recording, and expects the same.
+pub(crate) fn replay(recording: &[u8]) {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut told = Recording::open(recording, version).unwrap().tell::<ReplayedControl>().unwrap();
+    loop {
+        if let Step::End { comparison, .. } = told.step(false).unwrap() {
+            assert_eq!(comparison, Comparison::Same);
+            return;
+        }
+    }
 }
 
 impl World {
@@ -144,9 +169,12 @@ impl World {
         let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
         let (symbols, refused) = (vec![symbol], Vec::new());
         let config = Config { symbols, refused, triggered: true, carrier_hold, addressing, routes };
+        let recording = Memory::default();
+        let beginning = Beginning { config, link, seed: [1; 32].into(), now: Time(0) };
         Self {
             now: Time(0),
-            control: Control::new(config, link, [1; 32], Time(0)),
+            control: Recorded::begin(beginning, Box::new(recording.clone()), 0),
+            recording,
             relay: RelayModel::new(BootId(2), Time(0)),
             sockets: Vec::new(),
             connections: Vec::new(),

@@ -9,12 +9,13 @@ use frames::message::{
 };
 use frames::protocol_address::{Family, Local};
 use frames::{BootId, DownTunnel, DropReason, Mac, PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
+use l2link::recording::{Comparison, Memory, Recording, Step};
 use l2link::service::ServiceSet;
 use l2link::{Batch, Config, Event as LinkEvent, Link, PeerId, Rx, Security, Time};
 use relay_core::police::Limits;
 use relay_core::{
-    Action, ControlName, Event, FibConfig, LinkVerdict, Outlet, Permission, PortConfig, PortState,
-    PortVerdict, Relay, RelayConfig, Unmatched,
+    Action, Beginning, ControlName, Event, FibConfig, LinkVerdict, Outlet, Permission, PortConfig, PortState,
+    PortVerdict, Recorded, RelayConfig, ReplayedRelay, Unmatched,
 };
 use std::time::Duration;
 
@@ -27,7 +28,9 @@ const LINK_MTU: u32 = 1500;
 /// The segment, and time.
 pub(crate) struct Segment {
     pub(crate) now: Time,
-    pub(crate) relay: Relay,
+    /// What it is given is recorded.
+    pub(crate) relay: Recorded,
+    recording: Memory,
     pub(crate) controls: Vec<FakeControl>,
     /// Parcels that left by a port, without their offload headers.
     pub(crate) transmitted: Vec<(PortId, Vec<u8>)>,
@@ -37,6 +40,28 @@ pub(crate) struct Segment {
     pub(crate) forwarded: Vec<Vec<u8>>,
     pub(crate) own: Vec<(PortId, bool, Vec<u8>)>,
     pub(crate) actions: Vec<Action>,
+}
+
+/// Whatever the test was about, all of it happens again.
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.relay.end();
+        if !std::thread::panicking() {
+            replay(&self.recording.bytes());
+        }
+    }
+}
+
+/// Replays a whole recording, and expects the same.
+pub(crate) fn replay(recording: &[u8]) {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut told = Recording::open(recording, version).unwrap().tell::<ReplayedRelay>().unwrap();
+    loop {
+        if let Step::End { comparison, .. } = told.step(false).unwrap() {
+            assert_eq!(comparison, Comparison::Same);
+            return;
+        }
+    }
 }
 
 /// A control's link, and what came out of it.
@@ -81,10 +106,14 @@ impl Segment {
             limits: Limits::default(),
         };
         let now = Time(1_000_000);
-        let relay = Relay::new(config, link("relay1", Role::Relay, RELAY_MAC, 1, now), None);
+        let link = link_config("relay1", Role::Relay, RELAY_MAC, 1);
+        let beginning = Beginning { config, link, seed: [1; 32].into(), remembered: None, now };
+        let recording = Memory::default();
+        let relay = Recorded::begin(beginning, Box::new(recording.clone()), 0);
         Self {
             now,
             relay,
+            recording,
             controls: Vec::new(),
             transmitted: Vec::new(),
             routed: Vec::new(),
@@ -92,6 +121,12 @@ impl Segment {
             own: Vec::new(),
             actions: Vec::new(),
         }
+    }
+
+    /// Ends the recording, and gives it.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.relay.end();
+        self.recording.bytes()
     }
 
     /// As [`Segment::new`], with the port there and control1 up, granted, and with a down tunnel.
@@ -427,7 +462,14 @@ fn parcel(frame: &[u8]) -> Vec<u8> {
 }
 
 fn link(name: &str, role: Role, mac: Mac, boot: u64, now: Time) -> Link {
-    let config = Config {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&boot.to_be_bytes());
+    seed[8..14].copy_from_slice(&mac.0);
+    Link::new(link_config(name, role, mac, boot), seed, now)
+}
+
+fn link_config(name: &str, role: Role, mac: Mac, boot: u64) -> Config {
+    Config {
         name: name.into(),
         role,
         boot: BootId(boot),
@@ -439,11 +481,7 @@ fn link(name: &str, role: Role, mac: Mac, boot: u64, now: Time) -> Link {
         data: Protection::CLEAR,
         keepalive: Config::KEEPALIVE,
         missed: Config::MISSED,
-    };
-    let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&boot.to_be_bytes());
-    seed[8..14].copy_from_slice(&mac.0);
-    Link::new(config, seed, now)
+    }
 }
 
 fn name(event: &Event) -> &'static str {

@@ -1,0 +1,136 @@
+//! What a recording is good for, and what is none.
+
+mod segment;
+
+use frames::{BootId, DropReason};
+use l2link::recording::{Comparison, LAYOUT, MAGIC, NotReplayed, Recording, Shown, Step};
+use relay_core::ReplayedRelay;
+use rstest::rstest;
+use segment::{Segment, tcp, tcp_listener};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A control listens, is sent a packet, and another packet is for nobody.
+fn recording() -> Vec<u8> {
+    let mut segment = Segment::with_control();
+    segment.rule(0, 1, tcp_listener(80));
+    let _ = segment.arrive(&tcp(40_000, 80));
+    let _ = segment.arrive(&tcp(40_000, 81));
+    segment.restart(0, "control1", BootId(300).0);
+    segment.finish()
+}
+
+/// Numbers, times, and what is shown; how many inputs there were, and how it ends.
+type Replayed = (Vec<(u64, u64, Shown)>, u64, Comparison);
+
+/// Replays all of it.
+fn replayed(recording: &[u8]) -> Result<Replayed, NotReplayed> {
+    let mut told = Recording::open(recording, VERSION)?.tell::<ReplayedRelay>()?;
+    let mut all = Vec::new();
+    loop {
+        match told.step(true)? {
+            Step::Input { number, time, shown } => {
+                all.extend(shown.into_iter().map(|shown| (number, time.0, shown)));
+            }
+            Step::End { inputs, comparison, .. } => return Ok((all, inputs, comparison)),
+        }
+    }
+}
+
+#[test]
+fn everything_is_shown_and_the_same_each_time() {
+    let recording = recording();
+    let (shown, inputs, comparison) = replayed(&recording).unwrap();
+    assert_eq!(comparison, Comparison::Same);
+    assert_eq!(replayed(&recording).unwrap(), (shown.clone(), inputs, comparison));
+    assert!(shown.is_sorted_by_key(|(number, time, _)| (*number, *time)));
+    let has = |what: &dyn Fn(&Shown) -> bool| shown.iter().any(|(_, _, shown)| what(shown));
+    assert!(has(&|shown| matches!(shown, Shown::Frame { sent: true, .. })));
+    assert!(has(&|shown| matches!(shown, Shown::Frame { sent: false, .. })));
+    assert!(has(&|shown| matches!(shown, Shown::Input(text, Some(_)) if text.starts_with("PortParcel"))));
+    assert!(has(&|shown| matches!(shown, Shown::Verdict(text, None) if text == "Sent")));
+    assert!(has(&|shown| *shown == Shown::Drop(DropReason::Unmatched)));
+    assert!(has(&|shown| matches!(shown, Shown::Action(text) if text.starts_with("SetCapture"))));
+    assert!(has(&|shown| matches!(shown, Shown::Event(text) if text.starts_with("RuleAdded"))));
+}
+
+/// Where records begin, those of the secrets and of the configuration included.
+fn records(recording: &[u8]) -> Vec<usize> {
+    let word = |at: usize| u32::from_le_bytes(recording[at..at + 4].try_into().unwrap()) as usize;
+    let mut at = MAGIC.len() + 2;
+    for _ in 0..2 {
+        at += 4 + word(at);
+    }
+    at += 8;
+    let mut all = Vec::new();
+    while at < recording.len() {
+        all.push(at);
+        at += 4 + word(at);
+    }
+    assert_eq!(at, recording.len());
+    all
+}
+
+#[test]
+fn what_is_cut_short_is_replayed_as_far_as_it_goes() {
+    let recording = recording();
+    let records = records(&recording);
+    for (place, at) in records.iter().enumerate().skip(2) {
+        for end in [*at, at + 1, at + 5] {
+            let (_, inputs, comparison) = replayed(&recording[..end]).unwrap();
+            assert_eq!((inputs, comparison), (place as u64 - 2, Comparison::Cut));
+        }
+    }
+    for end in MAGIC.len()..=records[1] {
+        assert!(matches!(replayed(&recording[..end]), Err(NotReplayed::Empty)), "{end} bytes");
+    }
+}
+
+/// Of each input the digest of what came of it is in the record behind.
+#[test]
+fn another_digest_names_the_first_input_that_differs() {
+    let recording = recording();
+    let records = records(&recording);
+    for place in 3..records.len() {
+        let mut other = recording.clone();
+        other[records[place] + 4] ^= 1;
+        let (shown, inputs, comparison) = replayed(&other).unwrap();
+        let last = shown
+            .iter()
+            .rfind(|(_, _, shown)| matches!(shown, Shown::Input(..) | Shown::Frame { sent: false, .. }));
+        let Comparison::Differs { input } = comparison else { panic!("record {place}: {comparison:?}") };
+        assert_eq!((inputs, input.as_ref()), (place as u64 - 2, last.map(|(_, _, shown)| shown)));
+    }
+}
+
+/// What is damaged does not replay as what was recorded, and panics nothing.
+#[test]
+fn a_bit_that_fell_over_is_found() {
+    let recording = recording();
+    let first = records(&recording)[1];
+    let mut same = 0;
+    for at in (first..recording.len()).step_by(7) {
+        let mut other = recording.clone();
+        other[at] ^= 1;
+        same += u32::from(matches!(replayed(&other), Ok((_, _, Comparison::Same))));
+    }
+    // Times a little off mean nothing, nor do sizes of what is large enough.
+    let tried = u32::try_from((recording.len() - first) / 7).unwrap();
+    assert!(same < tried / 2, "{same} of {tried}");
+}
+
+#[rstest]
+#[case::empty(b"".to_vec(), "it is not a recording of l2relay or l2control (--record)")]
+#[case::capture(b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00 and more".to_vec(), "it is not a recording of l2relay or l2control (--record)")]
+#[case::layout([&MAGIC[..], &[0xff, 0xff]].concat(), &format!("the recording has layout 65535, and this program reads {LAYOUT}"))]
+#[case::version(versioned("0.0.1"), &format!("the recording is of version 0.0.1, and this is {VERSION}: only the l2replay of the same version"))]
+#[case::nothing_behind(versioned(VERSION), "the recording was cut short before its first input")]
+fn what_cannot_be_replayed_says_why(#[case] file: Vec<u8>, #[case] why: &str) {
+    let error = replayed(&file).unwrap_err().to_string();
+    assert!(error.starts_with(why), "{error}");
+}
+
+fn versioned(version: &str) -> Vec<u8> {
+    let word = |word: &str| [&u32::try_from(word.len()).unwrap().to_le_bytes(), word.as_bytes()].concat();
+    [&MAGIC[..], &LAYOUT.to_le_bytes(), &word("l2relay"), &word(version), &[0; 8]].concat()
+}
