@@ -106,7 +106,7 @@ impl Link {
     /// What frames to a peer begin with; `None` if it is not up, or data is sealed.
     #[must_use]
     pub fn fast_peer(&self, peer: PeerId) -> Option<FastPeer> {
-        if self.data != Protection::CLEAR {
+        if !self.is_data_clear() {
             return None;
         }
         let peer = self.peers.get(peer.0 as usize)?;

@@ -6,7 +6,7 @@ use crate::{Capture, Counted, Error, FastPath, Outlet};
 use core::num::NonZeroU32;
 use core::time::Duration;
 use frames::SessionIndex;
-use frames::data::Tunnel;
+use frames::data::{Packet, Tunnel};
 use frames::header::{Frame, Kind};
 use l2link::fast::{FastFlow, FastPeer, Flow};
 use l2link::{PeerId, Time};
@@ -58,9 +58,7 @@ pub struct LinkInterface<'a> {
 #[must_use]
 pub fn tunnel_of(frame: &[u8]) -> Option<(SessionIndex, Tunnel)> {
     let frame = Frame::parse(frame).ok().filter(|frame| frame.header.kind == Kind::PACKET)?;
-    // What stands behind the header is longer than it says: it says nothing.
-    let tunnel = frame.body.first_chunk().copied().map(u32::from_be_bytes).map(Tunnel);
-    Some((frame.header.receiver(), tunnel?))
+    Some((frame.header.receiver(), Packet::parse(frame.body).ok()?.tunnel))
 }
 
 impl Cache {
@@ -169,11 +167,6 @@ impl Cache {
     #[must_use]
     pub fn has(&self, ifindex: u32) -> bool {
         self.fast_path.has(ifindex)
-    }
-
-    /// Takes nothing from a port or symbol any more.
-    pub fn remove(&mut self, ifindex: u32) {
-        self.fast_path.remove(ifindex);
     }
 
     /// Takes nothing any more from ports and symbols but these.

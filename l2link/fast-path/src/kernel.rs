@@ -127,8 +127,7 @@ impl FastPath {
         Ok(())
     }
 
-    /// Takes nothing from a port or symbol any more.
-    pub fn remove(&mut self, ifindex: u32) {
+    fn remove(&mut self, ifindex: u32) {
         self.places.remove(&ifindex);
         for station in self.stations.remove(&ifindex).unwrap_or_default() {
             // One that is left over finds no packets.

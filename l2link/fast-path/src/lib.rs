@@ -35,11 +35,13 @@ pub use without::FastPath;
 
 use core::net::IpAddr;
 use frames::Mac;
+use frames::data::PacketHeader;
+use frames::header::HEADERS_LEN;
 use l2link::PeerId;
 use l2link::fast::{FastTraffic, FastWay};
 
 /// Bytes of a link frame before the Ethernet frame of its packet.
-pub const LINK_HEADERS: usize = 34;
+pub const LINK_HEADERS: usize = HEADERS_LEN + size_of::<PacketHeader>();
 
 /// Where the packets of a tunnel go that come by a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,10 +33,6 @@ impl FastPath {
         match self.0 {}
     }
 
-    pub fn remove(&mut self, _ifindex: u32) {
-        match self.0 {}
-    }
-
     pub fn retain(&mut self, _ifindexes: &std::collections::BTreeSet<u32>) {
         match self.0 {}
     }
