@@ -1,9 +1,10 @@
 //! Finding one another.
 //!
 //! Every device says hello to [`Mac::LINK_GROUP`]: at once when it starts or loses a peer, then after 100, 200 and
-//! 400 ms, then every second; every [`CALM`] when at least one peer is up and none is down. A relay answers the hello of
-//! a control with which it has no session (or one of another boot id) by a hello to that control alone, so a control
-//! that starts late waits for nobody. A control that hears such a relay begins a handshake.
+//! 400 ms, then eight times every [`MISSING`], then every [`SEEKING`]; after the first four every [`CALM`] instead when at
+//! least one peer is up and none is down. A relay answers the hello of a control with which it has no session (or one of
+//! another boot id) by a hello to that control alone, so a control that starts late waits for nobody. A control that hears
+//! such a relay begins a handshake.
 //!
 //! A hello is only a hint: it is never believed. Sessions come and go by handshakes and by liveness alone, so a repeated
 //! or forged hello costs a handshake attempt at most. When there are too many to answer each, one hello to all answers.
@@ -35,7 +36,11 @@ pub(crate) struct HelloTimer {
 /// Pauses after the first hellos.
 const QUICK: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
-/// Pause while someone is missed.
+/// Pause while someone is missed, at first: most cuts are short.
+const MISSING: Duration = Duration::from_millis(500);
+/// The first hello after which that pause is [`SEEKING`]: those before take 4.7 s.
+const MISSING_TO: usize = 11;
+/// Pause while someone is missed for longer.
 const SEEKING: Duration = Duration::from_secs(1);
 /// Pause while nobody is known to be missed. Two devices whose first hellos were all lost still meet.
 const CALM: Duration = Duration::from_secs(2);
@@ -64,7 +69,12 @@ impl HelloTimer {
     }
 
     fn advance(&mut self, calm: bool, now: Time) {
-        let pause = QUICK.get(self.sent).copied().unwrap_or(if calm { CALM } else { SEEKING });
+        let pause = match QUICK.get(self.sent) {
+            Some(pause) => *pause,
+            None if calm => CALM,
+            None if self.sent < MISSING_TO => MISSING,
+            None => SEEKING,
+        };
         self.sent = self.sent.saturating_add(1);
         (self.last, self.next) = (now, now + pause);
     }
@@ -248,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quick_then_seeking_then_calm() {
+    fn quick_while_someone_is_missed_and_then_slower() {
         let mut timer = HelloTimer::new(Time(0));
         let mut pause = |calm| {
             let now = timer.next();
@@ -256,7 +266,10 @@ mod tests {
             (timer.next() - now).as_millis()
         };
         assert_eq!([pause(true), pause(false), pause(true)], [100, 200, 400]);
-        assert_eq!([pause(false), pause(true), pause(false)], [1000, 2000, 1000]);
+        assert_eq!([pause(false), pause(true)], [500, 2000]);
+        let missed: Vec<_> = (0..8).map(|_| pause(false)).collect();
+        assert_eq!(missed, [500, 500, 500, 500, 500, 500, 1000, 1000]);
+        assert_eq!([pause(true), pause(false)], [2000, 1000]);
     }
 
     #[test]

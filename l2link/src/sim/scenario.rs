@@ -42,8 +42,8 @@ pub struct Scenario {
 }
 
 /// The longest time from healing to "up" that is allowed besides the liveness time-out: the next hello of a device that
-/// misses somebody (a second), twice, as the first handshake may meet what is left of an old one, and another second.
-const CONVERGES: Duration = Duration::from_secs(3);
+/// misses somebody (half a second), twice, as the first handshake may meet what is left of an old one, and another second.
+const CONVERGES: Duration = Duration::from_secs(2);
 /// Time for what is queued to arrive.
 const DRAINS: Duration = Duration::from_secs(2);
 /// Time in which a session that ends by itself does so: some do nothing for this long.

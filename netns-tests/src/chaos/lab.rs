@@ -58,6 +58,10 @@ const OSPF: &str = "interface INTERFACE\n ip ospf area 0\n ip ospf network point
     ip ospf hello-interval 1\n ip ospf dead-interval 60\n\
     router ospf\n ospf router-id ROUTER\n redistribute static\n";
 
+/// A fault of 10 s and the way back take less. FRR gives up its routes with the carrier, and then transit is lost for as long as OSPF
+/// takes, which is no figure of ours.
+const CARRIER_KEPT: &str = "carrier_hold_ms = 20000";
+
 /// MTU of the wire and of the bridge's ports, which as on a good switch are no limit.
 const SWITCH_MTU: u32 = 9300;
 
@@ -69,7 +73,9 @@ impl Chaos {
     #[must_use]
     #[track_caller]
     pub fn up(seed: u64) -> Option<Self> {
-        let mut lab = Lab::stopped_router_of(Layout { bridge: true, ..Layout::default() }, |_, _| {})?;
+        let mut lab = Lab::stopped_router_of(Layout { bridge: true, ..Layout::default() }, |_, control| {
+            control.more = CARRIER_KEPT.into();
+        })?;
         let (wire_ns, control2_ns, programs2) =
             (lab.netns("wire"), Rc::new(lab.netns("control2")), lab.netns("programs2"));
         lab.add_to_segment(&control2_ns);
