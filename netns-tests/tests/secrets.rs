@@ -26,11 +26,12 @@ enum Mode {
 }
 
 impl Keyed {
-    /// `more`: lines of `[link]` of the relay.
-    fn build(mode: Mode, more: &str) -> Option<Self> {
+    /// `both`: a line of `[link]` of both daemons. `relay_only`: one of the relay.
+    fn build(mode: Mode, both: &str, relay_only: &str) -> Option<Self> {
         let lab = Lab::build(Layout::default())?;
         // They are patient, as the machine may be busy.
-        let more = &format!("missed = 20\n{more}");
+        let both = &format!("missed = 20\n{both}");
+        let of_relay = &format!("{both}\n{relay_only}");
         let psk = lab.relay.folder().join("psk");
         lab.relay.set_psk(PSK, 0o600);
         lab.control.set_psk(PSK, 0o600);
@@ -43,15 +44,15 @@ impl Keyed {
                 let with = |config: String, more: &str| {
                     config.replace("psk_file = \"psk\"", &format!("psk_file = \"psk\"\n{more}"))
                 };
-                (with(relay.to_string(), more), with(control.to_string(), "missed = 20"))
+                (with(relay.to_string(), of_relay), with(control.to_string(), both))
             }
             Mode::Keys => {
                 let [one, other] = ["relay.key", "control.key"].map(|name| KeyPair::new(lab.folder(), name));
                 needles.push(Needle::of_file("the relay's key", &one.file));
                 needles.push(Needle::of_file("the control's key", &other.file));
                 let psk = "psk_file = \"psk\"";
-                let relay = one.configure(&relay, &format!("{psk}\n{more}"), &[("control1", &other)]);
-                let control = other.configure(&control, &format!("{psk}\nmissed = 20"), &[("relay1", &one)]);
+                let relay = one.configure(&relay, &format!("{psk}\n{of_relay}"), &[("control1", &other)]);
+                let control = other.configure(&control, &format!("{psk}\n{both}"), &[("relay1", &one)]);
                 (relay, control)
             }
         };
@@ -89,7 +90,7 @@ fn said(mut command: Command) -> Vec<u8> {
 #[case::psk(Mode::Psk)]
 #[case::keys(Mode::Keys)]
 fn nothing_that_is_said_has_a_secret_in_it(#[case] mode: Mode) {
-    let Some(mut keyed) = Keyed::build(mode, "encrypt = false\nkeylog_file = \"keylog\"") else { return };
+    let Some(mut keyed) = Keyed::build(mode, "encrypt = false", "keylog_file = \"keylog\"") else { return };
     keyed.start();
     let keylog = keyed.lab.relay.folder().join("keylog");
     let sessions = Needle::of_key_log(&keylog);
@@ -220,7 +221,7 @@ fn memory_has_a_secret_where_it_is_needed_and_only_then(
     #[values(false, true)] recorded: bool,
 ) {
     // The relay writes the keys of the sessions down, by which they are looked for in the control.
-    let Some(mut keyed) = Keyed::build(mode, "keylog_file = \"keylog\"") else { return };
+    let Some(mut keyed) = Keyed::build(mode, "", "keylog_file = \"keylog\"") else { return };
     for daemon in [&mut keyed.lab.relay, &mut keyed.lab.control] {
         if recorded {
             daemon.record_to(daemon.folder().join("recording"));
