@@ -83,3 +83,7 @@ as_builder() {
 
 # What the build needs.
 BUILD_COMMANDS=(cc:gcc c++:g++ ld:binutils)
+# What the daemons' fast path needs besides.
+FAST_PATH_COMMANDS=(
+    clang:clang /usr/include/bpf/bpf_helpers.h:libbpf-dev /usr/include/libelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev
+)

@@ -69,6 +69,7 @@ pub use lab::{Lab, Layout, PSK};
 pub use mounts::Mounts;
 pub use netns::Netns;
 pub use notifications::Notifications;
+pub use path::has_fast_path;
 pub use private_root::PrivateRoot;
 pub use process::{Finished, Process};
 pub use router::{Ping, words};

@@ -21,6 +21,12 @@ pub(crate) fn with_path(config: &str) -> String {
     format!("{before}[link]\n{section}\ndata = \"clear\"\nfast_path = \"{word}\"{after}")
 }
 
+/// Whether the daemons under test must have the fast path.
+#[must_use]
+pub fn has_fast_path() -> bool {
+    word().is_some_and(|word| word == "require")
+}
+
 /// Whether labs whose tests do not choose leave data in clear.
 pub(crate) fn is_clear() -> bool {
     word().is_some()

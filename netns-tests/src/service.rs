@@ -62,6 +62,11 @@ impl Unit {
         }
     }
 
+    /// Adds the lines of a drop-in.
+    fn adapt(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+    }
+
     fn is(&self, key: &str, value: &str) -> bool {
         self.words(key) == [value]
     }
@@ -132,6 +137,14 @@ impl Service {
         let unit = Unit::read(&root.path(&format!("/usr/lib/systemd/system/{name}.service")));
         let notifications = Notifications::listen(&root.run().join("notify"));
         Self { unit, name, netns: netns.to_owned(), notifications, process: None }
+    }
+
+    /// Adds settings, as a file in the unit's folder of drop-ins does.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn adapt(&mut self, file: &Path) {
+        self.unit.adapt(Unit::read(file));
     }
 
     /// Starts it, and waits until it is ready.

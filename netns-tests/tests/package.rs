@@ -4,7 +4,10 @@
 use netns_tests::address::*;
 use netns_tests::book::{CHAPTERS, chapters};
 use netns_tests::config::{Control, Relay};
-use netns_tests::{Finished, Lab, Netns, Ping, PrivateRoot, Service, binary, words};
+use netns_tests::program::{Nginx, PAGE};
+use netns_tests::{
+    Finished, Lab, Netns, Ping, PrivateRoot, SOON, Service, binary, eventually, has_fast_path, words,
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,6 +68,9 @@ struct Machine {
 
 const SERVICES: [&str; 2] = ["l2relay", "l2control"];
 
+/// What the units need for the fast path.
+const FAST_PATH: &str = "/usr/share/doc/l2link/examples/fast-path.conf";
+
 /// What the scripts of a package ask of systemd for both services.
 fn asked(verb: &str) -> Vec<String> {
     SERVICES.map(|service| format!("deb-systemd-invoke {verb} {service}.service")).into()
@@ -87,7 +93,7 @@ impl Machine {
         let status = read("status");
         // CAP_NET_ADMIN is 12, CAP_NET_RAW 13, CAP_SYS_ADMIN 21.
         let capabilities = u64::from_str_radix(
-            status.split("CapBnd:\t").nth(1).expect("CapBnd").lines().next().expect("a line"),
+            status.split("CapPrm:\t").nth(1).expect("CapPrm").lines().next().expect("a line"),
             16,
         );
         let allowed = 1 << 12 | 1 << 13 | 1 << 21;
@@ -141,6 +147,25 @@ fn units_are_right_and_confined() {
         assert!(confined.contains("Overall exposure level"), "{confined}");
         // Both are begun with the machine.
         root.ok(&format!("test -L /etc/systemd/system/multi-user.target.wants/{service}.service"));
+    }
+    // Those for the fast path admit what it needs, and nothing else.
+    let refused = |unit: &str| -> BTreeSet<String> {
+        let shown = root.ok(&format!("systemd-analyze security --offline=true --json=short {unit} || true"));
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&shown).expect("a table");
+        rows.iter()
+            .filter(|row| row["set"] == true)
+            .map(|row| row["name"].as_str().expect("a name").to_owned())
+            .collect()
+    };
+    for service in SERVICES {
+        let unit = format!("{service}.service");
+        let before = refused(&unit);
+        root.ok(&format!("install -D -m 644 {FAST_PATH} /etc/systemd/system/{unit}.d/fast-path.conf"));
+        assert_eq!(root.ok(&format!("systemd-analyze verify /usr/lib/systemd/system/{unit} 2>&1")), "");
+        let after = refused(&unit);
+        let more: Vec<_> = before.difference(&after).collect();
+        assert_eq!(more, ["CapabilityBoundingSet=~CAP_BPF", "SystemCallFilter=~@privileged"], "{before:?}");
+        root.ok(&format!("rm -r /etc/systemd/system/{unit}.d"));
     }
     // The settings for symbols of kind `files` leave nothing that would hide their mounts.
     root.ok("mkdir -p /etc/systemd/system/l2control.service.d");
@@ -267,7 +292,8 @@ fn the_book_is_there_as_a_whole() {
 }
 
 /// What the book says of files of the source tree, and where they are on a machine with the package.
-const PLACES: [(&str, &str); 7] = [
+const PLACES: [(&str, &str); 8] = [
+    ("`tools/package.d/fast-path.conf", "`/usr/share/doc/l2link/examples/fast-path.conf"),
     ("`examples/", "`/usr/share/doc/l2link/examples/"),
     (" examples/", " /usr/share/doc/l2link/examples/"),
     ("tools/wireshark/", "/usr/lib/MULTIARCH/wireshark/plugins/"),
@@ -383,6 +409,42 @@ fn it_is_installed_upgraded_under_traffic_and_removed() {
     assert_eq!(lab.relay_ns.ok("nft list ruleset"), "");
     assert_eq!([settings(&lab.relay_ns), settings(lab.programs())], kernel_before);
     assert!(!lab.programs().has_interface("eth1") && !lab.programs().has_interface("eth2"));
+}
+
+/// Only where the programs under test have it.
+#[test]
+fn the_fast_path_is_there_with_its_settings() {
+    if !has_fast_path() {
+        return println!("SKIPPED: the fast path is not asked for");
+    }
+    let Some([package, _]) = packages() else { return };
+    let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    let link = "data = \"clear\"\nfast_path = \"require\"";
+    let relay = Relay { link: link.into(), ..Relay::default() }.to_string();
+    let control = Control { link: link.into(), ..Control::default() }.to_string();
+    let machines =
+        [("l2relay", "relay", relay, &lab.relay_ns), ("l2control", "control", control, &lab.control_ns)].map(
+            |(service, role, config, netns)| {
+                let folder = lab.folder().join(role);
+                let mut machine = Machine::new(package, &folder, service, netns);
+                machine.service.adapt(&machine.root.path(FAST_PATH));
+                machine.configure(role, &config, &folder);
+                machine.service.start(&machine.root);
+                machine.check_confined();
+                machine
+            },
+        );
+    lab.await_symbol();
+    let _server = Nginx::start(&lab.control_ns, lab.folder(), &["80"]);
+    eventually(SOON, "packets go by the kernel", || {
+        let page = lab.client.run(&format!("curl -sSf --max-time 2 http://{PORT_V4}/")).into_result()?;
+        assert_eq!(page, PAGE);
+        let sent = [&lab.relay, &lab.control].map(|daemon| daemon.counter("tx.PACKET.frames"));
+        if sent.contains(&0) { Err(format!("{sent:?}")) } else { Ok(()) }
+    });
+    for mut machine in machines {
+        machine.service.stop();
+    }
 }
 
 #[test]

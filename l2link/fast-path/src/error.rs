@@ -21,7 +21,8 @@ pub enum Error {
     Asking(io::Error),
     /// The kernel refuses the programs.
     #[error(
-        "the kernel does not take its programs: {source}; it needs Linux 6.6 with CONFIG_BPF_SYSCALL, and CAP_BPF with CAP_NET_ADMIN"
+        "the kernel does not take its programs: {source}; it needs Linux 6.6 with CONFIG_BPF_SYSCALL, and CAP_BPF and CAP_PERFMON with CAP_NET_ADMIN, which \
+         /usr/share/doc/l2link/examples/fast-path.conf gives to a service"
     )]
     Load {
         /// What it says.
