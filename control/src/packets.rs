@@ -45,6 +45,11 @@ impl Daemon {
                     let seen = self.captures.handling();
                     let fate = match verdict {
                         LinkVerdict::Deliver { symbol, parcel } => {
+                            if let (Some(cache), Some((ifindex, _))) =
+                                (&self.cache, self.symbols.interface(symbol))
+                            {
+                                cache.fit_segments(ifindex, parcel);
+                            }
                             let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             let refused = !matches!(delivered, Some(Ok(())));

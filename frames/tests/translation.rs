@@ -5,7 +5,7 @@ mod golden;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use frames::Mac;
 use frames::data::OffloadHeader;
-use frames::inet::{End, Fragments, Obstacle, Segments, addresses, error_about, translate};
+use frames::inet::{End, Fragments, Obstacle, Segments, addresses, error_about, limit_mss, translate};
 use proptest::prelude::*;
 
 /// Bytes of a parcel before the IP packet.
@@ -102,6 +102,39 @@ proptest! {
         prop_assert_eq!(ends(error), (destination, source));
     }
 
+    /// Whoever opens a connection hears of no longer packets than there is room for, whatever option stands before that, and
+    /// of nothing else.
+    #[test]
+    fn segment_sizes_are_limited(
+        address in address(),
+        nothings in 0..=4_usize,
+        answers: bool,
+        mss: u16,
+        packet_max in 576..10_000_usize,
+    ) {
+        let packet = opening(&address, nothings, answers, mss);
+        let limit = packet_max - if matches!(address, Address::V4(..)) { 40 } else { 60 };
+        let expected = opening(&address, nothings, answers, mss.min(u16::try_from(limit).unwrap()));
+        for (before, after) in
+            [(parcel(&packet, None), parcel(&expected, None)), (opened(&packet, 0), opened(&expected, 0))]
+        {
+            let mut parcel = before;
+            prop_assert_eq!(limit_mss(&mut parcel, packet_max), usize::from(mss) > limit);
+            prop_assert_eq!(parcel, after);
+        }
+    }
+
+    /// Segments that open nothing stay as they are.
+    #[test]
+    fn other_segments_are_not_limited(packet in packet()) {
+        let mut parcel = parcel(&packet, None);
+        let before = parcel.clone();
+        let at = transport_at(&packet);
+        let opens = packet[protocol_at(&packet)] == 6 && packet[at + 13] & 0x02 != 0;
+        prop_assert_eq!(limit_mss(&mut parcel, 1000), opens);
+        prop_assert_eq!(parcel == before, !opens);
+    }
+
     /// No bytes make it panic.
     #[test]
     fn any_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..200), end in end(), version in 0..3_usize) {
@@ -126,6 +159,7 @@ proptest! {
                 }
             }
         }
+        let _ = limit_mss(&mut bytes, 576);
         let _ = error_about(&bytes, Obstacle::TooBig(1280), Mac([0; 6]), &mut [0; 2000]);
         let _ = Fragments::new(&bytes, 68).map(|mut fragments| fragments.write_next(&mut [0; 100]));
     }
@@ -165,6 +199,28 @@ fn golden_bytes() {
     assert!(translate(&mut parcel, End::Source, virtual_address, control).is_err(), "not its source");
     translate(&mut parcel, End::Destination, virtual_address, control).unwrap();
     assert_eq!(&parcel[BEFORE..], after);
+}
+
+#[test]
+fn options_that_cannot_be_read_limit_nothing() {
+    for options in [
+        "00 02 04 ff",             // the end before it
+        "03 00 02 04",             // of no length
+        "03 01 01 01",             // of the length of its kind alone
+        "02 03 ff 01",             // of another length
+        "01 01 01 02",             // cut off behind its kind
+        "01 01 02 04",             // cut off before its value
+        "05 ff 01 01 02 04 ff ff", // longer than the header
+    ] {
+        let options: Vec<u8> =
+            options.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        // What follows is payload, whatever it looks like.
+        let packet =
+            ip(&Address::V4(1, 2), 6, &syn(&options, &[2, 4, 0xff, 0xff], false, &Address::V4(1, 2)));
+        let mut parcel = parcel(&packet, None);
+        assert!(!limit_mss(&mut parcel, 576), "{options:02x?}");
+        assert_eq!(parcel[BEFORE..], packet);
+    }
 }
 
 /// Source and destination of a packet to be made.
@@ -228,6 +284,25 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
 fn tcp(payload: &[u8], flags: u8, address: &Address) -> Vec<u8> {
     let mut segment =
         vec![0x9c, 0x40, 0, 80, 0, 0, 1, 0, 0, 0, 0, 0, 0x60, flags, 1, 0, 0, 0, 0, 0, 2, 4, 5, 0xb4];
+    segment.extend_from_slice(payload);
+    fill(&mut segment, 16, 6, address);
+    segment
+}
+
+/// A packet that opens a connection, or answers to that, with so many options of nothing before the segment size.
+fn opening(address: &Address, nothings: usize, answers: bool, mss: u16) -> Vec<u8> {
+    let mut options = vec![1; nothings];
+    options.extend([2, 4]);
+    options.extend(mss.to_be_bytes());
+    options.resize(options.len().next_multiple_of(4), 0);
+    ip(address, 6, &syn(&options, &[], answers, address))
+}
+
+fn syn(options: &[u8], payload: &[u8], answers: bool, address: &Address) -> Vec<u8> {
+    let words = u8::try_from(5 + options.len() / 4).unwrap();
+    let flags = if answers { 0x12 } else { 0x02 };
+    let mut segment = vec![0x9c, 0x40, 0, 80, 0, 0, 1, 0, 0, 0, 0, 0, words << 4, flags, 1, 0, 0, 0, 0, 0];
+    segment.extend_from_slice(options);
     segment.extend_from_slice(payload);
     fill(&mut segment, 16, 6, address);
     segment

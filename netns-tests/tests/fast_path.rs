@@ -21,8 +21,10 @@ use std::time::Duration;
 const FAST: &str = "data = \"clear\"\nfast_path = \"require\"\nmissed = 20\nkeepalive_ms = 200";
 /// The same, for a daemon whose death is to be noticed.
 const IMPATIENT: &str = "data = \"clear\"\nfast_path = \"require\"";
-/// MTU of ports whose packets fit link frames on a segment of 1500.
+/// MTU of ports whose packets fit link frames on a segment of [`SEGMENT`].
 const FITTING: u32 = 1400;
+/// MTU of the segment.
+const SEGMENT: u32 = 1500;
 /// What a daemon says that has a fast path.
 const BY_THE_KERNEL: &str = "packets of known flows go by the kernel";
 /// What a daemon says that was built without it.
@@ -179,10 +181,11 @@ fn datagrams_go_by_the_kernel(
 
 #[rstest]
 fn streams_go_by_the_kernel(
+    #[values(FITTING, SEGMENT)] port_mtu: u32,
     #[values(false, true)] is_v6: bool,
     #[values(Server::AtControl, Server::AtClient)] server: Server,
 ) {
-    let Some(mut lab) = up(FITTING) else { return };
+    let Some(mut lab) = up(port_mtu) else { return };
     let _nginx = server.nginx(&lab);
     let (_, from, address) = server.ends(&lab, is_v6);
     let mut curl = from.command("curl");

@@ -27,6 +27,9 @@ impl Daemon {
                     let mut fate = PortVerdict::Sent;
                     match verdict {
                         LinkVerdict::Transmit { port, parcel } => {
+                            if let Some(cache) = &self.cache {
+                                cache.fit_segments(self.ports.ifindex(port).0, parcel);
+                            }
                             capture::leaves(&mut seen, &self.ports, port, parcel);
                             if !self.ports.queue(port, parcel) {
                                 self.relay.handle_drops(DropReason::PortDown, 1);

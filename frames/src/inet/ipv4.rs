@@ -9,6 +9,9 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 pub(super) const ETHERTYPE: u16 = 0x0800;
 
+/// Bytes of it without options.
+pub(super) const HEADER: usize = size_of::<Ipv4Header>();
+
 /// Places of fields in the header.
 pub(super) const TOTAL_LENGTH: usize = 2;
 pub(super) const IDENTIFICATION: usize = 4;
@@ -50,14 +53,14 @@ struct Ipv4Header {
     source: [u8; 4],
     destination: [u8; 4],
 }
-const _: () = assert!(size_of::<Ipv4Header>() == 20);
+const _: () = assert!(HEADER == 20);
 
 /// Takes the header off. A total length of zero, which no packet on a cable has, means "to the end of the frame":
 /// Linux writes it into super-packets that are longer than the field can say.
 pub(super) fn datagram(packet: &[u8], extent: Extent) -> Result<Datagram<'_>, ParseError> {
     let header = header(packet)?;
     let header_len = usize::from(header.version_ihl & 0xf).saturating_mul(4);
-    if header_len < size_of::<Ipv4Header>() {
+    if header_len < HEADER {
         return Err(ParseError::Value { field: "IHL", value: (header.version_ihl & 0xf).into() });
     }
     let payload = match extent {
@@ -77,7 +80,7 @@ pub(super) fn datagram(packet: &[u8], extent: Extent) -> Result<Datagram<'_>, Pa
 pub(super) fn packet_length(packet: &[u8]) -> Result<usize, ParseError> {
     let total_length = header(packet)?.total_length.get();
     let length = usize::from(total_length);
-    if length < size_of::<Ipv4Header>() {
+    if length < HEADER {
         return Err(ParseError::Value { field: "total length", value: total_length.into() });
     }
     Ok(length)

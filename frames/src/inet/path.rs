@@ -28,9 +28,9 @@ impl<'a> Fragments<'a> {
         if *packet.first()? != 0x45 {
             return None;
         }
-        let (header, payload) = packet.split_at_checked(IPV4_HEADER)?;
+        let (header, payload) = packet.split_at_checked(ipv4::HEADER)?;
         let flags_offset = u16::from_be_bytes(*header.get(ipv4::FLAGS..)?.first_chunk()?);
-        let step = usize::try_from(mtu).ok()?.checked_sub(IPV4_HEADER)? & !7;
+        let step = usize::try_from(mtu).ok()?.checked_sub(ipv4::HEADER)? & !7;
         if flags_offset & DONT_FRAGMENT != 0 || step == 0 {
             return None;
         }
@@ -44,10 +44,10 @@ impl<'a> Fragments<'a> {
         }
         let end = self.done.saturating_add(self.step).min(self.payload.len());
         let part = self.payload.get(self.done..end)?;
-        let len = IPV4_HEADER.checked_add(part.len())?;
+        let len = ipv4::HEADER.checked_add(part.len())?;
         let out = buffer.get_mut(..len)?;
         put(out, 0, self.header)?;
-        put(out, IPV4_HEADER, part)?;
+        put(out, ipv4::HEADER, part)?;
         put(out, ipv4::TOTAL_LENGTH, &u16::try_from(len).ok()?.to_be_bytes())?;
         let more = if end < self.payload.len() { MORE_FRAGMENTS } else { 0 };
         let offset = u16::try_from(self.done.checked_div(8)?).ok()?;
@@ -76,7 +76,7 @@ pub fn error_about(packet: &[u8], obstacle: Obstacle, station: Mac, buffer: &mut
         6 => false,
         _ => return None,
     };
-    let (header, longest) = if is_v4 { (IPV4_HEADER, V4_ERROR_MAX) } else { (ipv6::HEADER, V6_ERROR_MAX) };
+    let (header, longest) = if is_v4 { (ipv4::HEADER, V4_ERROR_MAX) } else { (ipv6::HEADER, V6_ERROR_MAX) };
     let about = packet.get(..packet.len().min(longest.checked_sub(header)?.checked_sub(icmp::HEADER)?))?;
     let message = icmp::HEADER.checked_add(about.len())?;
     let ethertype = U16::new(if is_v4 { ipv4::ETHERTYPE } else { ipv6::ETHERTYPE });
@@ -128,8 +128,6 @@ pub fn error_about(packet: &[u8], obstacle: Obstacle, station: Mac, buffer: &mut
     Some(len)
 }
 
-/// Bytes of an IPv4 header without options.
-const IPV4_HEADER: usize = 20;
 /// RFC 791, 3.1.
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;

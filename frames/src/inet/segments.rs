@@ -217,7 +217,7 @@ pub(super) fn header_checksum(packet: &mut [u8]) -> Option<()> {
 }
 
 /// Bytes of the TCP header.
-fn tcp_header(datagram: &Datagram<'_>) -> Result<usize, ParseError> {
+pub(super) fn tcp_header(datagram: &Datagram<'_>) -> Result<usize, ParseError> {
     let have = datagram.payload.len();
     let offset = datagram.payload.get(TCP_DATA_OFFSET).ok_or(ParseError::Truncated { need: 20, have })?;
     let len = usize::from(offset >> 4).saturating_mul(4);
@@ -232,12 +232,12 @@ pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
     Some(())
 }
 
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 /// Places in the TCP header (RFC 9293, 3.1).
 const TCP_SEQUENCE: usize = 4;
 const TCP_DATA_OFFSET: usize = 12;
 const TCP_FLAGS: usize = 13;
-const TCP_CHECKSUM: usize = 16;
+pub(super) const TCP_CHECKSUM: usize = 16;
 const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;

@@ -59,7 +59,7 @@ pub fn translate(parcel: &mut [u8], end: End, from: IpAddr, to: IpAddr) -> Resul
 }
 
 /// Bytes of a parcel before the packet.
-const PACKET: usize = size_of::<OffloadHeader>() + size_of::<EthernetHeader>();
+pub(super) const PACKET: usize = size_of::<OffloadHeader>() + size_of::<EthernetHeader>();
 
 /// Place of a checksum in the packet, and its value to be.
 type Field = (usize, [u8; 2]);
@@ -207,7 +207,7 @@ impl Header {
 }
 
 /// The packet as a whole.
-fn outer<'a>(parcel: &[u8], packet: &'a [u8]) -> Option<Datagram<'a>> {
+pub(super) fn outer<'a>(parcel: &[u8], packet: &'a [u8]) -> Option<Datagram<'a>> {
     let frame = parcel.get(size_of::<OffloadHeader>()..)?;
     let (ethernet, _) = tlv::fixed::<EthernetHeader>(frame).ok()?;
     match ethernet.ethertype.get() {
@@ -244,7 +244,7 @@ fn covered(protocol: u8, like: IpAddr) -> Option<usize> {
 }
 
 /// Whether the checksum of the transport header at this place is still to be completed.
-fn is_open(parcel: &[u8], transport: usize) -> bool {
+pub(super) fn is_open(parcel: &[u8], transport: usize) -> bool {
     let Ok((offload, _)) = tlv::fixed::<OffloadHeader>(parcel) else { return false };
     let start = usize::from(offload.checksum_start.get());
     OffloadFlags::from_bits_retain(offload.flags).contains(OffloadFlags::NEEDS_CHECKSUM)
@@ -267,12 +267,12 @@ fn difference(from: IpAddr, to: IpAddr) -> Delta {
 }
 
 /// Where a part of the packet begins in it.
-fn place(packet: &[u8], part: &[u8]) -> Option<usize> {
+pub(super) fn place(packet: &[u8], part: &[u8]) -> Option<usize> {
     let at = part.as_ptr().addr().checked_sub(packet.as_ptr().addr())?;
     packet.get(at..at.checked_add(part.len())?).map(|_| at)
 }
 
-fn two(packet: &[u8], at: usize) -> Option<[u8; 2]> {
+pub(super) fn two(packet: &[u8], at: usize) -> Option<[u8; 2]> {
     packet.get(at..)?.first_chunk().copied()
 }
 

@@ -2,15 +2,16 @@
 //!
 //! A failure of the kernel to change one of its tables is logged, and ends the fast path: what goes the daemon's way is always right.
 
-use crate::{Capture, Counted, Error, FastPath, Outlet};
+use crate::{Capture, Counted, Error, FastPath, LINK_HEADERS, Outlet};
 use core::num::NonZeroU32;
 use core::time::Duration;
 use frames::SessionIndex;
 use frames::data::{Packet, Tunnel};
-use frames::header::{Frame, Kind};
+use frames::header::{EthernetHeader, Frame, Kind};
+use frames::inet::limit_mss;
 use l2link::fast::{FastFlow, FastPeer, Flow};
 use l2link::{PeerId, Time};
-use log::{info, warn};
+use log::{info, trace, warn};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -34,6 +35,10 @@ pub struct Cache {
     /// What the core counted when the generation began; `None` for none.
     changes: Option<u32>,
     generation: u32,
+    /// Whether packets go and come by the link's interface.
+    linked: bool,
+    /// Bytes of the longest Ethernet frame that a link frame holds.
+    frame_max: usize,
     /// Decisions about packets of which others may still wait to be read.
     pending: Vec<FastFlow>,
     /// When counters are read next.
@@ -101,6 +106,8 @@ impl Cache {
             fast_path,
             changes: None,
             generation: 0,
+            linked: false,
+            frame_max: 0,
             pending: Vec::new(),
             count_at: Time(0),
             told: None,
@@ -131,7 +138,9 @@ impl Cache {
             Ok(true) => Err(Error::Offloads(name.to_owned())),
             Err(error) => Err(Error::Asking(error)),
         });
-        let set = self.fast_path.set_link(link.filter(|_| fit.is_ok()).map(|link| link.ifindex));
+        let link = link.filter(|_| fit.is_ok());
+        self.linked = link.is_some();
+        let set = self.fast_path.set_link(link.map(|link| link.ifindex));
         fit.and(set)
     }
 
@@ -191,11 +200,23 @@ impl Cache {
             let begun = self.fast_path.set_generation(generation);
             self.keep(begun);
         }
-        if changes.is_some() {
-            for (peer, begin) in peers {
+        for (peer, begin) in peers {
+            if let Some(begin) = &begin {
+                self.frame_max = begin.frame_max.saturating_sub(LINK_HEADERS);
+            }
+            if changes.is_some() {
                 let set = self.fast_path.set_peer(peer, begin.as_ref());
                 self.keep(set);
             }
+        }
+    }
+
+    /// Has a TCP connection have no packets that are too long for a link frame: lowers the segment size that a parcel which came by
+    /// the link announces to who is behind this port or symbol, and whose packets then come by the kernel.
+    pub fn fit_segments(&self, ifindex: u32, parcel: &mut [u8]) {
+        let packet_max = self.frame_max.saturating_sub(size_of::<EthernetHeader>());
+        if self.linked && !self.failed && self.has(ifindex) && limit_mss(parcel, packet_max) {
+            trace!(target: "fast_path", "a connection by interface {ifindex} has packets of {packet_max} bytes at most");
         }
     }
 
