@@ -22,7 +22,7 @@ impl Daemon {
         }
         // What is captured goes by the daemon.
         let active = !self.captures.is_active();
-        cache.follow(self.control.changes(), active, self.control.link().fast_peers());
+        cache.follow(self.control.changes(), active, self.control.link().fast_peers(), now);
         if cache.is_count_due(now) {
             self.take_fast_counts(now);
         }

@@ -78,6 +78,7 @@ impl Daemon {
 
     /// Application to wire: parcels of a symbol to the core, link frames to the socket.
     pub(crate) fn read_symbol(&mut self, symbol: SymbolId, now: Time) -> Taken {
+        let (ifindex, _) = self.symbols.interface(symbol).unwrap_or_default();
         let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
         for _ in 0..SYMBOL_BUDGET {
             let parcel = match tap.read() {
@@ -103,7 +104,7 @@ impl Daemon {
             if let (Some(cache), SymbolVerdict::Sent) = (&mut self.cache, verdict)
                 && let Some(flow) = self.control.fast_flow(symbol, parcel)
             {
-                cache.learn_flow(flow);
+                cache.learn_flow(ifindex, flow);
             }
             if let Some(seen) = seen {
                 let dropped = match verdict {

@@ -17,7 +17,7 @@ use zerocopy::FromBytes;
 pub const FAST_LEASE: Duration = Duration::from_secs(4);
 
 /// A flow of TCP or UDP, as its packets have it where they are met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// TCP or UDP.
     pub protocol: u8,

@@ -112,6 +112,7 @@ impl Daemon {
     pub(crate) fn read_port(&mut self, place: usize, now: Time) -> bool {
         let Some(id) = self.ports.id(place) else { return false };
         let mut more = false;
+        let ifindex = self.ports.ifindex(id).0;
         let seen = self.captures.is_active().then(|| self.ports.interface(id)).flatten();
         let name = seen.map(str::to_owned);
         for _ in 0..BUDGET {
@@ -128,7 +129,7 @@ impl Daemon {
                 let parcel = self.ports.parcel_mut(place, index);
                 let seen = capture::arrives(&self.captures, name.as_deref(), parcel);
                 let verdict = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
-                fast_path::learn_flow(self.cache.as_mut(), &self.relay, arrival, parcel, verdict);
+                fast_path::learn_flow(self.cache.as_mut(), &self.relay, ifindex, arrival, parcel, verdict);
                 if let Some(seen) = seen {
                     let captures = &mut self.captures;
                     capture::end(seen, verdict, &mut self.relay, &self.ports, captures, &mut self.api);

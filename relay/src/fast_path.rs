@@ -14,7 +14,7 @@ impl Daemon {
         let Some(cache) = &mut self.cache else { return };
         // What is captured goes by the daemon.
         let active = !self.captures.is_active();
-        cache.follow(self.relay.changes(), active, self.relay.link().fast_peers());
+        cache.follow(self.relay.changes(), active, self.relay.link().fast_peers(), now);
         if cache.is_count_due(now) {
             self.take_fast_counts(now);
         }
@@ -48,6 +48,7 @@ impl Daemon {
 pub(crate) fn learn_flow(
     cache: Option<&mut Cache>,
     relay: &Relay,
+    ifindex: u32,
     arrival: &Arrival,
     parcel: &[u8],
     verdict: PortVerdict,
@@ -55,7 +56,7 @@ pub(crate) fn learn_flow(
     if let (Some(cache), PortVerdict::Sent) = (cache, verdict)
         && let Some(flow) = relay.fast_flow(arrival, parcel)
     {
-        cache.learn_flow(flow);
+        cache.learn_flow(ifindex, flow);
     }
 }
 

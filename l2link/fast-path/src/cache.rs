@@ -2,6 +2,7 @@
 //!
 //! A failure of the kernel to change one of its tables is logged, and ends the fast path: what goes the daemon's way is always right.
 
+use crate::newcomers::Newcomers;
 use crate::{Capture, Counted, Error, FastPath, LINK_HEADERS, Outlet};
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -39,6 +40,7 @@ pub struct Cache {
     linked: bool,
     /// Bytes of the longest Ethernet frame that a link frame holds.
     frame_max: usize,
+    newcomers: Newcomers,
     /// Decisions about packets of which others may still wait to be read.
     pending: Vec<FastFlow>,
     /// When counters are read next.
@@ -108,6 +110,7 @@ impl Cache {
             generation: 0,
             linked: false,
             frame_max: 0,
+            newcomers: Newcomers::new(),
             pending: Vec::new(),
             count_at: Time(0),
             told: None,
@@ -190,7 +193,9 @@ impl Cache {
         changes: u32,
         active: bool,
         peers: impl Iterator<Item = (PeerId, Option<FastPeer>)>,
+        now: Time,
     ) {
+        self.newcomers.fade(now);
         let changes = Some(changes).filter(|_| active && !self.failed);
         if changes != self.changes {
             self.changes = changes;
@@ -220,9 +225,13 @@ impl Cache {
         }
     }
 
-    /// Notes a decision about a flow whose packets are read now: it is in force from [`Cache::commit`] on.
-    pub fn learn_flow(&mut self, flow: FastFlow) {
-        if self.changes.is_some() && self.pending.len() < PENDING_MAX {
+    /// Notes a decision about a flow whose packets are read now at a port or symbol: it is in force from [`Cache::commit`] on, if the
+    /// flow has had packets enough.
+    pub fn learn_flow(&mut self, ifindex: u32, flow: FastFlow) {
+        if self.changes.is_some()
+            && self.pending.len() < PENDING_MAX
+            && self.newcomers.meet(ifindex, &flow.flow)
+        {
             self.pending.push(flow);
         }
     }

@@ -23,6 +23,7 @@ mod error;
 mod kernel;
 #[cfg(feature = "ebpf")]
 mod map;
+mod newcomers;
 #[cfg(not(feature = "ebpf"))]
 mod without;
 
