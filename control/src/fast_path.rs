@@ -3,7 +3,6 @@
 //! Only symbols in the daemon's own namespace have one: from elsewhere the kernel cannot be told to go to the link.
 
 use crate::daemon::Daemon;
-use crate::symbols::Symbols;
 use ::fast_path::{Cache, Counted, Counts, Outlet};
 use control_core::Control;
 use frames::data::Tunnel;
@@ -16,7 +15,7 @@ impl Daemon {
     pub(crate) fn follow_fast_path(&mut self, now: Time) {
         let Some(cache) = &mut self.cache else { return };
         if self.symbols.take_changed() {
-            let symbols = self.symbols.ifindexes_here(&self.namespaces);
+            let symbols = self.symbols.fast_ifindexes(&self.namespaces);
             cache.retain(&symbols);
             symbols.into_iter().for_each(|ifindex| cache.add_symbol(ifindex));
         }
@@ -38,12 +37,12 @@ impl Daemon {
     /// The packets that were read at a symbol wait to be sent. `drained`: no others wait there.
     pub(crate) fn commit_flows(&mut self, symbol: SymbolId, drained: bool, now: Time) {
         let Some(cache) = &mut self.cache else { return };
-        let (ifindex, _) = self.symbols.interface(symbol).unwrap_or_default();
+        let interface = self.symbols.fast_interface(symbol, &self.namespaces);
         if cache.has_learned() && drained {
             // They leave, and the rules that they need, before those that go by what was learned.
             self.transmit(now);
         }
-        if let Some(cache) = &mut self.cache {
+        if let (Some(cache), Some((ifindex, _))) = (&mut self.cache, interface) {
             cache.commit(ifindex, drained);
         }
     }
@@ -60,16 +59,14 @@ impl Daemon {
     }
 }
 
-/// Takes over that the packets of a tunnel are received at a symbol.
+/// Takes over that the packets of a tunnel are received at an interface of this number and MTU.
 pub(crate) fn learn_tunnel(
     cache: &mut Cache,
     control: &Control,
-    symbols: &Symbols,
     tunnel: (SessionIndex, Tunnel),
-    symbol: SymbolId,
+    (ifindex, mtu): (u32, usize),
 ) {
-    let interface = symbols.interface(symbol).filter(|(ifindex, _)| cache.has(*ifindex));
-    if let (Some(peer), Some((ifindex, mtu))) = (control.link().fast_sender(tunnel.0), interface) {
+    if let Some(peer) = control.link().fast_sender(tunnel.0).filter(|_| cache.has(ifindex)) {
         let frame_max = mtu + size_of::<EthernetHeader>();
         // Nobody sends to the address of zeros.
         let outlet = Outlet { peer, ifindex, receives: true, frame_max, own: Mac::default() };

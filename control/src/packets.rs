@@ -45,16 +45,17 @@ impl Daemon {
                     let seen = self.captures.handling();
                     let fate = match verdict {
                         LinkVerdict::Deliver { symbol, parcel } => {
-                            if let (Some(cache), Some((ifindex, _))) =
-                                (&self.cache, self.symbols.interface(symbol))
-                            {
-                                cache.fit_segments(ifindex, parcel);
+                            let fast = self.cache.as_mut().and_then(|cache| {
+                                Some((cache, self.symbols.fast_interface(symbol, &self.namespaces)?))
+                            });
+                            if let Some((cache, (ifindex, _))) = &fast {
+                                cache.fit_segments(*ifindex, parcel);
                             }
                             let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             let refused = !matches!(delivered, Some(Ok(())));
-                            if let (Some(tunnel), Some(cache)) = (tunnel, &mut self.cache) {
-                                fast_path::learn_tunnel(cache, &self.control, &self.symbols, tunnel, symbol);
+                            if let (Some(tunnel), Some((cache, interface))) = (tunnel, fast) {
+                                fast_path::learn_tunnel(cache, &self.control, tunnel, interface);
                             }
                             Fate::Delivered { symbol, parcel: copy, refused }
                         }
@@ -78,7 +79,7 @@ impl Daemon {
 
     /// Application to wire: parcels of a symbol to the core, link frames to the socket.
     pub(crate) fn read_symbol(&mut self, symbol: SymbolId, now: Time) -> Taken {
-        let (ifindex, _) = self.symbols.interface(symbol).unwrap_or_default();
+        let interface = self.symbols.fast_interface(symbol, &self.namespaces);
         let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
         for _ in 0..SYMBOL_BUDGET {
             let parcel = match tap.read() {
@@ -101,7 +102,8 @@ impl Daemon {
                 send(&mut self.link, &mut self.batch, &mut self.control);
                 verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
             }
-            if let (Some(cache), SymbolVerdict::Sent) = (&mut self.cache, verdict)
+            if let (Some(cache), Some((ifindex, _)), SymbolVerdict::Sent) =
+                (&mut self.cache, interface, verdict)
                 && let Some(flow) = self.control.fast_flow(symbol, parcel)
             {
                 cache.learn_flow(ifindex, flow);

@@ -323,19 +323,18 @@ impl Symbols {
         core::mem::take(&mut self.changed)
     }
 
-    /// Interface numbers of the symbols in the daemon's own namespace, those of address symbols excluded.
-    pub(crate) fn ifindexes_here(&self, namespaces: &[Namespace]) -> BTreeSet<u32> {
-        let here = |id: NamespaceId| namespaces.iter().any(|place| place.id == id && place.name().is_none());
-        let eligible = |symbol: &SymbolId| {
-            self.places.get(symbol).is_some_and(|place| place.by_address.is_none() && here(place.namespace))
-        };
-        let interfaces = self.interfaces.iter().filter(|(symbol, _)| eligible(symbol));
-        interfaces.map(|(_, interface)| interface.ifindex.0).collect()
+    /// Interface numbers of the symbols that may have a fast path.
+    pub(crate) fn fast_ifindexes(&self, namespaces: &[Namespace]) -> BTreeSet<u32> {
+        let interfaces = self.interfaces.keys().filter_map(|symbol| self.fast_interface(*symbol, namespaces));
+        interfaces.map(|(ifindex, _)| ifindex).collect()
     }
 
-    /// Number and MTU of a symbol's interface.
-    pub(crate) fn interface(&self, symbol: SymbolId) -> Option<(u32, usize)> {
-        let interface = self.interfaces.get(&symbol)?;
+    /// Number and MTU of a symbol's interface, if it may have a fast path: it is in the daemon's own namespace, as in another one the
+    /// number is something else, and no address symbol's.
+    pub(crate) fn fast_interface(&self, symbol: SymbolId, namespaces: &[Namespace]) -> Option<(u32, usize)> {
+        let place = self.places.get(&symbol).filter(|place| place.by_address.is_none())?;
+        let namespace = namespaces.iter().find(|namespace| namespace.id == place.namespace)?;
+        let interface = self.interfaces.get(&symbol).filter(|_| namespace.name().is_none())?;
         Some((interface.ifindex.0, usize::try_from(interface.attributes.mtu).ok()?))
     }
 

@@ -4,7 +4,7 @@
 
 use frames::discovery::Role;
 use netns_tests::address::*;
-use netns_tests::config::{Control, Relay};
+use netns_tests::config::{Control, Port, Relay, Symbol};
 use netns_tests::program::{Nginx, Talk, UdpFlows, echo, echo_server, is_slow, named_server};
 use netns_tests::{Daemon, Download, Finished, Lab, Layout, Netns, Process, SOON, binary, eventually};
 use nix::sys::signal::Signal;
@@ -85,10 +85,16 @@ fn with(link: &str, layout: Layout, port_mtu: u32) -> Option<Lab> {
 
 /// Has a lab come up.
 #[track_caller]
-fn on(mut lab: Lab, link: &str, port_mtu: u32) -> Option<Lab> {
+fn on(lab: Lab, link: &str, port_mtu: u32) -> Option<Lab> {
     configure(&lab, link);
     lab.relay_ns.ip(&[&format!("link set eth1 mtu {port_mtu}")]);
     lab.client.ip(&[&format!("link set eth0 mtu {port_mtu}")]);
+    start(lab)
+}
+
+/// Starts a configured lab.
+#[track_caller]
+fn start(mut lab: Lab) -> Option<Lab> {
     lab.relay.start();
     let is_built =
         eventually(SOON, "the relay has a fast path, or tells why not", || match lab.relay.log() {
@@ -198,6 +204,45 @@ fn streams_go_by_the_kernel(
     download.await_begin();
     await_kernel(&mut lab, 1 << 20, &|| download.bytes());
     let _ = download.stop();
+}
+
+/// Its packets go by the control's daemon, and not to the interface here that has its number.
+#[test]
+fn a_symbol_elsewhere_has_an_interface_of_the_same_number() {
+    let Some(lab) = Lab::build(Layout { second_port: true, ..Layout::default() }) else { return };
+    let elsewhere = lab.netns("elsewhere");
+    let number = |netns: &Netns, name| netns.ip_json(&format!("link show {name}"))[0]["ifindex"].as_u64();
+    // The kernel counts them up in each namespace, where the loopback interface is the first.
+    for filler in 1..number(&lab.control_ns, "lan0").unwrap() {
+        elsewhere.ip(&[&format!("tuntap add filler{filler} mode tap")]);
+    }
+    let ports = ["eth1", "eth2"].map(Port::new).into();
+    lab.relay.configure(&Relay { link: FAST.into(), ports, ..Relay::default() }.to_string());
+    let there = Symbol { netns: Some(elsewhere.name().into()), ..Symbol::new("eth2") };
+    let symbols = vec![Symbol::new("eth1"), there];
+    lab.control.configure(&Control { link: FAST.into(), symbols, ..Control::default() }.to_string());
+    let Some(mut lab) = start(lab) else { return };
+    lab.control.await_row("symbols", &json!({"name": "eth2", "state": "up"}));
+    assert_eq!(number(&lab.control_ns, "eth1"), number(&elsewhere, "eth2"));
+
+    let _servers = [&*lab.control_ns, &elsewhere].map(|netns| echo_server(netns, "udp 0.0.0.0 7000"));
+    for port in ["eth1", "eth2"] {
+        lab.relay.await_row("rules", &json!({"port": port, "port_number": 7000, "state": "active"}));
+    }
+    let here = Talk::start(&lab.client, &format!("{PORT_V4} 7000 10"));
+    let there = Talk::start(lab.client2(), &format!("{PORT2_V4} 7000 10"));
+    await_talk_by_kernel(&mut lab, &here);
+    let before = lab.relay.counter("tx.PACKET.frames");
+    lab.relay.await_counter("tx.PACKET.frames", before + 200);
+    for talk in [&there, &here] {
+        // Each packet, and not only one whenever an entry has expired.
+        eventually(SOON, "each packet comes at once", || {
+            let before = talk.answered();
+            thread::sleep(Duration::from_millis(500));
+            let more = talk.answered() - before;
+            if more > 100 { Ok(()) } else { Err(format!("{more} answers")) }
+        });
+    }
 }
 
 #[test]
