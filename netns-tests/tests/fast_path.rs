@@ -206,6 +206,26 @@ fn streams_go_by_the_kernel(
     let _ = download.stop();
 }
 
+/// Also with a host that is reached by the relay's own routes: its answers leave another way.
+#[rstest]
+fn segments_fit_the_link(#[values(false, true)] is_far: bool) {
+    let Some(lab) = with(FAST, Layout { far: is_far, ..Layout::default() }, SEGMENT) else { return };
+    let _nginx = Server::AtControl.nginx(&lab);
+    let from = lab.far.as_ref().unwrap_or(&lab.client);
+    lab.relay_ns.ip(&[&format!("route add {FAR_V4}/32 via {CLIENT_V4}")]);
+    let mut curl = from.command("curl");
+    let download =
+        Download::start(curl.args(["-sSf", "--limit-rate", "1M", &format!("http://{PORT_V4}/large")]));
+    download.await_begin();
+    for netns in [from, &*lab.control_ns] {
+        let sockets = netns.ok("ss -Htin");
+        let mss = sockets.split_whitespace().find_map(|word| word.strip_prefix("mss:"));
+        // Of the segment's 1500 bytes 34 are the link's; 40 of the rest are headers, and 12 time stamps.
+        assert_eq!(mss, Some("1414"), "{sockets}");
+    }
+    let _ = download.stop();
+}
+
 /// Its packets go by the control's daemon, and not to the interface here that has its number.
 #[test]
 fn a_symbol_elsewhere_has_an_interface_of_the_same_number() {

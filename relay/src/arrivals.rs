@@ -42,6 +42,9 @@ impl Daemon {
                         LinkVerdict::Route { outlet, parcel } => {
                             let scope = self.ports.ifindex(outlet.port);
                             let registry = self.poll.registry();
+                            if let Some(cache) = &self.cache {
+                                cache.fit_segments(scope.0, parcel);
+                            }
                             capture::leaves(&mut seen, &self.ports, outlet.port, parcel);
                             let routed = self.outlets.send(&outlet, parcel, scope, registry, now);
                             for (reason, times) in [
