@@ -1,6 +1,6 @@
 //! `l2ctl doctor` finds what is wrong with a real machine, and its remedies mend it.
 
-use netns_tests::config::{Control, Symbol};
+use netns_tests::config::{Control, Relay, Symbol};
 use netns_tests::{Daemon, Lab, Netns, binary};
 use serde_json::{Value, json};
 
@@ -40,6 +40,23 @@ fn a_healthy_pair_has_nothing_wrong() {
         finding(&findings, "ok", "interface lan0 is up");
         finding(&findings, "ok", &format!("{peer} at "));
         finding(&findings, "ok", "the kernel has what the daemon means");
+    }
+}
+
+#[test]
+fn its_command_mends_a_link_that_keeps_packets_off_the_fast_path() {
+    let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    let netns = &lab.relay_ns;
+    for (word, level) in [("require", "wrong"), ("auto", "note")] {
+        let link = format!("data = \"clear\"\nfast_path = \"{word}\"");
+        lab.relay.configure(&Relay { link, ..Relay::default() }.to_string());
+        netns.ok("ethtool -K lan0 tx on");
+        let (well, findings) = doctor(netns, &lab.relay);
+        assert_eq!(well, level == "note");
+        netns.ok(&command(finding(&findings, level, "all packets go by the daemon")));
+        let (well, findings) = doctor(netns, &lab.relay);
+        assert!(well, "{findings:#?}");
+        finding(&findings, "ok", "leaves checksums and packets to the kernel");
     }
 }
 

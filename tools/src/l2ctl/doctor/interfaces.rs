@@ -4,7 +4,7 @@ use super::settings::Settings;
 use super::{Finding, firewall};
 use frames::discovery::Role;
 use l2link::Config;
-use l2link_os::{LinkInfo, NetNs, Netlink, SetupError};
+use l2link_os::{LinkInfo, NetNs, Netlink, SetupError, ethtool};
 use std::fs;
 use std::path::Path;
 
@@ -23,6 +23,11 @@ pub(super) fn examine(settings: &Settings, findings: &mut Vec<Finding>) {
         }
     };
     findings.extend(link(&settings.link, &links));
+    match &*settings.fast_path {
+        "auto" => findings.push(fast_path(&settings.link, Finding::note)),
+        "require" => findings.push(fast_path(&settings.link, Finding::wrong)),
+        _ => {}
+    }
     findings.extend(firewall::at(&settings.link));
     for port in &settings.ports {
         findings.extend(self::port(port, settings, &links));
@@ -59,6 +64,26 @@ fn link(name: &str, links: &[LinkInfo]) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What the fast path needs of the interface on the segment; `lacking` is what it is if that is not there.
+fn fast_path(link: &str, lacking: fn(&'static str, String, String) -> Finding) -> Finding {
+    const TOPIC: &str = "fast path";
+    match ethtool::offloads(link) {
+        Ok(false) => {
+            Finding::ok(TOPIC, format!("interface {link} leaves checksums and packets to the kernel"))
+        }
+        Ok(true) => lacking(
+            TOPIC,
+            format!("interface {link} completes checksums or cuts packets: all packets go by the daemon"),
+            format!("`ethtool -K {link} tx off tso off`"),
+        ),
+        Err(error) => Finding::note(
+            TOPIC,
+            format!("what interface {link} does of packets cannot be known: {error}"),
+            "run as root, where the interface is",
+        ),
+    }
 }
 
 /// A port of a relay.

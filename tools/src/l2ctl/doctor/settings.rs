@@ -16,6 +16,8 @@ pub(super) struct Settings {
     name: String,
     /// Interface on the segment.
     pub(super) link: String,
+    /// Whether packets of known flows are to go by the kernel: `auto`, `require`, or else not.
+    pub(super) fast_path: String,
     /// A relay's ports.
     pub(super) ports: Vec<String>,
     /// The namespaces of a control's symbols; none for the daemon's own.
@@ -51,6 +53,8 @@ struct File {
 #[derive(Debug, Deserialize)]
 struct Link {
     interface: String,
+    #[serde(default)]
+    fast_path: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,6 +118,7 @@ pub(super) fn load(path: &Path) -> Result<Settings, ConfigError> {
         name: file.name,
         mount: source.resolve(&mount),
         relays: file.symbol.iter().map(|symbol| symbol.relay.clone()).collect(),
+        fast_path: file.link.fast_path,
         link: file.link.interface,
         routes: file.port.iter().any(|port| port.allow.iter().any(|allow| allow.routes)),
         ports: file.port.into_iter().map(|port| port.interface).collect(),
