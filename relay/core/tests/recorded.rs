@@ -2,11 +2,15 @@
 
 mod segment;
 
-use frames::{BootId, DropReason};
-use l2link::recording::{Comparison, LAYOUT, MAGIC, NotReplayed, Recording, Shown, Step};
-use relay_core::ReplayedRelay;
+use frames::data::Tunnel;
+use frames::{BootId, DropReason, Mac};
+use l2link::fast::{FastTraffic, FastWay};
+use l2link::recording::{Comparison, LAYOUT, MAGIC, Memory, NotReplayed, Recording, Shown, Sink, Step};
+use l2link::{Batch, PeerId, PublicKey};
+use relay_core::{Decided, LinkVerdict, Recorded, ReplayedRelay};
 use rstest::rstest;
 use segment::{Segment, tcp, tcp_listener};
+use std::time::Duration;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -52,6 +56,98 @@ fn everything_is_shown_and_the_same_each_time() {
     assert!(has(&|shown| *shown == Shown::Drop(DropReason::Unmatched)));
     assert!(has(&|shown| matches!(shown, Shown::Action(text) if text.starts_with("SetCapture"))));
     assert!(has(&|shown| matches!(shown, Shown::Event(text) if text.starts_with("RuleAdded"))));
+}
+
+/// The names of the inputs, of frames of the link left out.
+fn inputs(recording: &[u8]) -> Vec<String> {
+    let (shown, _, comparison) = replayed(recording).unwrap();
+    assert_eq!(comparison, Comparison::Same);
+    let name = |text: &str| text.split([' ', '{']).next().unwrap().to_owned();
+    let texts = shown.into_iter().filter_map(|(.., shown)| match shown {
+        Shown::Input(text, _) => Some(name(&text)),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn whatever_the_shell_tells_is_in_the_recording() {
+    let mut segment = Segment::with_control();
+    segment.rule(0, 1, tcp_listener(80));
+    let (now, relay) = (segment.now, &mut segment.relay);
+    let way = FastWay { peer: PeerId(0), tunnel: Tunnel(1) };
+    let traffic = FastTraffic { packets: 3, bytes: 300, frames: 2, frame_bytes: 400 };
+    relay.handle_fast_sent(way, &traffic);
+    relay.handle_fast_received(way, &traffic);
+    relay.handle_drops(DropReason::BadPacket, 0);
+    relay.handle_drops(DropReason::BadPacket, 2);
+    relay.handle_addresses(&[[10, 0, 0, 1].into()]);
+    relay.handle_link_interface(Mac([2, 0, 0, 0, 0, 0x77]), 1_400);
+    relay.handle_transit_lost(PeerId(0));
+    relay.set_liveness(Duration::from_millis(250), 4);
+    relay.set_peers(&[("control1".to_owned(), PublicKey([9; 32]))], now);
+    relay.decide("control1", Decided { weight: Some(7), draining: false });
+    relay.weigh("control1", None).unwrap();
+    relay.forget("control1", true, now).unwrap();
+    relay.close(now);
+    assert_eq!(relay.dropped(DropReason::BadPacket), 2);
+    let mut batch = Batch::new(8, relay.frame_len_max());
+    relay.poll_transmit(&mut batch, now);
+    let recording = segment.finish();
+    let names = inputs(&recording);
+    let expected = [
+        "FastSent",
+        "FastReceived",
+        "Drops",
+        "Addresses",
+        "LinkInterface",
+        "TransitLost",
+        "SetLiveness",
+        "SetPeers",
+        "Decide",
+        "Weigh",
+        "Forget",
+        "Close",
+        "PollTransmit",
+    ];
+    assert_eq!(names[names.len() - expected.len()..], expected, "that none were dropped is none");
+    let mut told = Recording::open(&recording[..], VERSION).unwrap().tell::<ReplayedRelay>().unwrap();
+    while !matches!(told.step(false).unwrap(), Step::End { .. }) {}
+    assert_eq!(l2link::recording::Replay::dropped(told.core(), DropReason::BadPacket), 2);
+}
+
+/// Takes the beginning and one turn.
+#[derive(Debug)]
+struct Small(u32, Memory);
+
+impl Sink for Small {
+    fn put(&mut self, bytes: &[u8]) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0 && self.1.put(bytes)
+    }
+}
+
+#[test]
+fn a_recording_that_cannot_go_on_ends_and_the_relay_does_not() {
+    let mut garbage = [0; 60];
+    let beginning = Segment::beginning();
+    let now = beginning.now;
+    let memory = Memory::default();
+    let mut relay = Recorded::begin(beginning.clone(), Box::new(Small(5, memory.clone())), 0);
+    let mut plain = Recorded::from(beginning.relay());
+    let mut lengths = Vec::new();
+    for _ in 0..4 {
+        let verdicts = [&mut relay, &mut plain].map(|relay| {
+            let dropped = matches!(relay.handle_link_frame(&mut garbage, now), LinkVerdict::Drop(_));
+            relay.flush();
+            dropped
+        });
+        assert_eq!(verdicts, [true, true]);
+        lengths.push(memory.bytes().len());
+    }
+    assert!(lengths[1..].iter().all(|length| *length == lengths[0]), "one turn more: {lengths:?}");
+    let (_, inputs, comparison) = replayed(&memory.bytes()).unwrap();
+    assert_eq!((inputs, comparison), (1, Comparison::Cut));
 }
 
 /// Where records begin, those of the secrets and of the configuration included.

@@ -4,10 +4,13 @@ mod segment;
 
 use frames::DropReason;
 use frames::data::Tunnel;
-use frames::message::{Group, Message, PortRelease, PortRequest, Status};
+use frames::message::{
+    FlowsRequest, Group, Message, Notice, PortRelease, PortRequest, RoutesDone, RuleDelete, RuleReply, Status,
+    TunnelReply,
+};
 use frames::protocol_address::{Family, Local};
-use frames::{PortId, ProtocolAddress, RequestId};
-use relay_core::{Action, PortState, PortVerdict};
+use frames::{DownTunnel, PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
+use relay_core::{Action, Event, PortState, PortVerdict};
 use segment::{PORT, SYMBOL, Segment, ipv4, port_state, tcp, tcp_listener, udp_listener};
 use std::time::Duration;
 
@@ -375,6 +378,80 @@ fn every_drop_reason_is_a_counter() {
     for reason in DropReason::ALL {
         assert!(counters.iter().any(|row| row.name == format!("drop.{reason}")), "{reason}");
     }
+}
+
+/// Messages that only a relay says, and what is no message at all, change nothing, and the session goes on.
+#[test]
+fn what_no_control_says_is_counted() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 7, tcp_listener(80)), Status::OK);
+    let (request, tunnel) = (RequestId(1), UpTunnel(7));
+    let messages = [
+        Message::FlowsRequest(FlowsRequest { request, tunnel }),
+        Message::RuleDeleted(RuleDelete { request, tunnel }),
+        Message::RuleReply(RuleReply { request, tunnel, status: Status::OK, text: "" }),
+        Message::TunnelReply(TunnelReply {
+            request,
+            symbol: SYMBOL,
+            port: PORT,
+            tunnel: DownTunnel(1),
+            status: Status::OK,
+        }),
+        Message::RoutesDone(RoutesDone { request }),
+    ];
+    for (count, message) in (1..).zip(&messages) {
+        segment.say(0, message);
+        assert_eq!(segment.dropped(DropReason::BadMessage), count, "{message:?}");
+    }
+    assert_eq!(segment.arrive(&tcp(40_000, 80)), PortVerdict::Sent, "its rule is there");
+}
+
+#[test]
+fn what_a_control_has_an_operator_know_is_told() {
+    let mut segment = Segment::with_control();
+    let _ = segment.told();
+    segment.say(0, &Message::Notice(Notice { status: Status::SYSTEM, text: "no more memory" }));
+    let told = segment.actions.iter().find_map(|action| match action {
+        Action::Tell(event) => Some((**event).clone()),
+        _ => None,
+    });
+    let Some(Event::Notice { control, text, .. }) = told else { panic!("{told:?}") };
+    assert_eq!((control.as_str(), text.as_str()), ("control1", "no more memory"));
+}
+
+#[test]
+fn a_second_device_of_a_name_is_refused_and_told() {
+    let mut segment = Segment::with_control();
+    segment.told();
+    segment.add_stranger("control1", 900);
+    segment.pass(Duration::from_secs(3));
+    assert!(segment.told().contains(&"peer-refused"));
+    let rows = segment.relay.show_peers(segment.now);
+    assert!(rows.iter().any(|row| row.state.starts_with("refused: ")), "{rows:?}");
+    assert!(segment.controls[0].relay.is_some(), "the first goes on");
+}
+
+#[test]
+fn the_links_own_frames_are_asked_for_in_vain() {
+    let mut segment = Segment::with_control();
+    assert_eq!(segment.rule(0, 1, ProtocolAddress::EtherType(0x88b5)), Status::BAD_REQUEST);
+}
+
+#[test]
+fn a_control_has_only_so_many_symbols() {
+    let mut segment = Segment::with_control();
+    let ask = |segment: &mut Segment, symbol| {
+        let request = PortRequest { request: RequestId(symbol), symbol: SymbolId(symbol), name: "eth1" };
+        segment.say(0, &Message::PortRequest(request));
+        segment.controls[0].messages.last().unwrap().contains(&format!("{:?}", Status::TABLE_FULL))
+    };
+    let full = (2..2_000).find(|symbol| ask(&mut segment, *symbol)).expect("there is a limit");
+    assert!(full > 1_000, "only {full}");
+    // One that it has is granted again, and one that it gave back makes room.
+    assert!(!ask(&mut segment, 1));
+    let release = PortRelease { symbol: SymbolId(2), port: PORT };
+    segment.say(0, &Message::PortRelease(release));
+    assert!(!ask(&mut segment, full));
 }
 
 fn ospf() -> Group {

@@ -81,7 +81,7 @@ pub(crate) struct FakeControl {
 impl Segment {
     /// relay1 with port eth1 (192.0.2.1/24, 2001:db8::1/64), tcp/22 its own; control1 is permitted everything,
     /// control2 tcp/80, and control3 nothing.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn beginning() -> Beginning {
         let permission = |name: &str, services| Permission {
             control: ControlName::Named(name.into()),
             services,
@@ -105,9 +105,14 @@ impl Segment {
             }],
             limits: Limits::default(),
         };
-        let now = Time(1_000_000);
         let link = link_config("relay1", Role::Relay, RELAY_MAC, 1);
-        let beginning = Beginning { config, link, seed: [1; 32].into(), remembered: None, now };
+        Beginning { config, link, seed: [1; 32].into(), remembered: None, now: Time(1_000_000) }
+    }
+
+    /// The relay of [`Segment::beginning`] without any control.
+    pub(crate) fn new() -> Self {
+        let beginning = Self::beginning();
+        let now = beginning.now;
         let recording = Memory::default();
         let relay = Recorded::begin(beginning, Box::new(recording.clone()), 0);
         Self {
@@ -146,10 +151,16 @@ impl Segment {
 
     /// Adds a control and waits until it is up.
     pub(crate) fn add(&mut self, name: &str, boot: u64) -> usize {
+        let place = self.add_stranger(name, boot);
+        self.until(|segment| segment.controls[place].relay.is_some());
+        place
+    }
+
+    /// Adds a control that may never be up. Returns its place.
+    pub(crate) fn add_stranger(&mut self, name: &str, boot: u64) -> usize {
         let place = self.controls.len();
         let mac = Mac([2, 0, 0, 0, 2, u8::try_from(place).unwrap()]);
         self.controls.push(FakeControl::new(name, mac, boot, self.now));
-        self.until(|segment| segment.controls[place].relay.is_some());
         place
     }
 
