@@ -2,8 +2,9 @@
 
 mod world;
 
+use control_core::files::Ownership;
 use control_core::seen::OpenSocket;
-use control_core::{Exposure, HandError, Standing, SymbolConfig, Weight};
+use control_core::{Exposure, HandError, Standing, SymbolConfig, Translation, Weight};
 use core::time::Duration;
 use frames::message::Status;
 use frames::{BootId, ProtocolAddress, SymbolId};
@@ -132,17 +133,7 @@ fn what_cannot_come_is_refused() {
 #[test]
 fn a_symbol_comes_and_goes() {
     let mut world = World::up();
-    let config = SymbolConfig {
-        relay: "relay1".into(),
-        port: "eth2".into(),
-        name: "eth2".into(),
-        netns: Some("other".into()),
-        exposure: Exposure::standard(false),
-        translation: None,
-        files: None,
-        weight: Weight::default(),
-        detect: true,
-    };
+    let config = SymbolConfig { port: "eth2".into(), ..symbol("eth2", Some("other")) };
     let id = world.control.add_symbol(config, world.now);
     assert_eq!(id, SymbolId(2));
     world.run(Duration::from_secs(1));
@@ -196,4 +187,199 @@ fn a_route_by_hand_is_told_like_one_of_the_kernel() {
     assert_eq!(world.control.delete_route(&route.selector()), Ok(route));
     world.settle();
     assert_eq!(world.control.show_routes(None).0, []);
+}
+
+fn symbol(name: &str, netns: Option<&str>) -> SymbolConfig {
+    SymbolConfig {
+        relay: "relay1".into(),
+        port: "eth1".into(),
+        name: name.into(),
+        netns: netns.map(Into::into),
+        exposure: Exposure::standard(false),
+        translation: None,
+        files: None,
+        weight: Weight::default(),
+        detect: true,
+    }
+}
+
+#[test]
+fn a_symbol_is_named_by_what_tells_it_from_others() {
+    let mut world = World::up();
+    let named = |world: &World, name: &str, netns: Option<&str>, kind: Option<&str>| {
+        world.control.symbol_named(name, netns, kind).map_err(|error| error.to_string())
+    };
+    assert_eq!(named(&world, "eth1", None, None), Ok(SYMBOL));
+    assert_eq!(named(&world, "eth1", Some("router"), Some("interface")), Ok(SYMBOL));
+    let error = Err("there is no symbol eth9; there is eth1".to_owned());
+    assert_eq!(named(&world, "eth9", None, None), error);
+    assert!(named(&world, "eth1", Some("other"), None).is_err());
+    assert!(named(&world, "eth1", None, Some("address")).is_err());
+    let second = world.control.add_symbol(symbol("eth1", Some("other")), world.now);
+    let error = Err("several symbols are called eth1: add --netns and one of: router, other".to_owned());
+    assert_eq!(named(&world, "eth1", None, None), error);
+    assert_eq!(named(&world, "eth1", Some("other"), None), Ok(second));
+    let error = Err("there is no symbol eth9; there are eth1, eth1".to_owned());
+    assert_eq!(named(&world, "eth9", None, None), error);
+    // A directory of the name is meant by its kind only.
+    let files = SymbolConfig { files: Some(Ownership::default()), ..symbol("eth1", None) };
+    let third = world.control.add_symbol(files, world.now);
+    assert_eq!(named(&world, "eth1", Some("router"), None), Ok(SYMBOL));
+    assert_eq!(named(&world, "eth1", None, Some("files")), Ok(third));
+}
+
+#[test]
+fn what_cannot_be_done_says_what_can() {
+    let mut world = World::up();
+    world.sockets = vec![socket("tcp/80")];
+    world.hint();
+    let why = |error: HandError| error.to_string();
+    let now = world.now;
+    let error = why(world.control.weigh("relay9", None).unwrap_err());
+    assert!(
+        error.starts_with("relay relay9 has not been heard, and no symbol is of it; there is relay1"),
+        "{error}"
+    );
+    let error = why(world.control.forget("relay1", false, now).unwrap_err());
+    assert!(error.contains("relay relay1 is up: forget one that is gone"), "{error}");
+    let error = why(delete(&mut world, "tcp/80").unwrap_err());
+    assert!(error.contains("tcp") && error.contains("is not by hand: it is there for a socket"), "{error}");
+    let error = why(delete(&mut world, "tcp/81").unwrap_err());
+    assert!(error.starts_with("there is no rule tcp"), "{error}");
+    add(&mut world, "tcp/82").unwrap();
+    let error = why(add(&mut world, "tcp/82").unwrap_err());
+    assert!(error.starts_with("there is a rule tcp") && error.ends_with("by hand already"), "{error}");
+
+    let route = |text: &str| RouteText::parse(text).unwrap();
+    let by_hand = route("10.0.0.0/8 via 192.0.2.9 dev eth1");
+    world.control.add_route(&by_hand).unwrap();
+    let error = why(world.control.add_route(&by_hand).unwrap_err());
+    assert!(error.starts_with("there is a route 10.0.0.0/8"), "{error}");
+    assert!(error.ends_with("already, by hand: give this one another metric"), "{error}");
+    world.control.add_route(&route("10.0.0.0/8 via 192.0.2.9 dev eth1 metric 7")).unwrap();
+    assert_eq!(world.control.routes_by_hand().count(), 2);
+    let selector = |text: &str| RouteText::parse_selector(text).unwrap();
+    let error = why(world.control.delete_route(&selector("10.0.0.0/8")).unwrap_err());
+    assert!(error.starts_with("several routes by hand are meant; say which: 10.0.0.0/8"), "{error}");
+    let error = why(world.control.delete_route(&selector("10.1.0.0/16")).unwrap_err());
+    assert_eq!(error, "there is no route by hand \"10.1.0.0/16\"; `show routes` marks them static");
+    assert!(matches!(
+        world.control.add_route(&route("10.1.0.0/16 dev eth9")),
+        Err(HandError::NoSymbol { name, .. }) if name == "eth9"
+    ));
+    let error = why(world.control.add_route(&route("blackhole 10.1.0.0/16 netns nowhere")).unwrap_err());
+    assert_eq!(error, "no symbol is in a namespace nowhere; there is router");
+}
+
+#[test]
+fn a_route_is_of_one_namespace() {
+    let mut world = World::up();
+    let route = |text: &str| RouteText::parse(text).unwrap();
+    world.control.add_symbol(symbol("eth2", Some("other")), world.now);
+    let both = route("10.0.0.0/8 nexthop via 192.0.2.9 dev eth1 nexthop via 192.0.2.9 dev eth2");
+    let error = world.control.add_route(&both).unwrap_err().to_string();
+    assert!(error.ends_with("these are in several: router, other"), "{error}");
+    let error = world.control.add_route(&route("blackhole 10.0.0.0/8")).unwrap_err().to_string();
+    assert_eq!(error, "symbols are in several namespaces: add netns and one of: router, other");
+    let black = route("blackhole 10.0.0.0/8 netns router");
+    world.control.add_route(&black).unwrap();
+    world.settle();
+    world.run(Duration::from_millis(50));
+    assert_eq!(world.control.route_standing(&black), Some(Standing::InForce));
+    assert_eq!(world.relay.routes.held.len(), 1);
+    // It goes with the last symbol of its namespace.
+    let removed = world.control.delete_symbol(SYMBOL, world.now);
+    assert_eq!(removed.routes, [black.clone()]);
+    assert_eq!(world.control.route_standing(&black), None);
+}
+
+#[test]
+fn a_route_leads_by_symbols_of_kind_interface() {
+    let translation =
+        Translation { virtual_address: [192, 0, 2, 1].into(), control_address: [10, 99, 0, 2].into() };
+    let mut world = World::translating(translation).brought_up();
+    let route = RouteText::parse("10.0.0.0/8 dev eth1").unwrap();
+    let error = world.control.add_route(&route).unwrap_err().to_string();
+    assert!(error.contains("symbol eth1 stands for an address only"), "{error}");
+    assert!(matches!(
+        world.control.add_route(&RouteText::parse("blackhole 10.0.0.0/8").unwrap()),
+        Err(HandError::NoSymbol { .. })
+    ));
+    // A rule by hand is one of its virtual address.
+    add(&mut world, "tcp/80").unwrap();
+    assert_eq!(world.control.rule_at(SYMBOL, rule("tcp/80")), rule("tcp/192.0.2.1:80"));
+    assert_eq!(standing(&world, "tcp/192.0.2.1:80"), Some(Standing::InForce));
+    for text in ["ethertype/0x88cc", "tcp/203.0.113.7:80"] {
+        let error = add(&mut world, text).unwrap_err();
+        assert!(matches!(error, HandError::NotReached { .. }), "{text}: {error}");
+    }
+}
+
+#[test]
+fn rules_of_files_are_open_files() {
+    let mut world = World::of_files(Ownership::default()).brought_up();
+    let error = add(&mut world, "tcp/80").unwrap_err();
+    assert_eq!(error, HandError::OfFiles("eth1".to_owned()));
+    assert!(error.to_string().contains("an open file is its rule"), "{error}");
+}
+
+#[test]
+fn how_far_a_route_by_hand_is() {
+    let mut world = World::up();
+    let route = RouteText::parse("10.0.0.0/8 via 192.0.2.9 dev eth1").unwrap();
+    world.relay.routes.refuse.insert(route.key());
+    world.control.add_route(&route).unwrap();
+    assert_eq!(world.control.route_standing(&route), Some(Standing::Asked));
+    world.settle();
+    world.run(Duration::from_millis(50));
+    assert!(
+        matches!(world.control.route_standing(&route), Some(Standing::Refused(why)) if why.contains("taken"))
+    );
+    world.relay.deaf = true;
+    world.run(Duration::from_secs(2));
+    let waits = Standing::Waits("no contact with relay relay1".to_owned());
+    assert_eq!(world.control.route_standing(&route), Some(waits));
+    world.relay.deaf = false;
+    world.relay.refuse_port = true;
+    world.run(Duration::from_secs(3));
+    let waits = Standing::Waits("no symbol of relay relay1 is up".to_owned());
+    assert_eq!(world.control.route_standing(&route), Some(waits));
+}
+
+#[test]
+fn rules_by_hand_of_flows_and_of_addresses_that_no_symbol_has() {
+    let mut world = World::up();
+    let flow = "tcp/192.0.2.1:4000 from 198.51.100.7:443";
+    add(&mut world, flow).unwrap();
+    assert_eq!(standing(&world, flow), Some(Standing::InForce));
+    delete(&mut world, flow).unwrap();
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.rules(), [ARP], "no socket has it");
+    for text in ["tcp/192.0.2.1:68 from 198.51.100.7:443", "udp/192.0.2.1:68 from 198.51.100.7:67"] {
+        let hidden = text.starts_with("udp");
+        assert_eq!(matches!(add(&mut world, text), Err(HandError::NotExposed { .. })), hidden, "{text}");
+    }
+    // An address of no symbol may be reached through any, if it is not one of a single link.
+    add(&mut world, "tcp/203.0.113.7:80").unwrap();
+    assert_eq!(standing(&world, "tcp/203.0.113.7:80"), Some(Standing::InForce));
+    let nobodys = add(&mut world, "tcp/[fe80::9]:80").unwrap_err().to_string();
+    assert!(nobodys.contains("the address is that of another symbol's port, or of no port"), "{nobodys}");
+}
+
+#[test]
+fn how_far_a_symbol_is() {
+    let mut world = World::new();
+    assert!(
+        matches!(world.control.symbol_standing(SYMBOL), Some(Standing::Waits(why)) if why.contains("relay1"))
+    );
+    world.relay.refuse_port = true;
+    world.run(Duration::from_secs(2));
+    assert!(
+        matches!(world.control.symbol_standing(SYMBOL), Some(Standing::Refused(why)) if why.contains("not in the list"))
+    );
+    let mut world = World::new();
+    world.relay.mute = true;
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.control.symbol_standing(SYMBOL), Some(Standing::Asked));
+    assert_eq!(world.control.symbol_standing(SymbolId(9)), None);
 }

@@ -6,7 +6,7 @@ use control_core::seen::{ClosedSocket, Connection, OpenSocket};
 use control_core::{Failure, NamespaceId, SymbolVerdict};
 use core::net::Ipv4Addr;
 use core::time::Duration;
-use frames::message::{FlowsRequest, Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
+use frames::message::{FlowsRequest, Group, Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
 use frames::protocol_address::{Family, Local};
 use frames::{BootId, DropReason, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use world::{PORT, RelayModel, World};
@@ -359,6 +359,24 @@ fn the_fast_path_is_told_of_what_others_may_follow() {
     world.sockets.clear();
     world.hint();
     assert_ne!(world.control.changes(), before, "a listener has gone");
+}
+
+#[test]
+fn groups_that_programs_join_are_joined_at_the_port() {
+    let mut world = World::up();
+    let group = |last| Group::Ip([224, 0, 0, last].into());
+    world.groups = vec![group(5), group(251)];
+    world.control.handle_memberships_changed(NAMESPACE, world.now);
+    world.settle();
+    assert_eq!(world.relay.heard, ["MEMBERSHIP_ADD", "MEMBERSHIP_ADD"]);
+    world.groups.pop();
+    world.control.handle_memberships_changed(NAMESPACE, world.now);
+    world.run(Duration::from_millis(20));
+    assert_eq!(world.relay.heard[2..], ["MEMBERSHIP_DELETE"]);
+    // Where the kernel tells of no change it is found all the same.
+    world.groups.clear();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.relay.heard[3..], ["MEMBERSHIP_DELETE"]);
 }
 
 fn listener(protocol: u8, port: u16) -> OpenSocket {

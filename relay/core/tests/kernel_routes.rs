@@ -76,12 +76,8 @@ fn failure(errno: i32, text: &str) -> RouteFailure {
 }
 
 fn in_kernel(key: RouteKey) -> RouteSeen {
-    let nexthops = vec![Nexthop {
-        ifindex: port_state().ifindex,
-        gateway: Some(gateway()),
-        weight: 1,
-        onlink: false,
-    }];
+    let nexthops =
+        vec![Nexthop { ifindex: port_state().ifindex, gateway: Some(gateway()), weight: 1, onlink: false }];
     RouteSeen { key, kind: RouteKind::Unicast, mtu: 0, nexthops }
 }
 
@@ -269,7 +265,11 @@ fn where_a_packet_goes_is_told_with_whose_route_it_is() {
     // A route of somebody else is not ours although there is one of its key.
     assert_eq!(segment.relay.trace_way(&question, Ok(way("unicast", Some(key(20)), false))).len(), 1);
     for kind in ["blackhole", "unreachable", "prohibit"] {
-        assert_eq!(segment.relay.trace_way(&question, Ok(way(kind, None, false)))[0].outcome, Dropped, "{kind}");
+        assert_eq!(
+            segment.relay.trace_way(&question, Ok(way(kind, None, false)))[0].outcome,
+            Dropped,
+            "{kind}"
+        );
     }
     let traced = trace(&segment, "203.0.113.0/24");
     assert!(traced.hops[0].text.contains("by hand, dev eth1"), "{}", traced.hops[0].text);

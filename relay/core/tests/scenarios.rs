@@ -5,8 +5,8 @@ mod segment;
 use frames::DropReason;
 use frames::data::Tunnel;
 use frames::message::{
-    FlowsRequest, Group, Message, Notice, PortRelease, PortRequest, RoutesDone, RuleDelete, RuleReply, Status,
-    TunnelReply,
+    FlowsRequest, Group, Message, Notice, PortRelease, PortRequest, RoutesDone, RuleDelete, RuleReply,
+    Status, TunnelReply,
 };
 use frames::protocol_address::{Family, Local};
 use frames::{DownTunnel, PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};

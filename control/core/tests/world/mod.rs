@@ -4,8 +4,9 @@
 pub(crate) mod routes;
 
 use control_core::files::Ownership;
+use control_core::report::Report;
 use control_core::seen::{
-    Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies, SocketPart,
+    Connection, Connections, IfIndex, OpenSocket, OpenSockets, Route, RouteFamilies, SocketPart, SymbolGroups,
 };
 use control_core::{
     Action, Addressing, Attributes, Beginning, Config, Exposure, Failure, LinkVerdict, NamespaceId, Recorded,
@@ -16,8 +17,8 @@ use core::time::Duration;
 use frames::data::Tunnel;
 use frames::discovery::{Protection, Role};
 use frames::message::{
-    AddressReply, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortReply, PortUpdate,
-    RuleAdd, RuleReply, Status, TranslatedRuleAdd, TranslationReply, TunnelReply,
+    AddressReply, Group, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortReply,
+    PortUpdate, RuleAdd, RuleReply, Status, TranslatedRuleAdd, TranslationReply, TunnelReply,
 };
 use frames::route::RouteKey;
 use frames::{BootId, DownTunnel, Mac, PortId, ProtocolAddress, SymbolId, UpTunnel};
@@ -44,6 +45,8 @@ pub(crate) struct World {
     pub(crate) kernel: BTreeMap<RouteKey, Route>,
     /// What programs put on the symbol.
     pub(crate) addresses: Vec<(IpAddr, u8)>,
+    /// What programs joined at the symbol.
+    pub(crate) groups: Vec<Group>,
     /// Why interfaces cannot be made.
     pub(crate) failure: Option<Failure>,
     /// What the core asked of the shell, looks left out.
@@ -52,6 +55,9 @@ pub(crate) struct World {
     pub(crate) updates: Vec<Attributes>,
     /// Parcels that came out of the symbol.
     pub(crate) delivered: Vec<Vec<u8>>,
+    /// Whether somebody monitors the control, and what that one is told.
+    pub(crate) watched: bool,
+    pub(crate) reports: Vec<Report>,
 }
 
 pub(crate) struct RelayModel {
@@ -166,7 +172,7 @@ impl World {
             weight: control_core::Weight::default(),
             detect,
         };
-        let link = link_config("control1", Role::Control, CONTROL_MAC, BootId(1));
+        let link = control_link();
         let (symbols, refused) = (vec![symbol], Vec::new());
         let config = Config { symbols, refused, triggered: true, carrier_hold, addressing, routes };
         let recording = Memory::default();
@@ -180,11 +186,19 @@ impl World {
             connections: Vec::new(),
             kernel: BTreeMap::new(),
             addresses: Vec::new(),
+            groups: Vec::new(),
             failure: None,
             actions: Vec::new(),
             updates: Vec::new(),
             delivered: Vec::new(),
+            watched: false,
+            reports: Vec::new(),
         }
+    }
+
+    /// What has been recorded so far.
+    pub(crate) fn recording(&self) -> Vec<u8> {
+        self.recording.bytes()
     }
 
     /// A world in which the symbol is up.
@@ -316,7 +330,8 @@ impl World {
                     self.control.handle_connections(namespace, &seen, self.now);
                 }
                 Action::DumpMemberships { namespace } => {
-                    self.control.handle_memberships(namespace, &[], self.now)
+                    let groups = SymbolGroups { symbol: SYMBOL, groups: self.groups.clone() };
+                    self.control.handle_memberships(namespace, &[groups], self.now);
                 }
                 Action::ListAddresses { .. } => self.list_addresses(),
                 Action::DumpRoutes { namespace, families } => self.list_routes(namespace, families),
@@ -324,7 +339,10 @@ impl World {
                     self.actions.extend(rows.iter().map(|row| format!("{}: {}", row.what, row.difference)));
                     self.actions.push("verified".into());
                 }
-                Action::Report(_) => panic!("nobody watches"),
+                Action::Report(report) => {
+                    assert!(self.watched, "nobody watches");
+                    self.reports.push(*report);
+                }
             }
         }
     }
@@ -521,6 +539,10 @@ impl RelayModel {
         }
         self.said.push(self.addresses.clone());
     }
+}
+
+pub(crate) fn control_link() -> l2link::Config {
+    link_config("control1", Role::Control, CONTROL_MAC, BootId(1))
 }
 
 fn link_config(name: &str, role: Role, mac: Mac, boot: BootId) -> l2link::Config {
