@@ -289,7 +289,7 @@ fn a_route_is_of_one_namespace() {
     assert_eq!(world.relay.routes.held.len(), 1);
     // It goes with the last symbol of its namespace.
     let removed = world.control.delete_symbol(SYMBOL, world.now);
-    assert_eq!(removed.routes, [black.clone()]);
+    assert_eq!(removed.routes, std::slice::from_ref(&black));
     assert_eq!(world.control.route_standing(&black), None);
 }
 

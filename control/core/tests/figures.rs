@@ -66,6 +66,10 @@ fn figures_are_of_what_is_there() {
     world.send_up(UpTunnel(9_999), &segment(40_000, 80));
     world.control.set_refused(vec![contradicted()]);
 
+    let rows = world.control.show_symbols();
+    let row = (&*rows[1].name, &*rows[1].kind, &*rows[1].state, rows[1].reason.as_deref(), rows[1].carrier);
+    assert_eq!(row, ("eth7", "interface", "refused", Some("two symbols have this name"), false));
+
     let metrics = world.control.metrics();
     assert_eq!((of(&metrics.rules, "active"), of(&metrics.rules, "refused")), (3, 1));
     let others = ["draining", "pending", "closing"].map(|state| of(&metrics.rules, state));

@@ -67,6 +67,10 @@ fn opening_ends_when_the_rule_is_in_force() {
     let listed =
         |world: &World| world.control.files_in(Node::Class(SYMBOL, control_core::files::Class::Udp)).len();
     assert_eq!(listed(&world), 1, "listed once");
+    let rules = world.control.file_rules(SYMBOL);
+    let rules: Vec<_> = rules.iter().map(|row| (row.protocol.as_str(), row.port_number)).collect();
+    assert_eq!(rules, [("udp", Some(53))]);
+    assert!(world.control.file_rules(frames::SymbolId(9)).is_empty());
     world.control.handle_file_closed(first, world.now);
     world.settle();
     assert_eq!(world.rules(), ["udp *:53 active"], "the other has it open");
@@ -348,6 +352,11 @@ fn the_tree() {
     assert_eq!(dns, Node::Packets(SYMBOL, DNS));
     assert_eq!(control.file_ownership(dns), Some(Ownership { uid: 1, gid: 2, mode: 0o640 }));
     assert_eq!(control.file_named(udp, "0"), None);
+    assert!(udp.is_directory() && !dns.is_directory());
+    assert!(DNS.is_shared() && !DNS.is_of_frames());
+    for file in [PacketFile::Packets, PacketFile::Pcap, PacketFile::EtherType(0x88cc)] {
+        assert!(!file.is_shared() && file.is_of_frames(), "{file:?}");
+    }
     let stranger = frames::SymbolId(9);
     assert_eq!(control.file_ownership(Node::Port(stranger)), None);
     assert_eq!(control.file_ownership(Node::Relay(7)), None);

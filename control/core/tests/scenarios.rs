@@ -362,6 +362,19 @@ fn the_fast_path_is_told_of_what_others_may_follow() {
 }
 
 #[test]
+fn small_packets_that_share_a_frame_are_each_delivered() {
+    let mut world = World::up();
+    world.sockets = vec![listener(17, 53)];
+    world.hint();
+    let tunnel = *world.relay.rules.last_key_value().unwrap().0;
+    let packets = [40_000, 40_001, 40_002].map(|port| udp(port, 53));
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    assert_eq!(world.send_up_all(tunnel, &packets), 1);
+    let delivered: Vec<&[u8]> = world.delivered.iter().map(|parcel| &parcel[10..]).collect();
+    assert_eq!(delivered, packets);
+}
+
+#[test]
 fn groups_that_programs_join_are_joined_at_the_port() {
     let mut world = World::up();
     let group = |last| Group::Ip([224, 0, 0, last].into());

@@ -117,6 +117,18 @@ fn a_tunnel_of_another_control_is_nobodys() {
 }
 
 #[test]
+fn small_packets_that_share_a_frame_each_leave() {
+    let mut segment = Segment::with_control();
+    let down = segment.controls[0].down.unwrap();
+    let packets = [40_000, 40_001, 40_002].map(|port| outward(80, port));
+    let packets: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    assert_eq!(segment.send_down_all(0, down.into(), &packets), 1);
+    let transmitted: Vec<(PortId, &[u8])> =
+        segment.transmitted.iter().map(|(port, packet)| (*port, packet.as_slice())).collect();
+    assert_eq!(transmitted, [(PORT, packets[0]), (PORT, packets[1]), (PORT, packets[2])]);
+}
+
+#[test]
 fn no_control_takes_the_flows_of_another() {
     let mut segment = Segment::with_control();
     let other = segment.join("control2");

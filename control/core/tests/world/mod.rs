@@ -262,10 +262,19 @@ impl World {
 
     /// The relay sends a frame up.
     pub(crate) fn send_up(&mut self, tunnel: UpTunnel, frame: &[u8]) {
+        assert_eq!(self.send_up_all(tunnel, &[frame]), 1);
+    }
+
+    /// The relay sends frames up at once. Returns how many link frames they became.
+    pub(crate) fn send_up_all(&mut self, tunnel: UpTunnel, frames: &[&[u8]]) -> usize {
         let mut batch = new_batch(&self.relay.link);
         let peer = self.relay.control.expect("there is a session");
-        self.relay.link.send_parcel(peer, Tunnel(tunnel.0), &parcel(frame), &mut batch, self.now).unwrap();
+        for frame in frames {
+            let parcel = parcel(frame);
+            self.relay.link.send_parcel(peer, Tunnel(tunnel.0), &parcel, &mut batch, self.now).unwrap();
+        }
         self.receive(&batch);
+        batch.len()
     }
 
     pub(crate) fn symbol_state(&self) -> String {
@@ -288,12 +297,17 @@ impl World {
 
     fn receive(&mut self, batch: &Batch) {
         for frame in batch.frames() {
-            match self.control.handle_link_frame(&mut frame.to_vec(), self.now) {
-                LinkVerdict::Deliver { symbol, parcel } => {
-                    assert_eq!(symbol, SYMBOL);
-                    self.delivered.push(parcel.to_vec());
+            let mut frame = frame.to_vec();
+            let mut next = Some(self.control.handle_link_frame(&mut frame, self.now));
+            while let Some(verdict) = next {
+                match verdict {
+                    LinkVerdict::Deliver { symbol, parcel } => {
+                        assert_eq!(symbol, SYMBOL);
+                        self.delivered.push(parcel.to_vec());
+                    }
+                    LinkVerdict::Queued | LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
                 }
-                LinkVerdict::Queued | LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
+                next = self.control.next_parcel(&mut frame, self.now);
             }
         }
         self.control.handle_link_events(self.now);

@@ -214,13 +214,19 @@ impl Segment {
 
     /// A control sends a packet down.
     pub(crate) fn send_down(&mut self, place: usize, tunnel: Tunnel, frame: &[u8]) {
+        self.send_down_all(place, tunnel, &[frame]);
+    }
+
+    /// A control sends packets down at once. Returns how many link frames they became.
+    pub(crate) fn send_down_all(&mut self, place: usize, tunnel: Tunnel, packets: &[&[u8]]) -> usize {
         let control = &mut self.controls[place];
         let mut batch = Batch::new(4 * control.link.parcel_frames_max(), control.link.frame_len_max());
-        let sent =
-            control.link.send_parcel(control.relay.unwrap(), tunnel, &parcel(frame), &mut batch, self.now);
-        sent.unwrap();
-        let frames: Vec<_> = batch.frames().map(<[u8]>::to_vec).collect();
-        frames.into_iter().for_each(|frame| self.give_relay(frame));
+        for packet in packets {
+            let relay = control.relay.unwrap();
+            control.link.send_parcel(relay, tunnel, &parcel(packet), &mut batch, self.now).unwrap();
+        }
+        batch.frames().for_each(|frame| self.give_relay(frame.to_vec()));
+        batch.len()
     }
 
     /// A packet arrives at eth1.
@@ -350,12 +356,18 @@ impl Segment {
     }
 
     fn give_relay(&mut self, mut frame: Vec<u8>) {
-        match self.relay.handle_link_frame(&mut frame, self.now) {
-            LinkVerdict::Transmit { port, parcel } => self.transmitted.push((port, parcel[10..].to_vec())),
-            LinkVerdict::Route { outlet, parcel } => self.routed.push((outlet, parcel[24..].to_vec())),
-            LinkVerdict::Forward { parcel, .. } => self.forwarded.push(parcel[24..].to_vec()),
-            LinkVerdict::Own { port, icmp, parcel, .. } => self.own.push((port, icmp, parcel.to_vec())),
-            LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
+        let mut next = Some(self.relay.handle_link_frame(&mut frame, self.now));
+        while let Some(verdict) = next {
+            match verdict {
+                LinkVerdict::Transmit { port, parcel } => {
+                    self.transmitted.push((port, parcel[10..].to_vec()))
+                }
+                LinkVerdict::Route { outlet, parcel } => self.routed.push((outlet, parcel[24..].to_vec())),
+                LinkVerdict::Forward { parcel, .. } => self.forwarded.push(parcel[24..].to_vec()),
+                LinkVerdict::Own { port, icmp, parcel, .. } => self.own.push((port, icmp, parcel.to_vec())),
+                LinkVerdict::Consumed | LinkVerdict::Drop(_) => {}
+            }
+            next = self.relay.next_parcel(&mut frame);
         }
         self.relay.handle_link_events(self.now);
     }
