@@ -4,7 +4,7 @@ mod golden;
 mod oracle;
 
 use frames::ParseError;
-use frames::inet::classify;
+use frames::inet::{Layer3, classify};
 use rstest::rstest;
 
 #[test]
@@ -82,6 +82,36 @@ fn a_contradiction_is_named(
     assert_eq!(classify(&bytes), Err(error));
 }
 
+/// Only ARP that asks for IPv4 addresses over Ethernet has any to be read.
+#[rstest]
+#[case::hardware_of_ieee_802(15, 6, true)]
+#[case::other_hardware(15, 2, false)]
+#[case::other_protocol(17, 1, false)]
+#[case::other_hardware_length(18, 8, false)]
+#[case::other_protocol_length(19, 16, false)]
+fn arp_of_other_networks_is_another_protocol(#[case] at: usize, #[case] value: u8, #[case] is_read: bool) {
+    let mut bytes = golden::packet("arp-request").bytes;
+    bytes[at] = value;
+    assert_eq!(classify(&bytes).unwrap().layer3 != Layer3::Other, is_read);
+}
+
+/// A payload length of zero is "to the end of the frame" only where the field cannot say more.
+#[rstest]
+#[case::longer_than_the_field_can_say(6, 0x1_0000, Ok(()))]
+#[case::not_longer(6, 0xffff, Err(ParseError::Truncated { need: 4, have: 0 }))]
+#[case::jumbogram(0, 100, Ok(()))]
+fn ipv6_packets_of_length_zero(
+    #[case] next_header: u8,
+    #[case] length: usize,
+    #[case] read: Result<(), ParseError>,
+) {
+    let mut bytes = golden::packet("ipv6-tcp").bytes[..54].to_vec();
+    (bytes[18], bytes[19], bytes[20]) = (0, 0, next_header);
+    bytes.extend(if next_header == 0 { [6, 0, 0xc2, 4, 0, 0, 0, 0] } else { [0; 8] });
+    bytes.resize(54 + length, 0);
+    assert_eq!(classify(&bytes).map(|_| ()), read);
+}
+
 #[test]
 fn eight_extension_headers_are_walked_over_and_no_more() {
     let with = |count: usize| {
@@ -115,7 +145,7 @@ fn fragments_of_one_packet_have_one_key() {
 
 fn key(name: &str) -> Option<frames::inet::FragmentKey> {
     match classify(&golden::packet(name).bytes).unwrap().layer3 {
-        frames::inet::Layer3::Ip(ip) => ip.fragment_key(),
+        Layer3::Ip(ip) => ip.fragment_key(),
         other => panic!("{other:?}"),
     }
 }
