@@ -4,7 +4,7 @@ mod golden;
 mod oracle;
 
 use frames::ParseError;
-use frames::inet::{Layer3, classify};
+use frames::inet::{Ip, Layer3, Tcp, TcpFlags, Transport, classify};
 use rstest::rstest;
 
 #[test]
@@ -82,6 +82,52 @@ fn a_contradiction_is_named(
     assert_eq!(classify(&bytes), Err(error));
 }
 
+#[rstest]
+#[case::icmpv6_in_ipv4("ipv4-tcp", 23, 58)]
+#[case::icmp_in_ipv6("ipv6-tcp", 20, 1)]
+fn icmp_of_the_other_version_is_unknown(#[case] name: &str, #[case] at: usize, #[case] protocol: u8) {
+    let mut bytes = golden::packet(name).bytes;
+    bytes[at] = protocol;
+    assert_eq!(ip(&bytes).transport, Transport::Other);
+}
+
+#[test]
+fn of_tcp_alone_sequence_and_flags_are_read() {
+    let mut bytes = golden::packet("ipv4-tcp").bytes;
+    let tcp = |bytes: &[u8]| match ip(bytes).transport {
+        Transport::Ports { tcp, .. } => tcp,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(tcp(&bytes), Tcp { sequence: 1, flags: TcpFlags::SYN });
+    bytes[23] = 136;
+    assert_eq!(tcp(&bytes), Tcp::NONE);
+}
+
+#[rstest]
+#[case(TcpFlags::SYN, 0, [true, false, false])]
+#[case(TcpFlags::SYN | TcpFlags::ACK, 0, [false, false, false])]
+#[case(TcpFlags::SYN | TcpFlags::RST, 0, [false, true, false])]
+#[case(TcpFlags::SYN | TcpFlags::RST | TcpFlags::ACK, 1, [false, true, false])]
+#[case(TcpFlags::ACK, 0, [false, false, false])]
+#[case(TcpFlags::RST, 0, [false, true, false])]
+#[case(TcpFlags::RST | TcpFlags::ACK, 0, [false, true, true])]
+#[case(TcpFlags::RST | TcpFlags::ACK, 1, [false, true, false])]
+fn what_a_segment_does_to_a_connection(
+    #[case] flags: TcpFlags,
+    #[case] sequence: u32,
+    #[case] opens_resets_refuses: [bool; 3],
+) {
+    let tcp = Tcp { sequence, flags };
+    assert_eq!([tcp.opens(), tcp.resets(), tcp.refuses()], opens_resets_refuses);
+}
+
+fn ip(bytes: &[u8]) -> Ip {
+    match classify(bytes).unwrap().layer3 {
+        Layer3::Ip(ip) => ip,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Only ARP that asks for IPv4 addresses over Ethernet has any to be read.
 #[rstest]
 #[case::hardware_of_ieee_802(15, 6, true)]
@@ -144,8 +190,5 @@ fn fragments_of_one_packet_have_one_key() {
 }
 
 fn key(name: &str) -> Option<frames::inet::FragmentKey> {
-    match classify(&golden::packet(name).bytes).unwrap().layer3 {
-        Layer3::Ip(ip) => ip.fragment_key(),
-        other => panic!("{other:?}"),
-    }
+    ip(&golden::packet(name).bytes).fragment_key()
 }

@@ -3,7 +3,7 @@
 use frames::data::{GsoType, OffloadFlags, OffloadHeader};
 use frames::message::LiveFlow;
 use frames::route::Prefix;
-use frames::{BufferTooSmall, DropReason, ParseError};
+use frames::{BufferTooSmall, DropReason, Mac, ParseError};
 use rstest::rstest;
 use std::net::IpAddr;
 use zerocopy::FromZeros;
@@ -25,6 +25,12 @@ fn an_error_tells_what_was_there(#[case] error: ParseError, #[case] shown: &str)
 #[test]
 fn a_small_buffer_tells_how_much_is_missing() {
     assert_eq!(BufferTooSmall { need: 9, have: 4 }.to_string(), "buffer of 4 bytes is too small for 9");
+}
+
+#[test]
+fn a_text_that_is_no_mac_says_what_is_needed() {
+    let shown = "02:00".parse::<Mac>().unwrap_err().to_string();
+    assert_eq!(shown, "not an Ethernet address: six hexadecimal octets separated by colons are needed");
 }
 
 #[test]

@@ -223,6 +223,15 @@ fn options_that_cannot_be_read_limit_nothing() {
     }
 }
 
+/// What is known of ICMPv6 does not hold in IPv4: where its checksum would stand nothing changes.
+#[test]
+fn icmpv6_in_ipv4_has_no_checksum() {
+    let packet = ip(&Address::V4(1, 2), 58, &[128, 0, 1, 2, 3, 4, 5, 6]);
+    let mut parcel = parcel(&packet, None);
+    translate(&mut parcel, End::Source, [0, 0, 0, 1].into(), [10, 99, 0, 2].into()).unwrap();
+    assert_eq!(parcel[BEFORE + 20..], packet[20..]);
+}
+
 /// Source and destination of a packet to be made.
 #[derive(Debug, Clone)]
 enum Address {
