@@ -202,6 +202,18 @@ fn every_flipped_bit_is_sound() {
 }
 
 #[test]
+fn a_tag_stands_behind_the_body_where_the_flags_say_so() {
+    let tag = |name: &str| {
+        let golden = golden::frame(name);
+        let frame = Frame::parse(&golden.bytes).unwrap();
+        frame.tag.to_vec()
+    };
+    let gate: Vec<u8> = (0..16).collect();
+    let seal: Vec<u8> = (0xe0..0xf0).collect();
+    assert_eq!([tag("hello-gated"), tag("data-encrypted"), tag("hello")], [gate, seal, vec![]]);
+}
+
+#[test]
 fn a_foreign_version_is_named() {
     let mut bytes = golden::frame("keepalive").bytes;
     bytes[14] = 0x21;

@@ -4,7 +4,7 @@ mod golden;
 mod oracle;
 
 use frames::ParseError;
-use frames::inet::{Ip, Layer3, Tcp, TcpFlags, Transport, classify};
+use frames::inet::{Ip, Layer3, Tcp, TcpFlags, Transport, classify, without_padding};
 use rstest::rstest;
 
 #[test]
@@ -156,6 +156,15 @@ fn ipv6_packets_of_length_zero(
     bytes.extend(if next_header == 0 { [6, 0, 0xc2, 4, 0, 0, 0, 0] } else { [0; 8] });
     bytes.resize(54 + length, 0);
     assert_eq!(classify(&bytes).map(|_| ()), read);
+}
+
+#[test]
+fn a_packet_may_be_a_header_and_nothing_else() {
+    let mut bytes = golden::packet("ipv4-tcp").bytes;
+    (bytes[17], bytes[23]) = (20, 253);
+    assert_eq!(without_padding(&bytes), Ok(&bytes[..34]));
+    bytes[17] = 19;
+    assert_eq!(without_padding(&bytes), Err(ParseError::Value { field: "total length", value: 19 }));
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! What is made of packets that do not go on as they are (segments, fragments, ICMP errors), field by field. That checksums are
-//! right, whatever the packet, is in `translation.rs`.
+//! What is made of packets that do not go on as they are (segments, fragments, ICMP errors, other addresses), field by field. That
+//! checksums are right, whatever the packet, is in `translation.rs`.
 
-use frames::inet::{Fragments, Obstacle, Segments, error_about};
+use frames::inet::{End, Fragments, Obstacle, Segments, addresses, error_about, translate};
 use frames::{Mac, ParseError};
 use rstest::rstest;
+use std::net::IpAddr;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -199,6 +200,66 @@ fn errors(#[case] version: u8, #[case] obstacle: Obstacle, #[case] said: [u8; 6]
         assert_eq!(error_about(&packet, obstacle, Mac([0; 6]), &mut exact), Some(length));
         assert_eq!(error_about(&packet, obstacle, Mac([0; 6]), &mut exact[1..]), None);
     }
+}
+
+/// The packet inside an error went the other way: its source is what the error's destination is.
+#[rstest]
+#[case::ipv4(4, "192.0.2.1", "10.99.0.2", 12)]
+#[case::ipv6(6, "2001:db8::7", "fd00::2", 8)]
+fn the_packet_inside_an_error_is_translated(
+    #[case] version: u8,
+    #[case] from: IpAddr,
+    #[case] to: IpAddr,
+    #[case] source_at: usize,
+) {
+    let about = ip(version, UDP, &udp(&[7; 20]));
+    let mut parcel = [0; 200];
+    let length = error_about(&about, Obstacle::NoRoute, Mac([0; 6]), &mut parcel).unwrap();
+    translate(&mut parcel[..length], End::Destination, from, to).unwrap();
+    assert_eq!(addresses(&parcel[..length]).unwrap().1, to);
+    let mut source = match to {
+        IpAddr::V4(to) => to.octets().to_vec(),
+        IpAddr::V6(to) => to.octets().to_vec(),
+    };
+    let inside = &parcel[24 + header_len(version) + 8..];
+    source.extend(&about[source_at + source.len()..][..source.len()]);
+    assert_eq!(inside[source_at..][..source.len()], source);
+    if version == 4 {
+        assert_eq!(parcel[length - 28..length], about[about.len() - 28..], "UDP without a checksum stays");
+    }
+}
+
+/// What looks like an ICMP error of the other version is none.
+#[rstest]
+#[case::icmpv6_in_ipv4(4, 58, 1)]
+#[case::icmp_in_ipv6(6, 1, 3)]
+fn an_error_of_the_other_version_is_any_packet(#[case] version: u8, #[case] protocol: u8, #[case] kind: u8) {
+    let inside = ip(version, UDP, &udp(&[7; 20]));
+    let packet = ip(version, protocol, &[&[kind, 0, 0, 0, 0, 0, 0, 0][..], &inside].concat());
+    let mut parcel = parcel(&packet, 0, 0, 0, &[]);
+    parcel[0] = 0;
+    let (source, destination) = addresses(&parcel).unwrap();
+    let to = if version == 4 { "10.99.0.2" } else { "fd00::2" };
+    // To an address at which the packet inside has an end, too.
+    assert_ne!(source, destination);
+    translate(&mut parcel, End::Destination, destination, to.parse().unwrap()).unwrap();
+    assert_eq!(parcel[24 + header_len(version)..], packet[header_len(version)..]);
+}
+
+/// The segment is that of `golden_bytes` in `translation.rs` with another checksum, so that it becomes zero, which only UDP
+/// must not say (RFC 768).
+#[rstest]
+#[case::tcp(TCP, 16, [0, 0])]
+#[case::udp(UDP, 6, [0xff, 0xff])]
+fn a_translated_checksum_of_zero(#[case] protocol: u8, #[case] at: usize, #[case] expected: [u8; 2]) {
+    let mut segment = vec![0; 20];
+    segment[at..at + 2].copy_from_slice(&[0x48, 0x5a]);
+    let mut packet = ip(4, protocol, &segment);
+    packet[16..20].copy_from_slice(&[192, 0, 2, 10]);
+    let mut parcel = parcel(&packet, 0, 0, 0, &[]);
+    parcel[0] = 0;
+    translate(&mut parcel, End::Destination, [192, 0, 2, 10].into(), [10, 99, 0, 2].into()).unwrap();
+    assert_eq!(parcel[44 + at..44 + at + 2], expected);
 }
 
 /// All packets of a parcel.

@@ -5,16 +5,18 @@ mod golden;
 mod oracle;
 
 use frames::body::Body;
-use frames::data::{GsoType, OffloadFlags, OffloadHeader};
+use frames::data::{GsoType, OffloadFlags, OffloadHeader, PARCEL_MAX, Piece, Tunnel};
 use frames::header::Frame;
 use frames::message::{
     MESSAGE_MAX, Message, PortAddress, PortAttributes, PortFlags, PortRoute, PortUpdate, RawMessage,
+    RouteNexthop,
 };
 use frames::route::Prefix;
-use frames::{Mac, ParseError, PortId, ProtocolAddress};
+use frames::{Mac, ParseError, PortId, ProtocolAddress, SymbolId};
 use proptest::prelude::*;
 use rstest::rstest;
 use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, IntoBytes};
 
 proptest! {
     #[test]
@@ -98,6 +100,45 @@ fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
     let Ok(Message::PortUpdate(update)) = Message::parse(&raw) else { panic!("not read") };
     assert_eq!(update.attributes.addresses.len(), PortAttributes::ADDRESSES_MAX);
     assert_eq!(update.attributes.routes.len(), PortAttributes::ROUTES_MAX);
+}
+
+#[test]
+fn what_a_control_gave_a_port_is_marked() {
+    let address = PortAddress::new("192.0.2.1".parse().unwrap(), 24);
+    assert_eq!((address.is_given(), address.given().is_given()), (false, true));
+    assert_eq!(address.given().given(), address.given());
+    // A flag of a later version stands for something else, and stays.
+    let bytes = [&address.as_bytes()[..17], &[0x2, 0, 0]].concat();
+    let other = PortAddress::read_from_bytes(&bytes).unwrap();
+    assert_eq!((other.is_given(), other.given().as_bytes()[17]), (false, 0x3));
+}
+
+#[test]
+fn a_nexthop_leaves_by_a_port_or_by_another_relay() {
+    let gateway = Some("192.0.2.1".parse().unwrap());
+    let at_relay = RouteNexthop::at_relay(SymbolId(7), gateway, 2);
+    assert_eq!(
+        (at_relay.symbol(), at_relay.gateway(), at_relay.onlink()),
+        (Some(SymbolId(7)), gateway, false)
+    );
+    for onlink in [false, true] {
+        let own = RouteNexthop::new(PortId(7), gateway, 2, onlink);
+        assert_eq!((own.symbol(), own.gateway(), own.onlink()), (None, gateway, onlink));
+    }
+}
+
+#[test]
+fn the_longest_parcel_may_come_in_pieces() {
+    let last = |offset| Piece { tunnel: Tunnel(1), number: 1, offset, last: true, bytes: &[7] };
+    let parse = |piece: Piece<'_>| {
+        let mut buffer = [0; 20];
+        let length = piece.emit(&mut buffer).unwrap();
+        Piece::parse(&buffer[..length]).map(|piece| piece.offset)
+    };
+    assert_eq!(parse(last(PARCEL_MAX - 1)), Ok(PARCEL_MAX - 1));
+    let beyond = ParseError::Value { field: "offset", value: PARCEL_MAX as u64 };
+    assert_eq!(parse(last(PARCEL_MAX)), Err(beyond));
+    assert_eq!(PARCEL_MAX, 10 + 14 + 8 + 0xffff);
 }
 
 #[rstest]

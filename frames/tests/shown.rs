@@ -1,9 +1,9 @@
 //! How items are shown to an operator, and in which order.
 
 use frames::data::{GsoType, OffloadFlags, OffloadHeader};
-use frames::message::LiveFlow;
+use frames::message::{LiveFlow, PortReply, Status};
 use frames::route::Prefix;
-use frames::{BufferTooSmall, DropReason, Mac, ParseError};
+use frames::{BufferTooSmall, DropReason, Mac, ParseError, PortId, RequestId, SymbolId};
 use rstest::rstest;
 use std::net::IpAddr;
 use zerocopy::FromZeros;
@@ -25,6 +25,21 @@ fn an_error_tells_what_was_there(#[case] error: ParseError, #[case] shown: &str)
 #[test]
 fn a_small_buffer_tells_how_much_is_missing() {
     assert_eq!(BufferTooSmall { need: 9, have: 4 }.to_string(), "buffer of 4 bytes is too small for 9");
+}
+
+#[rstest]
+#[case("", "request 1 symbol 2 port 0: not permitted")]
+#[case("not here", "request 1 symbol 2 port 0: not permitted (not here)")]
+fn a_refusal_says_why_if_it_is_told(#[case] text: &str, #[case] shown: &str) {
+    let reply = PortReply {
+        request: RequestId(1),
+        symbol: SymbolId(2),
+        port: PortId(0),
+        status: Status::NOT_PERMITTED,
+        attributes: None,
+        text,
+    };
+    assert_eq!(reply.to_string(), shown);
 }
 
 #[test]
