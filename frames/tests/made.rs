@@ -1,7 +1,9 @@
 //! What is made of packets that do not go on as they are (segments, fragments, ICMP errors, other addresses), field by field. That
 //! checksums are right, whatever the packet, is in `translation.rs`.
 
-use frames::inet::{End, Fragments, Obstacle, Segments, addresses, error_about, translate};
+use frames::inet::{
+    End, Fragments, Obstacle, Segments, addresses, error_about, set_ipv4_checksum, translate,
+};
 use frames::{Mac, ParseError};
 use rstest::rstest;
 use std::net::IpAddr;
@@ -229,21 +231,24 @@ fn the_packet_inside_an_error_is_translated(
     }
 }
 
-/// What looks like an ICMP error of the other version is none.
+/// What an echo carries may look like a packet, and so does what would be an error in the other version.
 #[rstest]
 #[case::icmpv6_in_ipv4(4, 58, 1)]
 #[case::icmp_in_ipv6(6, 1, 3)]
-fn an_error_of_the_other_version_is_any_packet(#[case] version: u8, #[case] protocol: u8, #[case] kind: u8) {
-    let inside = ip(version, UDP, &udp(&[7; 20]));
+#[case::echo(4, 1, 8)]
+#[case::echo_ipv6(6, 58, 128)]
+fn what_is_inside_any_other_packet_stays(#[case] version: u8, #[case] protocol: u8, #[case] kind: u8) {
+    // It comes from where the error goes to, as inside true ones.
+    let mut inside = ip(version, UDP, &udp(&[7; 20]));
+    let (source_at, len) = if version == 4 { (12, 4) } else { (8, 16) };
+    inside.copy_within(source_at + len..source_at + 2 * len, source_at);
     let packet = ip(version, protocol, &[&[kind, 0, 0, 0, 0, 0, 0, 0][..], &inside].concat());
     let mut parcel = parcel(&packet, 0, 0, 0, &[]);
     parcel[0] = 0;
-    let (source, destination) = addresses(&parcel).unwrap();
+    let (_, destination) = addresses(&parcel).unwrap();
     let to = if version == 4 { "10.99.0.2" } else { "fd00::2" };
-    // To an address at which the packet inside has an end, too.
-    assert_ne!(source, destination);
     translate(&mut parcel, End::Destination, destination, to.parse().unwrap()).unwrap();
-    assert_eq!(parcel[24 + header_len(version)..], packet[header_len(version)..]);
+    assert_eq!(parcel[24 + header_len(version) + 8..], inside);
 }
 
 /// The segment is that of `golden_bytes` in `translation.rs` with another checksum, so that it becomes zero, which only UDP
@@ -260,6 +265,17 @@ fn a_translated_checksum_of_zero(#[case] protocol: u8, #[case] at: usize, #[case
     parcel[0] = 0;
     translate(&mut parcel, End::Destination, [192, 0, 2, 10].into(), [10, 99, 0, 2].into()).unwrap();
     assert_eq!(parcel[44 + at..44 + at + 2], expected);
+}
+
+#[test]
+fn an_ipv4_checksum_is_set() {
+    // Reckoned by RFC 1071 on paper.
+    let mut packet = ip(4, UDP, &[]);
+    set_ipv4_checksum(&mut packet);
+    assert_eq!(packet[10..12], [0x8e, 0xa3]);
+    set_ipv4_checksum(&mut packet);
+    assert_eq!(packet[10..12], [0x8e, 0xa3]);
+    set_ipv4_checksum(&mut packet[..9]);
 }
 
 /// All packets of a parcel.

@@ -12,7 +12,8 @@ use frames::message::{
     RouteNexthop,
 };
 use frames::route::Prefix;
-use frames::{Mac, ParseError, PortId, ProtocolAddress, SymbolId};
+use frames::tlv::Writer;
+use frames::{BufferTooSmall, Mac, ParseError, PortId, ProtocolAddress, SymbolId};
 use proptest::prelude::*;
 use rstest::rstest;
 use zerocopy::network_endian::U16;
@@ -106,6 +107,7 @@ fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
 fn what_a_control_gave_a_port_is_marked() {
     let address = PortAddress::new("192.0.2.1".parse().unwrap(), 24);
     assert_eq!((address.is_given(), address.given().is_given()), (false, true));
+    assert_eq!((address.prefix_length(), address.given().prefix_length()), (24, 24));
     assert_eq!(address.given().given(), address.given());
     // A flag of a later version stands for something else, and stays.
     let bytes = [&address.as_bytes()[..17], &[0x2, 0, 0]].concat();
@@ -125,6 +127,17 @@ fn a_nexthop_leaves_by_a_port_or_by_another_relay() {
         let own = RouteNexthop::new(PortId(7), gateway, 2, onlink);
         assert_eq!((own.symbol(), own.gateway(), own.onlink()), (None, gateway, onlink));
     }
+}
+
+#[test]
+fn a_writer_tells_how_far_it_is() {
+    let mut buffer = [0; 8];
+    let mut writer = Writer::new(&mut buffer);
+    assert_eq!((writer.len(), writer.is_empty()), (0, true));
+    assert_eq!(writer.bytes(&[1; 9]), Err(BufferTooSmall { need: 9, have: 8 }));
+    assert_eq!((writer.len(), writer.is_empty()), (0, true));
+    writer.bytes(&[1; 8]).unwrap();
+    assert_eq!((writer.len(), writer.is_empty()), (8, false));
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use frames::data::{GsoType, OffloadFlags, OffloadHeader};
 use frames::message::{LiveFlow, PortReply, Status};
+use frames::protocol_address::{Family, Local, protocol_name};
 use frames::route::Prefix;
-use frames::{BufferTooSmall, DropReason, Mac, ParseError, PortId, RequestId, SymbolId};
+use frames::{BufferTooSmall, DropReason, Mac, ParseError, PortId, ProtocolAddress, RequestId, SymbolId};
 use rstest::rstest;
 use std::net::IpAddr;
 use zerocopy::FromZeros;
@@ -40,6 +41,38 @@ fn a_refusal_says_why_if_it_is_told(#[case] text: &str, #[case] shown: &str) {
         text,
     };
     assert_eq!(reply.to_string(), shown);
+}
+
+/// Names of the IANA registry of protocol numbers, in the spelling of `ip` and of configuration files.
+#[test]
+fn protocols_are_shown_by_name_or_number() {
+    let names = [
+        (1, "icmp"),
+        (2, "igmp"),
+        (6, "tcp"),
+        (17, "udp"),
+        (33, "dccp"),
+        (41, "ipv6"),
+        (46, "rsvp"),
+        (47, "gre"),
+        (50, "esp"),
+        (51, "ah"),
+        (58, "icmp6"),
+        (88, "eigrp"),
+        (89, "ospf"),
+        (103, "pim"),
+        (112, "vrrp"),
+        (115, "l2tp"),
+        (132, "sctp"),
+        (136, "udplite"),
+    ];
+    for protocol in 0..=254 {
+        let local = Local::Any(Family::Both);
+        let shown = ProtocolAddress::IpProtocol { protocol, local }.to_string();
+        let name = names.iter().find(|(number, _)| *number == protocol).map(|(_, name)| *name);
+        assert_eq!(protocol_name(protocol), name);
+        assert_eq!(shown, name.map_or(format!("ip protocol {protocol} *"), |name| format!("ip {name} *")));
+    }
 }
 
 #[test]
