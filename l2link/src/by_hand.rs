@@ -29,3 +29,22 @@ impl Decided {
         if self.draining { Some(0) } else { self.weight }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(None, false, None)]
+    #[case(Some(7), false, Some(7))]
+    #[case(Some(7), true, Some(0))]
+    #[case(None, true, Some(0))]
+    fn who_is_drained_gets_no_share(
+        #[case] weight: Option<u16>,
+        #[case] draining: bool,
+        #[case] share: Option<u16>,
+    ) {
+        assert_eq!(Decided { weight, draining }.share(), share);
+    }
+}

@@ -143,4 +143,19 @@ mod tests {
             assert_eq!(rx, Traffic { frames: 1, bytes: kind.0.into() });
         }
     }
+
+    #[test]
+    fn what_is_sent_together_or_grows_is_counted() {
+        let mut counters = Counters::default();
+        counters.tx(Kind::DATA, 60);
+        counters.tx_more(Kind::DATA, 40);
+        counters.tx_all(Kind::DATA, 2, 200);
+        counters.rx_all(Kind::DATA, 3, 30);
+        let (_, rx, tx) = counters.kinds().find(|(name, ..)| *name == "DATA").unwrap();
+        assert_eq!((rx, tx), (Traffic { frames: 3, bytes: 30 }, Traffic { frames: 3, bytes: 300 }));
+        counters.message();
+        counters.drop(DropReason::Unmatched);
+        counters.drops(DropReason::Unmatched, 2);
+        assert_eq!((counters.messages(), counters.dropped(DropReason::Unmatched)), (1, 3));
+    }
 }

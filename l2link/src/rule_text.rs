@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[rstest]
+    #[case("tcp/80", Local::Any(Family::Both))]
+    #[case("tcp/0.0.0.0:80", Local::Any(Family::V4))]
+    #[case("tcp/[::]:80", Local::Any(Family::V6))]
+    #[case("tcp/192.0.2.1:80", Local::Address([192, 0, 2, 1].into()))]
+    fn an_address_of_zeros_is_any_of_its_version(#[case] text: &str, #[case] local: Local) {
+        let rule = text.parse::<RuleText>().unwrap().0;
+        assert_eq!(rule, ProtocolAddress::Listener { protocol: 6, local, port: 80 });
+    }
+
+    #[rstest]
     #[case("tcp/*:80", "tcp/80")]
     #[case("tcp/[::ffff:192.0.2.1]:80", "tcp/192.0.2.1:80")]
     #[case("ip/89", "ip/ospf")]

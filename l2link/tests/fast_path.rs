@@ -6,6 +6,7 @@ use frames::data::{Packet, Tunnel};
 use frames::discovery::Protection;
 use frames::header::{EthernetHeader, Flags, HEADERS_LEN, Kind, LinkHeader};
 use frames::{DropReason, Mac, SessionIndex};
+use l2link::fast::{FastFlow, FastTraffic, FastWay, Flow};
 use l2link::{Config, PeerId, Rx, Security, Way};
 use rstest::rstest;
 use stations::{MS, Segment, device, keyed};
@@ -131,6 +132,63 @@ fn a_packet_does_not_tell_where_the_peer_is() {
         assert!(matches!(link.handle_frame(frame, segment.now), Rx::Parcel { .. }));
         assert_eq!(link.peers()[0].mac, place);
     }
+}
+
+#[test]
+fn a_fast_path_is_told_what_frames_to_a_peer_begin_with() {
+    let mut segment = pair(none());
+    let frame = packet(&mut segment, 1, &ipv4());
+    let (relay, control) = (&segment.stations[0].link, &segment.stations[1].link);
+    let peer = relay.fast_peer(PeerId(0)).unwrap();
+    assert_eq!((&peer.destination.0[..], &peer.source.0[..]), (&frame[..6], &frame[6..12]));
+    assert_eq!(peer.receiver.0.to_be_bytes(), frame[18..22]);
+    assert_eq!(peer.frame_max, relay.frame_len_max());
+    assert_eq!(relay.fast_peers().collect::<Vec<_>>(), [(PeerId(0), Some(peer))]);
+    assert_eq!(control.fast_sender(peer.receiver), Some(PeerId(0)));
+    assert_eq!(relay.fast_peer(PeerId(1)), None);
+    assert_eq!(control.fast_sender(SessionIndex(peer.receiver.0 ^ 0x100)), None);
+}
+
+#[test]
+fn of_a_peer_that_is_down_or_whose_data_is_sealed_it_is_told_nothing() {
+    let mut segment = pair(none());
+    segment.cut = true;
+    segment.run(5_000 * MS);
+    assert_eq!(segment.stations[0].link.fast_peers().collect::<Vec<_>>(), [(PeerId(0), None)]);
+
+    let mut sealed = pair([device(0, 1), device(1, 2)]);
+    sealed.run(MS);
+    assert!(!sealed.stations[0].link.is_data_clear());
+    assert_eq!(sealed.stations[0].link.fast_peer(PeerId(0)), None);
+}
+
+#[test]
+fn what_went_by_a_fast_path_is_counted() {
+    let mut segment = pair(none());
+    let link = &mut segment.stations[0].link;
+    let traffic = |frames| FastTraffic { packets: 7, bytes: 700, frames, frame_bytes: 100 * frames };
+    link.count_fast_sent(&traffic(3));
+    link.count_fast_received(&traffic(4));
+    link.count_fast_received(&traffic(1));
+    let (_, rx, tx) = link.counters().kinds().find(|(name, ..)| *name == "PACKET").unwrap();
+    assert_eq!((rx.frames, rx.bytes, tx.frames, tx.bytes), (5, 500, 3, 300));
+}
+
+#[rstest]
+#[case::no_super_packet(0, 34, 90)]
+#[case::tcp(1, 34, 34 + 32 + 1000)]
+#[case::tcp_with_congestion(0x81, 34, 34 + 32 + 1000)]
+#[case::tcp_over_ipv6(4, 54, 54 + 32 + 1000)]
+#[case::udp(5, 34, 34 + 8 + 1000)]
+fn a_flow_is_as_wide_as_its_widest_frame(#[case] gso_type: u8, #[case] transport: u8, #[case] frame: usize) {
+    let mut parcel = vec![0; 10 + 90];
+    parcel[..10].copy_from_slice(&[1, gso_type, 0, 0, 0x03, 0xe8, 0, transport, 0, 16]);
+    // The data offset of a TCP header of 32 bytes.
+    parcel[10 + usize::from(transport) + 12] = 0x80;
+    let (source, destination) = (([192, 0, 2, 1].into(), 80), ([198, 51, 100, 7].into(), 4000));
+    let flow = Flow { protocol: 6, source, destination };
+    let way = FastWay { peer: PeerId(0), tunnel: Tunnel(9) };
+    assert_eq!(FastFlow::new(flow, way, &parcel), FastFlow { flow, way, frame });
 }
 
 fn none() -> [Config; 2] {

@@ -174,6 +174,14 @@ mod tests {
     }
 
     #[test]
+    fn credit_may_be_used_to_its_last_byte() {
+        let mut stream = ReceiveStream::default();
+        assert_eq!(stream.insert(WINDOW - 3, &[0; 4]), Err(DropReason::OverCredit));
+        assert!(!stream.is_ack_due());
+        assert_eq!(stream.insert(WINDOW - 4, &[0; 4]), Ok(()));
+    }
+
+    #[test]
     fn ranges_are_bounded_and_what_is_dropped_can_come_again() {
         let mut stream = ReceiveStream::default();
         for gap in 1..100 {
