@@ -3,10 +3,10 @@
 mod golden;
 mod oracle;
 
-use frames::ParseError;
 use frames::body::Body;
 use frames::header::{Frame, HEADERS_LEN, Kind};
 use frames::message::{Message, MessageType, RawMessage};
+use frames::{ParseError, SessionIndex};
 use golden::Golden;
 use std::collections::BTreeSet;
 
@@ -211,6 +211,13 @@ fn a_tag_stands_behind_the_body_where_the_flags_say_so() {
     let gate: Vec<u8> = (0..16).collect();
     let seal: Vec<u8> = (0xe0..0xf0).collect();
     assert_eq!([tag("hello-gated"), tag("data-encrypted"), tag("hello")], [gate, seal, vec![]]);
+}
+
+#[test]
+fn a_frame_names_its_receivers_session() {
+    let golden = golden::frame("data-encrypted");
+    let frame = Frame::parse(&golden.bytes).unwrap();
+    assert_eq!(frame.header.receiver(), SessionIndex(0x1122_3344));
 }
 
 #[test]
