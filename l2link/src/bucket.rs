@@ -47,6 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn low_is_less_than_half_of_the_burst() {
+        let mut bucket = TokenBucket::new(1, 4, Time(0));
+        let low = [0; 4].map(|_| bucket.take(Time(0)) && bucket.is_low(Time(0)));
+        assert_eq!(low, [false, false, true, true]);
+    }
+
+    #[test]
     fn burst_then_rate() {
         let mut bucket = TokenBucket::new(10, 3, Time(0));
         let taken = |bucket: &mut TokenBucket, at| (0..100).filter(|_| bucket.take(Time(at))).count();

@@ -81,3 +81,21 @@ impl core::fmt::Debug for Keys {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_keys_nothing_secret_is_shown() {
+        let public = PrivateKey::new(&[10; 32]).public();
+        let peers = vec![("control1".to_owned(), public)];
+        let keys = Keys { private: PrivateKey::new(&[9; 32]), psk: Some([7; 32].into()), peers };
+        assert_eq!(
+            format!("{keys:?}"),
+            format!("Keys {{ psk: true, peers: [(\"control1\", {public})], .. }}")
+        );
+        let shown = [Security::None, Security::Psk([7; 32].into()), Security::Keys(Box::new(keys))];
+        assert_eq!(shown.map(|security| format!("{security:?}")), ["None", "Psk(..)", "Keys(..)"]);
+    }
+}

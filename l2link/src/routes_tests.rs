@@ -14,7 +14,9 @@ fn unicast(nexthops: &[RouteNexthop]) -> RouteContent<'_> {
 #[test]
 fn equal_contents_are_kept_once() {
     let (mut contents, one, two) = (Contents::default(), [nexthop(1)], [nexthop(2)]);
+    assert!(contents.is_empty());
     let first = contents.intern(&unicast(&one));
+    assert!(!contents.is_empty());
     let other = contents.intern(&unicast(&two));
     assert_ne!(first, other);
     assert_eq!(contents.intern(&unicast(&one)), first);

@@ -42,6 +42,23 @@ impl Rtt {
 mod tests {
     use super::*;
 
+    /// RFC 6298, 2: SRTT 7/8 * 32 + 1/8 * 16 ms, RTTVAR 3/4 * 16 + 1/4 * 16 ms.
+    #[test]
+    fn smoothed_as_tcp_does_it() {
+        let mut rtt = Rtt::default();
+        rtt.sample(Duration::from_millis(32));
+        assert_eq!(
+            (rtt.smoothed(), rtt.timeout(0)),
+            (Some(Duration::from_millis(32)), Duration::from_millis(96))
+        );
+        rtt.sample(Duration::from_millis(16));
+        assert_eq!(
+            (rtt.smoothed(), rtt.timeout(0)),
+            (Some(Duration::from_millis(30)), Duration::from_millis(94))
+        );
+        assert_eq!(rtt.timeout(1), Duration::from_millis(188));
+    }
+
     #[test]
     fn follows_the_samples_between_its_limits() {
         let mut rtt = Rtt::default();

@@ -326,6 +326,7 @@ mod tests {
         assert!(!set.covers_port(6, 22) && set.covers_port(17, 22));
         assert!(set.matches(&raw(89)) && set.matches(&ProtocolAddress::EtherType(3)));
         assert_eq!(set.to_string(), "* but not udp/68, tcp/22");
+        assert_eq!(set.exceptions(), ServiceSet::parse(&["udp/68", "tcp/22"]).unwrap().items());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod stations;
 
 use core::time::Duration;
-use frames::data::Tunnel;
+use frames::data::{PARCEL_MAX, Tunnel};
 use frames::discovery::Protection;
 use frames::header::{HEADERS_LEN, Kind};
 use frames::message::{Message, RouteDelete, RuleDelete};
@@ -49,6 +49,25 @@ fn a_killed_device_is_back_within_milliseconds() {
         segment.run(2 * MS);
         assert_eq!(segment.told(restarted), ["up"]);
         assert_eq!(segment.told(1 - restarted), ["down: began a new session", "up"]);
+    }
+}
+
+#[test]
+fn peers_have_the_names_that_they_gave() {
+    let segment = pair();
+    let names = [0, 1].map(|station| segment.stations[station].link.peer_name(PeerId(0)));
+    assert_eq!(names, [Some("control1"), Some("relay0")]);
+    assert_eq!(segment.stations[0].link.peer_name(PeerId(1)), None);
+}
+
+#[test]
+fn the_longest_parcel_becomes_the_most_frames() {
+    let mut segment = pair();
+    let most = segment.stations[0].link.parcel_frames_max();
+    for (parcel, frames) in [(PARCEL_MAX, most), (1400, 1), (1500, 2)] {
+        segment.wire.clear();
+        segment.send_parcel_unheard(0, &vec![7; parcel]);
+        assert_eq!(segment.wire.len(), frames, "{parcel} bytes");
     }
 }
 
