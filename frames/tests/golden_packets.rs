@@ -163,6 +163,7 @@ fn a_packet_may_be_a_header_and_nothing_else() {
     let mut bytes = golden::packet("ipv4-tcp").bytes;
     (bytes[17], bytes[23]) = (20, 253);
     assert_eq!(without_padding(&bytes), Ok(&bytes[..34]));
+    assert_eq!(ip(&bytes).transport, Transport::Other);
     bytes[17] = 19;
     assert_eq!(without_padding(&bytes), Err(ParseError::Value { field: "total length", value: 19 }));
 }

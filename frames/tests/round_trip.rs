@@ -8,8 +8,8 @@ use frames::body::Body;
 use frames::data::{GsoType, OffloadFlags, OffloadHeader, PARCEL_MAX, Piece, Tunnel};
 use frames::header::Frame;
 use frames::message::{
-    MESSAGE_MAX, Message, PortAddress, PortAttributes, PortFlags, PortRoute, PortUpdate, RawMessage,
-    RouteNexthop,
+    MESSAGE_MAX, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortRoute, PortUpdate,
+    RawMessage, RouteNexthop,
 };
 use frames::route::Prefix;
 use frames::tlv::Writer;
@@ -101,6 +101,17 @@ fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
     let Ok(Message::PortUpdate(update)) = Message::parse(&raw) else { panic!("not read") };
     assert_eq!(update.attributes.addresses.len(), PortAttributes::ADDRESSES_MAX);
     assert_eq!(update.attributes.routes.len(), PortAttributes::ROUTES_MAX);
+}
+
+#[test]
+fn an_address_may_be_a_prefix_of_its_own() {
+    let address = |address: &str, length| PortAddress::new(address.parse().unwrap(), length);
+    let addresses = [address("192.0.2.1", 32), address("2001:db8::1", 128)];
+    let message = Message::PortAddresses(PortAddresses { port: PortId(1), addresses: &addresses });
+    let mut buffer = [0; 100];
+    let length = message.emit(&mut buffer).unwrap();
+    let (raw, _) = RawMessage::split(&buffer[..length]).unwrap().unwrap();
+    assert_eq!(Message::parse(&raw), Ok(message));
 }
 
 #[test]
