@@ -8,12 +8,12 @@ use frames::body::Body;
 use frames::data::{GsoType, OffloadFlags, OffloadHeader, PARCEL_MAX, Piece, Tunnel};
 use frames::header::Frame;
 use frames::message::{
-    MESSAGE_MAX, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortRoute, PortUpdate,
-    RawMessage, RouteNexthop,
+    Flows, LiveFlow, MESSAGE_MAX, Message, PortAddress, PortAddresses, PortAttributes, PortFlags, PortRoute,
+    PortUpdate, RawMessage, RouteNexthop,
 };
 use frames::route::Prefix;
 use frames::tlv::Writer;
-use frames::{BufferTooSmall, Mac, ParseError, PortId, ProtocolAddress, SymbolId};
+use frames::{BufferTooSmall, Mac, ParseError, PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use proptest::prelude::*;
 use rstest::rstest;
 use zerocopy::network_endian::U16;
@@ -101,6 +101,20 @@ fn addresses_beyond_the_limit_are_left_out_and_the_message_fits() {
     let Ok(Message::PortUpdate(update)) = Message::parse(&raw) else { panic!("not read") };
     assert_eq!(update.attributes.addresses.len(), PortAttributes::ADDRESSES_MAX);
     assert_eq!(update.attributes.routes.len(), PortAttributes::ROUTES_MAX);
+}
+
+#[test]
+fn a_message_tells_of_so_many_flows_and_no_more() {
+    let flow = LiveFlow::new(("192.0.2.1".parse().unwrap(), 80), ("192.0.2.7".parse().unwrap(), 4000));
+    let mut buffer = [0; MESSAGE_MAX];
+    for count in [Flows::MAX, Flows::MAX + 1] {
+        let flows =
+            Flows { request: RequestId(1), tunnel: UpTunnel(2), last: true, flows: &vec![flow; count] };
+        let length = Message::Flows(flows).emit(&mut buffer).unwrap();
+        let (raw, _) = RawMessage::split(&buffer[..length]).unwrap().unwrap();
+        let Ok(Message::Flows(read)) = Message::parse(&raw) else { panic!("not read") };
+        assert_eq!(read.flows.len(), Flows::MAX);
+    }
 }
 
 #[test]
