@@ -275,9 +275,12 @@ fn frames_come_and_go_whole() {
     let Some(tree) = Tree::up() else { return };
     let program = "file = os.open(path, os.O_RDWR)\nprint('open')\nframe = os.read(file, 2000)\n\
          assert frame[12:14] == b'\\x88\\xb6', frame\nos.write(file, frame[6:12] + frame[:6] + frame[12:])\nprint('answered')";
-    for file in ["ethertype/88b6", "packets"] {
+    for (file, rule) in
+        [("ethertype/88b6", "ethertype 0x88b6 active"), ("packets", "ethertype 0x0003 active")]
+    {
         let server = tree.python(file, program);
         server.await_log("open", SOON);
+        tree.await_rules(&[rule]);
         let asked = tree.lab.client.run_python(
             "import socket\n\
              s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b6))\n\
