@@ -5,7 +5,7 @@ use netns_tests::config::{Control, Port, Relay};
 use netns_tests::program::Frr;
 use netns_tests::{Lab, Layout, Netns, eventually, never};
 use rstest::rstest;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Adjacency, exchange and installation with short timers; IS-IS takes its time.
 const LEARNT: Duration = Duration::from_secs(40);
@@ -48,10 +48,17 @@ fn pair(lab: &Lab, daemons: &[&str], near: &str, far: &str) -> (Frr, Frr) {
 /// Waits for a route in a kernel.
 #[track_caller]
 fn await_route(netns: &Netns, prefix: &str, what: &str, frr: &Frr) {
-    let family = if prefix.contains(':') { "-6" } else { "-4" };
+    let (family, ip) = if prefix.contains(':') { ("-6", "ipv6") } else { ("-4", "ip") };
+    let begin = Instant::now();
     eventually(LEARNT, &format!("{} has {prefix} {what}", netns.name()), || {
         let shown = netns.run(&format!("ip {family} route show {prefix}")).stdout();
-        if shown.contains(what) { Ok(()) } else { Err(format!("{shown}\n{}", frr.log())) }
+        if shown.contains(what) {
+            return Ok(());
+        }
+        // To ask FRR each time would take longer than to learn a route.
+        let late = begin.elapsed() > LEARNT * 3 / 4;
+        let known = late.then(|| frr.vtysh(&format!("show {ip} route {prefix}")).to_string());
+        Err(format!("{shown}\n{}\n{}", known.unwrap_or_default(), frr.log()))
     });
 }
 
