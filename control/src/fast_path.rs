@@ -7,7 +7,7 @@ use ::fast_path::{Cache, Counted, Counts, Outlet};
 use control_core::Control;
 use frames::data::Tunnel;
 use frames::header::EthernetHeader;
-use frames::{Mac, SessionIndex, SymbolId};
+use frames::{Mac, SessionIndex};
 use l2link::Time;
 
 impl Daemon {
@@ -34,10 +34,9 @@ impl Daemon {
         }
     }
 
-    /// The packets that were read at a symbol wait to be sent. `drained`: no others wait there.
-    pub(crate) fn commit_flows(&mut self, symbol: SymbolId, drained: bool, now: Time) {
+    /// The packets that were read at a symbol of this interface wait to be sent. `drained`: no others wait there.
+    pub(crate) fn commit_flows(&mut self, interface: Option<(u32, usize)>, drained: bool, now: Time) {
         let Some(cache) = &mut self.cache else { return };
-        let interface = self.symbols.fast_interface(symbol, &self.namespaces);
         if cache.has_learned() && drained {
             // They leave, and the rules that they need, before those that go by what was learned.
             self.transmit(now);

@@ -79,13 +79,14 @@ impl Daemon {
 
     /// Application to wire: parcels of a symbol to the core, link frames to the socket.
     pub(crate) fn read_symbol(&mut self, symbol: SymbolId, now: Time) -> Taken {
-        let interface = self.symbols.fast_interface(symbol, &self.namespaces);
+        let interface =
+            self.cache.as_ref().and_then(|_| self.symbols.fast_interface(symbol, &self.namespaces));
         let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
         for _ in 0..SYMBOL_BUDGET {
             let parcel = match tap.read() {
                 Ok(Some(parcel)) => parcel,
                 Ok(None) => {
-                    self.commit_flows(symbol, true, now);
+                    self.commit_flows(interface, true, now);
                     return Taken::All;
                 }
                 Err(error) => {
@@ -117,7 +118,7 @@ impl Daemon {
                 capture::end_sent(seen, dropped, &mut self.control, captures, api);
             }
         }
-        self.commit_flows(symbol, false, now);
+        self.commit_flows(interface, false, now);
         Taken::Some
     }
 
