@@ -4,13 +4,13 @@ mod world;
 
 use control_core::files::Ownership;
 use control_core::seen::OpenSocket;
-use control_core::{Exposure, HandError, Standing, SymbolConfig, Translation, Weight};
+use control_core::{HandError, Standing, SymbolConfig, Translation};
 use core::time::Duration;
 use frames::message::Status;
 use frames::{BootId, ProtocolAddress, SymbolId};
 use l2link::route_text::RouteText;
 use l2link::rule_text::RuleText;
-use world::{RelayModel, SYMBOL, World};
+use world::{RelayModel, SYMBOL, World, symbol_config};
 
 const ARP: &str = "ethertype 0x0806 active";
 
@@ -133,7 +133,7 @@ fn what_cannot_come_is_refused() {
 #[test]
 fn a_symbol_comes_and_goes() {
     let mut world = World::up();
-    let config = SymbolConfig { port: "eth2".into(), ..symbol("eth2", Some("other")) };
+    let config = symbol_config("eth2", "eth2", Some("other"));
     let id = world.control.add_symbol(config, world.now);
     assert_eq!(id, SymbolId(2));
     world.run(Duration::from_secs(1));
@@ -189,20 +189,6 @@ fn a_route_by_hand_is_told_like_one_of_the_kernel() {
     assert_eq!(world.control.show_routes(None).0, []);
 }
 
-fn symbol(name: &str, netns: Option<&str>) -> SymbolConfig {
-    SymbolConfig {
-        relay: "relay1".into(),
-        port: "eth1".into(),
-        name: name.into(),
-        netns: netns.map(Into::into),
-        exposure: Exposure::standard(false),
-        translation: None,
-        files: None,
-        weight: Weight::default(),
-        detect: true,
-    }
-}
-
 #[test]
 fn a_symbol_is_named_by_what_tells_it_from_others() {
     let mut world = World::up();
@@ -215,14 +201,14 @@ fn a_symbol_is_named_by_what_tells_it_from_others() {
     assert_eq!(named(&world, "eth9", None, None), error);
     assert!(named(&world, "eth1", Some("other"), None).is_err());
     assert!(named(&world, "eth1", None, Some("address")).is_err());
-    let second = world.control.add_symbol(symbol("eth1", Some("other")), world.now);
+    let second = world.control.add_symbol(symbol_config("eth1", "eth1", Some("other")), world.now);
     let error = Err("several symbols are called eth1: add --netns and one of: router, other".to_owned());
     assert_eq!(named(&world, "eth1", None, None), error);
     assert_eq!(named(&world, "eth1", Some("other"), None), Ok(second));
     let error = Err("there is no symbol eth9; there are eth1, eth1".to_owned());
     assert_eq!(named(&world, "eth9", None, None), error);
     // A directory of the name is meant by its kind only.
-    let files = SymbolConfig { files: Some(Ownership::default()), ..symbol("eth1", None) };
+    let files = SymbolConfig { files: Some(Ownership::default()), ..symbol_config("eth1", "eth1", None) };
     let third = world.control.add_symbol(files, world.now);
     assert_eq!(named(&world, "eth1", Some("router"), None), Ok(SYMBOL));
     assert_eq!(named(&world, "eth1", None, Some("files")), Ok(third));
@@ -275,7 +261,7 @@ fn what_cannot_be_done_says_what_can() {
 fn a_route_is_of_one_namespace() {
     let mut world = World::up();
     let route = |text: &str| RouteText::parse(text).unwrap();
-    world.control.add_symbol(symbol("eth2", Some("other")), world.now);
+    world.control.add_symbol(symbol_config("eth2", "eth1", Some("other")), world.now);
     let both = route("10.0.0.0/8 nexthop via 192.0.2.9 dev eth1 nexthop via 192.0.2.9 dev eth2");
     let error = world.control.add_route(&both).unwrap_err().to_string();
     assert!(error.ends_with("these are in several: router, other"), "{error}");

@@ -4,7 +4,7 @@ mod world;
 
 use control_core::report::Event;
 use control_core::seen::{IfIndex, NumberedSocket, OpenSocket};
-use control_core::{NamespaceId, RefusedSymbol, SymbolVerdict, Translation};
+use control_core::{NamespaceId, SymbolVerdict, Translation};
 use core::time::Duration;
 use frames::data::Tunnel;
 use frames::message::{Flows, Message, Notice, PortFlags, PortUpdate, RuleAdd, RuleDelete, Status};
@@ -12,7 +12,7 @@ use frames::{DropReason, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::fast::{FastTraffic, FastWay};
 use l2link::passage::{Passage, Way};
 use l2link::rule_text::RuleText;
-use world::{DOWN, PORT, SYMBOL, World};
+use world::{DOWN, PORT, SYMBOL, World, contradicted, tcp_segment};
 
 const ROUTER: NamespaceId = NamespaceId(0);
 
@@ -30,29 +30,9 @@ fn tunnel(world: &World, text: &str) -> UpTunnel {
     *world.relay.rules.iter().find(|(_, known)| **known == rule(text)).unwrap().0
 }
 
-/// A TCP segment from 192.0.2.1 to 192.0.2.2.
-fn segment(source: u16, destination: u16) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 8, 0];
-    frame.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-    frame.extend([source.to_be_bytes(), destination.to_be_bytes()].concat());
-    frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0]);
-    frame
-}
-
 fn of<T: Copy>(figures: &[(&'static str, T)], name: &str) -> T {
     let found = figures.iter().find(|(known, _)| *known == name);
     found.unwrap_or_else(|| panic!("{name} is not counted")).1
-}
-
-fn contradicted() -> RefusedSymbol {
-    RefusedSymbol {
-        name: "eth7".into(),
-        kind: "interface".into(),
-        netns: None,
-        relay: "relay1".into(),
-        port: "eth7".into(),
-        reason: "two symbols have this name".into(),
-    }
 }
 
 #[test]
@@ -60,10 +40,10 @@ fn figures_are_of_what_is_there() {
     let mut world = World::up();
     world.relay.refuse_rules.insert(rule("udp/53"));
     let mut world = serving(world, &["tcp/80", "udp/53"]);
-    assert_eq!(world.send(&segment(40_000, 443)), SymbolVerdict::Sent);
+    assert_eq!(world.send(&tcp_segment(40_000, 443, 0x10)), SymbolVerdict::Sent);
     world.settle();
-    world.send_up(tunnel(&world, "tcp/80"), &segment(40_000, 80));
-    world.send_up(UpTunnel(9_999), &segment(40_000, 80));
+    world.send_up(tunnel(&world, "tcp/80"), &tcp_segment(40_000, 80, 0x10));
+    world.send_up(UpTunnel(9_999), &tcp_segment(40_000, 80, 0x10));
     world.control.set_refused(vec![contradicted()]);
 
     let rows = world.control.show_symbols();
@@ -116,7 +96,7 @@ fn a_tunnel_is_shown_with_its_sockets() {
     };
     assert_eq!(of_listener(&world, &sockets).sockets, [7, 9]);
     assert_eq!(of_listener(&world, &sockets[2..]).sockets, [14], "those that it left");
-    world.send_up(tunnel(&world, "tcp/80"), &segment(40_000, 80));
+    world.send_up(tunnel(&world, "tcp/80"), &tcp_segment(40_000, 80, 0x10));
     let row = of_listener(&world, &[]);
     assert_eq!((row.direction.as_str(), row.packets, row.bytes), ("up", 1, 54));
     let down = world.control.show_tunnels(&[]).remove(0);
@@ -159,19 +139,19 @@ fn copies_are_told_with_their_symbol_from_asking_to_asking() {
     let mut world = serving(World::up(), &["tcp/80"]);
     let up = tunnel(&world, "tcp/80");
     let exchange = |world: &mut World| {
-        assert_eq!(world.send(&segment(80, 40_000)), SymbolVerdict::Sent);
-        world.send_up(up, &segment(40_000, 80));
+        assert_eq!(world.send(&tcp_segment(80, 40_000, 0x10)), SymbolVerdict::Sent);
+        world.send_up(up, &tcp_segment(40_000, 80, 0x10));
     };
     exchange(&mut world);
     assert_eq!(passed(&mut world), [], "nobody asked");
     world.control.keep_passages();
     exchange(&mut world);
     let both = [
-        (Way::Sent, Tunnel(DOWN.0), Some(SYMBOL), segment(80, 40_000)),
-        (Way::Received, Tunnel(up.0), Some(SYMBOL), segment(40_000, 80)),
+        (Way::Sent, Tunnel(DOWN.0), Some(SYMBOL), tcp_segment(80, 40_000, 0x10)),
+        (Way::Received, Tunnel(up.0), Some(SYMBOL), tcp_segment(40_000, 80, 0x10)),
     ];
     assert_eq!(passed(&mut world), both);
-    world.send_up(UpTunnel(9_999), &segment(40_000, 80));
+    world.send_up(UpTunnel(9_999), &tcp_segment(40_000, 80, 0x10));
     assert_eq!(passed(&mut world)[0].2, None, "of a tunnel that is nobody's");
     world.control.drop_passages();
     exchange(&mut world);
@@ -191,7 +171,7 @@ fn a_translated_packet_is_of_the_symbol_that_has_its_address() {
         Translation { virtual_address: [192, 0, 2, 1].into(), control_address: [10, 99, 0, 2].into() };
     let mut world = serving(World::translating(translation).brought_up(), &["tcp/80"]);
     world.control.keep_passages();
-    let mut up = segment(40_000, 80);
+    let mut up = tcp_segment(40_000, 80, 0x10);
     up[26..34].copy_from_slice(&[192, 0, 2, 2, 10, 99, 0, 2]);
     world.send_up(UpTunnel(0), &up);
     up[30..34].copy_from_slice(&[10, 99, 0, 3]);

@@ -4,19 +4,19 @@ mod world;
 
 use control_core::seen::{OpenSocket, RouteFamilies};
 use control_core::{
-    Addressing, Beginning, Config, Decided, Exposure, HandError, LinkVerdict, NamespaceId, Recorded,
-    RefusedSymbol, ReplayedControl, RoutesConfig, SymbolConfig, Weight,
+    Addressing, Beginning, Config, Decided, HandError, LinkVerdict, NamespaceId, Recorded, ReplayedControl,
+    RoutesConfig, SymbolConfig,
 };
 use core::time::Duration;
 use frames::data::Tunnel;
 use frames::{DropReason, Mac};
 use l2link::fast::{FastTraffic, FastWay};
-use l2link::recording::{Comparison, Memory, Recording, Replay as _, Shown, Sink, Step};
+use l2link::recording::{Comparison, Limited, Memory, Recording, Replay as _, Shown, Step};
 use l2link::route_text::RouteText;
 use l2link::rule_text::RuleText;
 use l2link::{PeerId, PublicKey, Time};
 use std::collections::BTreeSet;
-use world::{DOWN, SYMBOL, World};
+use world::{DOWN, SYMBOL, World, contradicted, symbol_config};
 
 const ROUTER: NamespaceId = NamespaceId(0);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -41,20 +41,6 @@ fn replayed(recording: &[u8]) -> (Vec<String>, u64) {
     }
 }
 
-fn symbol(name: &str) -> SymbolConfig {
-    SymbolConfig {
-        relay: "relay1".into(),
-        port: name.into(),
-        name: name.into(),
-        netns: Some("other".into()),
-        exposure: Exposure::standard(false),
-        translation: None,
-        files: None,
-        weight: Weight::default(),
-        detect: true,
-    }
-}
-
 #[test]
 fn whatever_the_shell_tells_is_in_the_recording() {
     let mut world = World::up();
@@ -65,14 +51,6 @@ fn whatever_the_shell_tells_is_in_the_recording() {
     let way = FastWay { peer: PeerId(0), tunnel: Tunnel(DOWN.0) };
     let traffic = FastTraffic { packets: 3, bytes: 300, frames: 2, frame_bytes: 400 };
     let route = RouteText::parse("10.0.0.0/8 via 192.0.2.9 dev eth1").unwrap();
-    let refused = RefusedSymbol {
-        name: "eth7".into(),
-        kind: "interface".into(),
-        netns: None,
-        relay: "relay1".into(),
-        port: "eth7".into(),
-        reason: "two symbols have this name".into(),
-    };
     control.handle_undelivered();
     control.handle_drops(DropReason::SymbolTxError, 0);
     control.handle_drops(DropReason::SymbolTxError, 2);
@@ -86,7 +64,7 @@ fn whatever_the_shell_tells_is_in_the_recording() {
     control.set_carrier_hold(Duration::from_secs(1));
     control.set_liveness(Duration::from_millis(250), 4);
     control.set_peers(&[("relay1".to_owned(), PublicKey([9; 32]))], now);
-    control.set_refused(vec![refused]);
+    control.set_refused(vec![contradicted()]);
     assert!(!control.delete_refused_symbol("eth8", None, None));
     assert!(!control.delete_refused_symbol("eth7", None, Some("files")));
     assert!(control.delete_refused_symbol("eth7", None, None));
@@ -99,8 +77,12 @@ fn whatever_the_shell_tells_is_in_the_recording() {
     control.drain("relay1", true).unwrap();
     control.add_rule(SYMBOL, "udp/53".parse::<RuleText>().unwrap().0, now).unwrap();
     control.delete_rule(SYMBOL, "udp/53".parse::<RuleText>().unwrap().0, now).unwrap();
-    let added = control.add_symbol(symbol("eth2"), now);
-    control.change_symbol(added, SymbolConfig { detect: false, ..symbol("eth2") }, now);
+    let added = control.add_symbol(symbol_config("eth2", "eth2", Some("other")), now);
+    control.change_symbol(
+        added,
+        SymbolConfig { detect: false, ..symbol_config("eth2", "eth2", Some("other")) },
+        now,
+    );
     assert!(control.delete_symbol(added, now).namespace.is_some());
     assert!(matches!(control.forget("relay9", false, now), Err(HandError::NoRelay { .. })));
     control.handle_shutdown();
@@ -154,22 +136,11 @@ fn who_monitors_is_in_the_recording_when_that_changes() {
     assert_eq!(names.iter().filter(|name| *name == "Monitored").count(), 2);
 }
 
-/// Takes the beginning and one turn.
-#[derive(Debug)]
-struct Small(u32, Memory);
-
-impl Sink for Small {
-    fn put(&mut self, bytes: &[u8]) -> bool {
-        self.0 = self.0.saturating_sub(1);
-        self.0 > 0 && self.1.put(bytes)
-    }
-}
-
 #[test]
 fn a_recording_that_cannot_go_on_ends_and_the_control_does_not() {
     let mut garbage = [0; 60];
     let config = Config {
-        symbols: vec![symbol("eth1")],
+        symbols: vec![symbol_config("eth1", "eth1", Some("other"))],
         refused: Vec::new(),
         triggered: true,
         carrier_hold: Duration::ZERO,
@@ -179,7 +150,7 @@ fn a_recording_that_cannot_go_on_ends_and_the_control_does_not() {
     let now = Time(1_000_000);
     let beginning = Beginning { config, link: world::control_link(), seed: [1; 32].into(), now };
     let memory = Memory::default();
-    let mut control = Recorded::begin(beginning.clone(), Box::new(Small(5, memory.clone())), 0);
+    let mut control = Recorded::begin(beginning.clone(), Box::new(Limited(5, memory.clone())), 0);
     let mut plain = Recorded::from(beginning.control());
     let mut lengths = Vec::new();
     for _ in 0..4 {

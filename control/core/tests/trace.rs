@@ -18,7 +18,7 @@ use l2link::trace::Hop;
 use l2link::trace::Outcome::{self, Dropped, InForce, None as Nothing, Passes, Refused, Sent, Waits};
 use l2link::trace_text::TraceText;
 use rstest::rstest;
-use world::{SYMBOL, World};
+use world::{SYMBOL, World, tcp_segment};
 
 const ROUTER: NamespaceId = NamespaceId(0);
 const ELSEWHERE: IfIndex = IfIndex(77);
@@ -154,21 +154,12 @@ fn without_detection_it_says_how_to_make_a_rule() {
     ends(&trace(&world, "tcp/80"), InForce, "is active, by hand");
 }
 
-/// A TCP segment from 192.0.2.1 to 192.0.2.2 that opens a connection.
-fn opening(source: u16, destination: u16) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 8, 0];
-    frame.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-    frame.extend([source.to_be_bytes(), destination.to_be_bytes()].concat());
-    frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0, 0, 0, 0, 0, 0]);
-    frame
-}
-
 #[test]
 fn by_which_rule_the_answers_to_a_flow_come() {
     let mut world = serving(World::up(), &["tcp/80"]);
     let flow = "tcp/192.0.2.1:40000 from 192.0.2.2:443";
     ends(&trace(&world, flow), Nothing, "eth1: its first packet through it makes the rule");
-    assert_eq!(world.send(&opening(40_000, 443)), SymbolVerdict::Sent);
+    assert_eq!(world.send(&tcp_segment(40_000, 443, 0x02)), SymbolVerdict::Sent);
     world.settle();
     ends(
         &trace(&world, flow),
@@ -239,7 +230,7 @@ fn a_socket_for_every_frame_gets_one() {
 #[test]
 fn a_connection_that_a_process_holds() {
     let mut world = serving(World::up(), &["tcp/80"]);
-    assert_eq!(world.send(&opening(40_000, 443)), SymbolVerdict::Sent);
+    assert_eq!(world.send(&tcp_segment(40_000, 443, 0x02)), SymbolVerdict::Sent);
     world.settle();
     for (flow, listener) in
         [("tcp/192.0.2.1:40000 from 192.0.2.2:443", false), ("tcp/192.0.2.1:80 from 192.0.2.2:50000", true)]
@@ -285,7 +276,7 @@ fn why_nothing_comes_up_for_it() {
 fn a_closed_listener_takes_what_is_of_an_old_flow() {
     let mut world = serving(World::up(), &["tcp/80"]);
     let tunnel = *world.relay.rules.iter().find(|(_, known)| **known == rule("tcp/80")).unwrap().0;
-    world.send_up(tunnel, &opening(40_000, 80));
+    world.send_up(tunnel, &tcp_segment(40_000, 80, 0x02));
     let flow = rule("tcp/192.0.2.1:80 from 192.0.2.2:40000");
     world.connections = vec![Connection { flow, time_wait: false }];
     let numbered = sockets(&world);

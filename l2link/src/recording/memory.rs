@@ -21,3 +21,14 @@ impl Sink for Memory {
         true
     }
 }
+
+/// Takes fewer parts of a recording than this number, and then no more.
+#[derive(Debug)]
+pub struct Limited(pub u32, pub Memory);
+
+impl Sink for Limited {
+    fn put(&mut self, bytes: &[u8]) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0 && self.1.put(bytes)
+    }
+}

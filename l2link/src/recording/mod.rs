@@ -33,7 +33,7 @@ mod replay;
 mod secrets;
 
 pub use field::{Bytes, Field, Malformed, Reader};
-pub use memory::Memory;
+pub use memory::{Limited, Memory};
 pub use recorder::{BatchState, Output, Recorder, Sink};
 pub use replay::{Comparison, Header, NotReplayed, Recording, Replay, Shown, Step, Told, Unfit};
 pub use secrets::{expose_secrets, take_secrets};

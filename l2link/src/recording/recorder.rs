@@ -292,22 +292,11 @@ impl Debug for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::Memory;
-
-    /// Takes so many times, and no more.
-    #[derive(Debug)]
-    struct Small(u32, Memory);
-
-    impl Sink for Small {
-        fn put(&mut self, bytes: &[u8]) -> bool {
-            self.0 = self.0.saturating_sub(1);
-            self.0 > 0 && self.1.put(bytes)
-        }
-    }
+    use crate::recording::{Limited, Memory};
 
     fn recorder(takes: u32) -> (Recorder, Memory) {
         let memory = Memory::default();
-        let sink = Box::new(Small(takes, memory.clone()));
+        let sink = Box::new(Limited(takes, memory.clone()));
         (Recorder::begin(sink, ("l2relay", "1.2.3"), 5, b"secrets", b"rest"), memory)
     }
 

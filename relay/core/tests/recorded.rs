@@ -5,7 +5,7 @@ mod segment;
 use frames::data::Tunnel;
 use frames::{BootId, DropReason, Mac};
 use l2link::fast::{FastTraffic, FastWay};
-use l2link::recording::{Comparison, LAYOUT, MAGIC, Memory, NotReplayed, Recording, Shown, Sink, Step};
+use l2link::recording::{Comparison, LAYOUT, Limited, MAGIC, Memory, NotReplayed, Recording, Shown, Step};
 use l2link::{Batch, PeerId, PublicKey};
 use relay_core::{Decided, LinkVerdict, Recorded, ReplayedRelay};
 use rstest::rstest;
@@ -116,24 +116,13 @@ fn whatever_the_shell_tells_is_in_the_recording() {
     assert_eq!(l2link::recording::Replay::dropped(told.core(), DropReason::BadPacket), 2);
 }
 
-/// Takes the beginning and one turn.
-#[derive(Debug)]
-struct Small(u32, Memory);
-
-impl Sink for Small {
-    fn put(&mut self, bytes: &[u8]) -> bool {
-        self.0 = self.0.saturating_sub(1);
-        self.0 > 0 && self.1.put(bytes)
-    }
-}
-
 #[test]
 fn a_recording_that_cannot_go_on_ends_and_the_relay_does_not() {
     let mut garbage = [0; 60];
     let beginning = Segment::beginning();
     let now = beginning.now;
     let memory = Memory::default();
-    let mut relay = Recorded::begin(beginning.clone(), Box::new(Small(5, memory.clone())), 0);
+    let mut relay = Recorded::begin(beginning.clone(), Box::new(Limited(5, memory.clone())), 0);
     let mut plain = Recorded::from(beginning.relay());
     let mut lengths = Vec::new();
     for _ in 0..4 {

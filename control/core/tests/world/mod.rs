@@ -582,3 +582,39 @@ fn new_batch(link: &Link) -> Batch {
 fn parcel(frame: &[u8]) -> Vec<u8> {
     [&[0; 10], frame].concat()
 }
+
+/// A symbol of kind `interface` that shows this port.
+pub(crate) fn symbol_config(name: &str, port: &str, netns: Option<&str>) -> control_core::SymbolConfig {
+    control_core::SymbolConfig {
+        relay: "relay1".into(),
+        port: port.into(),
+        name: name.into(),
+        netns: netns.map(Into::into),
+        exposure: control_core::Exposure::standard(false),
+        translation: None,
+        files: None,
+        weight: control_core::Weight::default(),
+        detect: true,
+    }
+}
+
+/// A symbol of the file that another one contradicts.
+pub(crate) fn contradicted() -> control_core::RefusedSymbol {
+    control_core::RefusedSymbol {
+        name: "eth7".into(),
+        kind: "interface".into(),
+        netns: None,
+        relay: "relay1".into(),
+        port: "eth7".into(),
+        reason: "two symbols have this name".into(),
+    }
+}
+
+/// A TCP segment from 192.0.2.1 to 192.0.2.2.
+pub(crate) fn tcp_segment(source: u16, destination: u16, flags: u8) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 8, 2, 0, 0, 0, 0, 9, 8, 0];
+    frame.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    frame.extend([source.to_be_bytes(), destination.to_be_bytes()].concat());
+    frame.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    frame
+}
