@@ -322,13 +322,13 @@ impl Daemon {
     }
 
     fn follow_link(&mut self, now: Time) {
+        // What waits was written for the former address and MTU.
+        self.transmit(now);
         let followed = self.link.follow(self.poll.registry());
         self.follow_fast_link();
         self.follow_link_at = match followed {
             Ok(Followed::Same) => None,
-            Ok(Followed::Reopened) => {
-                // What waits in the batch was written for the former address and MTU.
-                self.batch.clear();
+            Ok(Followed::Changed) => {
                 let (mac, mtu) = self.link.address();
                 self.control.handle_interface_changed(mac, mtu);
                 self.batch = new_batch(&self.control);

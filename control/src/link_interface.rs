@@ -100,44 +100,39 @@ impl LinkInterface {
         self.monitor.drain()
     }
 
-    /// Opens the socket anew if the link's interface is another one now: it was replaced, or away for a while.
+    /// Comes in line with the link's interface: its address and MTU, or another interface of that name, for which the socket is
+    /// opened anew.
     pub(crate) fn follow(&mut self, registry: &Registry) -> io::Result<Followed> {
-        let link = self.netlink.link_by_name(&self.name)?;
-        let now = link.map(|link| (link.ifindex, link.mac.unwrap_or_default(), link.mtu));
-        let bound = self.socket.as_ref().filter(|socket| socket.is_bound());
-        let before = bound.map(|socket| (socket.ifindex(), socket.mac(), socket.mtu()));
-        match now {
-            None if self.socket.is_none() => Ok(Followed::Same),
-            None => {
+        let Some(info) = self.netlink.link_by_name(&self.name)? else {
+            if self.socket.take().is_some() {
                 warn!(target: "control::link", "interface {} is gone; waiting for it", self.name);
-                self.socket = None;
-                Ok(Followed::Same)
             }
-            Some(now) if before == Some(now) => Ok(Followed::Same),
-            Some(now) if self.reopen(now, registry) => Ok(Followed::Reopened),
-            Some(_) => Ok(Followed::Failed),
+            return Ok(Followed::Same);
+        };
+        let now = (info.ifindex, info.mac.unwrap_or_default(), info.mtu);
+        let bound = self.socket.as_ref().filter(|socket| socket.is_bound());
+        if bound.map(|socket| (socket.ifindex(), socket.mac(), socket.mtu())) == Some(now) {
+            return Ok(Followed::Same);
         }
+        if !self.socket.as_mut().is_some_and(|socket| socket.follow(&info))
+            && let Err(error) = self.reopen(registry)
+        {
+            self.complaint.warn(clock::now(), format_args!("interface {}: {error}", self.name));
+            return Ok(Followed::Failed);
+        }
+        let (ifindex, mac, mtu) = now;
+        info!(target: "control::link", "interface {} is now {ifindex}, {mac}, MTU {mtu}", self.name);
+        Ok(Followed::Changed)
     }
 
-    fn reopen(&mut self, (ifindex, mac, mtu): (IfIndex, Mac, u32), registry: &Registry) -> bool {
-        let opened = LinkSocket::open(&self.name, self.ethertype).and_then(|socket| {
-            registry
-                .register(&mut SourceFd(&socket.as_raw_fd()), Source::Link.token(), Interest::READABLE)
-                .map_err(|error| SetupError::system("watch the link", error))?;
-            Ok(socket)
-        });
-        match opened {
-            Ok(socket) => {
-                info!(target: "control::link", "interface {} is now {ifindex}, {mac}, MTU {mtu}", self.name);
-                self.socket = Some(socket);
-                true
-            }
-            Err(error) => {
-                self.complaint.warn(clock::now(), format_args!("interface {}: {error}", self.name));
-                self.socket = None;
-                false
-            }
-        }
+    fn reopen(&mut self, registry: &Registry) -> Result<(), SetupError> {
+        self.socket = None;
+        let socket = LinkSocket::open(&self.name, self.ethertype)?;
+        registry
+            .register(&mut SourceFd(&socket.as_raw_fd()), Source::Link.token(), Interest::READABLE)
+            .map_err(|error| SetupError::system("watch the link", error))?;
+        self.socket = Some(socket);
+        Ok(())
     }
 }
 
@@ -146,8 +141,8 @@ impl LinkInterface {
 pub(crate) enum Followed {
     /// It is as it was, or its interface is not there.
     Same,
-    /// It is another one; address and MTU may be different.
-    Reopened,
+    /// It may be another one, of another address and MTU.
+    Changed,
     /// The interface is there and cannot be used: try again later.
     Failed,
 }

@@ -79,23 +79,26 @@ impl Wire {
         if self.attributes() == Some(wanted) && self.socket.as_ref().is_some_and(LinkSocket::is_bound) {
             return false;
         }
-        // The old socket goes first: the kernel then has no more use for the old buffers.
-        self.socket = None;
-        match open(&self.interface, self.ethertype, registry) {
-            Ok(socket) => {
-                let (mac, mtu) = (socket.mac(), socket.mtu());
-                log::info!(target: "relay::link", "{}: address {mac}, MTU {mtu}", self.interface);
-                self.socket = Some(socket);
-                self.complaint.clear();
-                relay.handle_link_interface(mac, mtu);
-                self.size_batch(relay);
-                false
-            }
-            Err(error) => {
-                self.complaint.warn("relay::link", error.to_string(), now);
-                true
+        // What waits was written for the former address and MTU.
+        self.flush(relay);
+        if !self.socket.as_mut().is_some_and(|socket| socket.follow(info)) {
+            // The old socket goes first: the kernel then has no more use for the old buffers.
+            self.socket = None;
+            match open(&self.interface, self.ethertype, registry) {
+                Ok(socket) => self.socket = Some(socket),
+                Err(error) => {
+                    self.complaint.warn("relay::link", error.to_string(), now);
+                    return true;
+                }
             }
         }
+        if let Some((_, mac, mtu)) = self.attributes() {
+            log::info!(target: "relay::link", "{}: address {mac}, MTU {mtu}", self.interface);
+            self.complaint.clear();
+            relay.handle_link_interface(mac, mtu);
+            self.size_batch(relay);
+        }
+        false
     }
 
     /// Takes frames out of the socket; zero if none waits. After a failure, which ends with the call, there may be.

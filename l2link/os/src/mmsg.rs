@@ -68,6 +68,11 @@ impl Receiver {
         }
     }
 
+    /// Bytes of the longest frame that is taken.
+    pub(crate) fn slot_len(&self) -> usize {
+        self.slot_len
+    }
+
     /// Takes as many frames as there are slots; zero if none waits.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.frames.clear();

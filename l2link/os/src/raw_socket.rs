@@ -2,7 +2,7 @@
 
 use crate::mmsg::{Receiver, Sender};
 use crate::packet_socket::{PacketSocket, ethernet_interface};
-use crate::{IfIndex, Sent, SetupError, capture_filter};
+use crate::{IfIndex, LinkInfo, Sent, SetupError, capture_filter};
 use frames::Mac;
 use l2link::{Batch, Config};
 use std::io;
@@ -44,14 +44,27 @@ impl LinkSocket {
         socket.set_membership(Mac::LINK_GROUP, true).map_err(system("set the group membership"))?;
         socket.set_buffers();
         socket.bind(ethertype).map_err(system("set the EtherType"))?;
-        let slot_len = ETHERNET_HEADER + mtu.max(JUMBO) as usize;
         Ok(Self {
             socket,
-            receiver: Receiver::new(SLOTS, slot_len),
+            receiver: Receiver::new(SLOTS, slot_len(mtu)),
             sender: Sender::new(Duration::ZERO),
             mac: info.mac.unwrap_or_default(),
             mtu,
         })
+    }
+
+    /// Takes over the address and MTU of its interface, with all that waits in the socket; false if it is not at this interface any
+    /// more, or cannot be used with this MTU, and must be opened anew.
+    pub fn follow(&mut self, info: &LinkInfo) -> bool {
+        if info.ifindex != self.ifindex() || info.mtu < Config::MTU_MIN || !self.is_bound() {
+            return false;
+        }
+        let slot_len = slot_len(info.mtu);
+        if slot_len > self.receiver.slot_len() {
+            self.receiver = Receiver::new(SLOTS, slot_len);
+        }
+        (self.mac, self.mtu) = (info.mac.unwrap_or_default(), info.mtu);
+        true
     }
 
     /// Takes up to 64 frames out of the socket with one system call; zero if none waits. The next call overwrites
@@ -79,8 +92,8 @@ impl LinkSocket {
         self.sender.send(self.socket.as_fd(), batch.frames())
     }
 
-    /// Frames that were too long for a slot since the last call: 9,230 bytes, or what the MTU allowed when the socket
-    /// was opened, whichever is more.
+    /// Frames that were too long for a slot since the last call: 9,230 bytes, or what the largest MTU so far allows, whichever
+    /// is more.
     pub fn skipped(&mut self) -> u64 {
         self.receiver.take_skipped()
     }
@@ -92,13 +105,13 @@ impl LinkSocket {
         if self.receiver.take_full() { self.socket.overruns() } else { 0 }
     }
 
-    /// Ethernet address of the interface when the socket was opened.
+    /// Ethernet address of the interface as of [`LinkSocket::open`] or [`LinkSocket::follow`].
     #[must_use]
     pub fn mac(&self) -> Mac {
         self.mac
     }
 
-    /// MTU in bytes of the interface when the socket was opened.
+    /// MTU in bytes of the interface as of [`LinkSocket::open`] or [`LinkSocket::follow`].
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu
@@ -122,6 +135,11 @@ impl AsRawFd for LinkSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_fd().as_raw_fd()
     }
+}
+
+/// Bytes of the longest frame that is taken.
+fn slot_len(mtu: u32) -> usize {
+    ETHERNET_HEADER + mtu.max(JUMBO) as usize
 }
 
 /// Frames taken with one system call.

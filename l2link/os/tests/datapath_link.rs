@@ -4,7 +4,7 @@ mod lab;
 
 use frames::Mac;
 use l2link::Batch;
-use l2link_os::{LinkSocket, NetNs, Sent, SetupError};
+use l2link_os::{LinkSocket, NetNs, Netlink, Sent, SetupError};
 use lab::{cable, eventually, ip, namespace, settle, shell};
 
 const ETHERTYPE: u16 = 0x88b5;
@@ -110,6 +110,42 @@ fn the_socket_outlives_its_interface_going_down_and_up() {
         let _ = right.send(&batch);
         (left.receive().unwrap_or(0) > 0 && right.receive().unwrap_or(0) > 0).then_some(())
     });
+}
+
+#[test]
+fn another_mtu_or_address_loses_nothing_that_waits() {
+    let (Some(a), Some(b)) = (namespace(), namespace()) else { return };
+    cable(&a, "lan0", &b, "lan0");
+    let (mut left, mut right) = (open(&a, "lan0").unwrap(), open(&b, "lan0").unwrap());
+    let mut link = Netlink::open(&b).unwrap();
+    let mut batch = Batch::new(1, 60);
+    push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, 60, 7));
+    for change in ["mtu 1280", "mtu 20000", "mtu 1500", "address 02:00:00:00:00:77"] {
+        assert_eq!(left.send(&batch).sent, 1);
+        ip(&b, &format!("link set lan0 {change}"));
+        let info = link.link_by_name("lan0").unwrap().unwrap();
+        assert!(right.follow(&info), "{change}");
+        assert_eq!((right.mac(), right.mtu()), (info.mac.unwrap(), info.mtu));
+        assert_eq!(receive_all(&mut right, 1)[0][14], 7, "{change}");
+    }
+
+    // What became longer is taken.
+    for netns in [&a, &b] {
+        ip(netns, "link set lan0 mtu 20000");
+    }
+    assert!(right.follow(&link.link_by_name("lan0").unwrap().unwrap()));
+    let mut batch = Batch::new(1, 20_014);
+    push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, 20_014, 7));
+    assert_eq!(left.send(&batch).sent, 1);
+    assert_eq!(receive_all(&mut right, 1)[0].len(), 20_014);
+
+    // It does not follow to where it cannot go.
+    ip(&b, "link set lan0 mtu 1279");
+    assert!(!right.follow(&link.link_by_name("lan0").unwrap().unwrap()));
+    ip(&b, "link set lan0 mtu 1500");
+    let info = link.link_by_name("lan0").unwrap().unwrap();
+    ip(&b, "link del lan0");
+    assert!(!right.follow(&info));
 }
 
 #[test]
