@@ -138,6 +138,7 @@ impl Daemon {
                     self.looks.warn(now, format_args!("looking at the symbols of {namespace}: {error}"));
                 }
                 symbols.restore_ways_back(namespace, watched);
+                symbols.follow_crossing(namespace, watched);
             }
             self.list_addresses(namespace, now);
         }

@@ -3,6 +3,7 @@
 use crate::api;
 use crate::by_hand::Waiting;
 use crate::config::{Settings, SymbolSettings};
+use crate::crossings::{self, Crossings};
 use crate::files::Files;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
@@ -143,6 +144,7 @@ impl Daemon {
         let (policy, ethertype) = (settings.link.fast_path, settings.link.ethertype);
         let cache =
             Cache::open(policy, ethertype, is_clear, link.fast_link()).map_err(SetupError::FastPath)?;
+        let crossings = cache.as_ref().map(|_| Crossings::open()).transpose()?;
         let symbols: BTreeMap<SymbolId, SymbolSettings> =
             (1..).map(SymbolId).zip(settings.symbols.clone()).collect();
         let places = symbols.iter().filter_map(|(id, symbol)| Some((*id, place(&control, *id, symbol)?)));
@@ -159,7 +161,7 @@ impl Daemon {
         let files = Files::new(settings.files.clone(), of_files.collect());
         let keeper = SymbolKeeper::beside(&settings.api.socket, settings.keep_symbols);
         let mut daemon = Self {
-            symbols: Symbols::new(places, keeper),
+            symbols: Symbols::new(places, crossings, keeper),
             files,
             config_file,
             settings: symbols,
@@ -437,6 +439,8 @@ impl Daemon {
         self.control.end();
         // Those that could not be changed, and count as none, are there as well.
         self.symbols.remove_all(&mut self.namespaces, self.poll.registry(), now);
+        self.symbols.remove_crossings();
+        crossings::sweep(&self.namespaces);
         self.symbols.keeper.dismiss();
     }
 
@@ -447,6 +451,9 @@ impl Daemon {
         // Nobody could go on with them.
         self.files.unmount();
         self.control.end();
+        // Packets go by the interfaces' devices again before the ways of the others go.
+        self.cache = None;
+        self.symbols.remove_crossings();
         self.symbols.keeper.leave();
     }
 
@@ -460,6 +467,7 @@ impl Daemon {
         }
         self.symbols.start_keeper(predecessor, registry, now);
         way_back::sweep(&self.namespaces);
+        crossings::sweep(&self.namespaces);
         self.act(now);
     }
 }

@@ -1,8 +1,7 @@
 //! The fast path beside the daemon: what it is told, and what it has counted.
-//!
-//! Only symbols in the daemon's own namespace have one: from elsewhere the kernel cannot be told to go to the link.
 
 use crate::daemon::Daemon;
+use crate::symbol_interface::FastInterface;
 use ::fast_path::{Cache, Counted, Counts, Outlet};
 use control_core::Control;
 use frames::data::Tunnel;
@@ -14,11 +13,7 @@ impl Daemon {
     /// Comes in line with the core and the interfaces, before anything of what changed is told.
     pub(crate) fn follow_fast_path(&mut self, now: Time) {
         let Some(cache) = &mut self.cache else { return };
-        if self.symbols.take_changed() {
-            let symbols = self.symbols.fast_ifindexes(&self.namespaces);
-            cache.retain(&symbols);
-            symbols.into_iter().for_each(|ifindex| cache.add_symbol(ifindex));
-        }
+        self.symbols.follow_fast_path(cache, &mut self.namespaces);
         // What is captured goes by the daemon.
         let active = !self.captures.is_active();
         cache.follow(self.control.changes(), active, self.control.link().fast_peers(), now);
@@ -35,13 +30,13 @@ impl Daemon {
     }
 
     /// The packets that were read at a symbol of this interface wait to be sent. `drained`: no others wait there.
-    pub(crate) fn commit_flows(&mut self, interface: Option<(u32, usize)>, drained: bool, now: Time) {
+    pub(crate) fn commit_flows(&mut self, ifindex: Option<u32>, drained: bool, now: Time) {
         let Some(cache) = &mut self.cache else { return };
         if cache.has_learned() && drained {
             // They leave, and the rules that they need, before those that go by what was learned.
             self.transmit(now);
         }
-        if let (Some(cache), Some((ifindex, _))) = (&mut self.cache, interface) {
+        if let (Some(cache), Some(ifindex)) = (&mut self.cache, ifindex) {
             cache.commit(ifindex, drained);
         }
     }
@@ -58,17 +53,18 @@ impl Daemon {
     }
 }
 
-/// Takes over that the packets of a tunnel are received at an interface of this number and MTU.
+/// Takes over that the packets of a tunnel are received at an interface of this MTU.
 pub(crate) fn learn_tunnel(
     cache: &mut Cache,
     control: &Control,
     tunnel: (SessionIndex, Tunnel),
-    (ifindex, mtu): (u32, usize),
+    (interface, mtu): (FastInterface, usize),
 ) {
+    let FastInterface { ifindex, near } = interface;
     if let Some(peer) = control.link().fast_sender(tunnel.0).filter(|_| cache.has(ifindex)) {
         let frame_max = mtu + size_of::<EthernetHeader>();
         // Nobody sends to the address of zeros.
-        let outlet = Outlet { peer, ifindex, receives: true, frame_max, own: Mac::default() };
+        let outlet = Outlet { peer, ifindex, near, receives: true, frame_max, own: Mac::default() };
         cache.learn_tunnel(tunnel, &outlet);
     }
 }

@@ -8,6 +8,7 @@ mod api;
 mod by_hand;
 mod capture;
 mod config;
+mod crossings;
 mod daemon;
 mod fast_path;
 mod files;

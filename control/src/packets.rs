@@ -45,11 +45,12 @@ impl Daemon {
                     let seen = self.captures.handling();
                     let fate = match verdict {
                         LinkVerdict::Deliver { symbol, parcel } => {
-                            let fast = self.cache.as_mut().and_then(|cache| {
-                                Some((cache, self.symbols.fast_interface(symbol, &self.namespaces)?))
-                            });
-                            if let Some((cache, (ifindex, _))) = &fast {
-                                cache.fit_segments(*ifindex, parcel);
+                            let fast = self
+                                .cache
+                                .as_mut()
+                                .and_then(|cache| Some((cache, self.symbols.fast_interface(symbol)?)));
+                            if let Some((cache, (interface, _))) = &fast {
+                                cache.fit_segments(interface.ifindex, parcel);
                             }
                             let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
@@ -79,14 +80,14 @@ impl Daemon {
 
     /// Application to wire: parcels of a symbol to the core, link frames to the socket.
     pub(crate) fn read_symbol(&mut self, symbol: SymbolId, now: Time) -> Taken {
-        let interface =
-            self.cache.as_ref().and_then(|_| self.symbols.fast_interface(symbol, &self.namespaces));
+        let fast = self.cache.as_ref().and_then(|_| self.symbols.fast_interface(symbol));
+        let ifindex = fast.map(|(interface, _)| interface.ifindex);
         let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
         for _ in 0..SYMBOL_BUDGET {
             let parcel = match tap.read() {
                 Ok(Some(parcel)) => parcel,
                 Ok(None) => {
-                    self.commit_flows(interface, true, now);
+                    self.commit_flows(ifindex, true, now);
                     return Taken::All;
                 }
                 Err(error) => {
@@ -103,8 +104,7 @@ impl Daemon {
                 send(&mut self.link, &mut self.batch, &mut self.control);
                 verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
             }
-            if let (Some(cache), Some((ifindex, _)), SymbolVerdict::Sent) =
-                (&mut self.cache, interface, verdict)
+            if let (Some(cache), Some(ifindex), SymbolVerdict::Sent) = (&mut self.cache, ifindex, verdict)
                 && let Some(flow) = self.control.fast_flow(symbol, parcel)
             {
                 cache.learn_flow(ifindex, flow);
@@ -118,7 +118,7 @@ impl Daemon {
                 capture::end_sent(seen, dropped, &mut self.control, captures, api);
             }
         }
-        self.commit_flows(interface, false, now);
+        self.commit_flows(ifindex, false, now);
         Taken::Some
     }
 

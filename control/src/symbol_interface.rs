@@ -5,6 +5,7 @@ use crate::kernel_settings;
 use crate::symbol_note::Note;
 use control_core::Attributes;
 use core::net::IpAddr;
+use core::num::NonZeroU32;
 use frames::Mac;
 use frames::message::PortFlags;
 use l2link_os::keeper::{Kept, Place};
@@ -25,8 +26,18 @@ pub(crate) struct SymbolInterface {
     by_address: Option<ByAddress>,
     /// Somebody has set it down.
     down: bool,
+    /// How the fast path reaches it, if it does.
+    pub(crate) fast: Option<FastInterface>,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
     pub(crate) attributes: Attributes,
+}
+
+/// An interface as the fast path knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FastInterface {
+    pub(crate) ifindex: u32,
+    /// The near end of the crossing to it, if it is in another namespace than the daemon.
+    pub(crate) near: Option<NonZeroU32>,
 }
 
 /// What is different about the interface of an address symbol.
@@ -39,16 +50,17 @@ pub(crate) struct ByAddress {
 }
 
 impl SymbolInterface {
-    /// Makes the interface, without carrier, up.
+    /// Makes the interface, without carrier, up. Its number is the kernel's choice, or this one.
     pub(crate) fn create(
         netns: &NetNs,
         netlink: &mut Netlink,
         name: &str,
+        number: Option<IfIndex>,
         gateways: &[IpAddr],
         by_address: Option<ByAddress>,
         attributes: &Attributes,
     ) -> Result<Self, SetupError> {
-        let tap = Tap::create(netns, name)?;
+        let tap = Tap::create(netns, name, number)?;
         let system = |action: &str| {
             let action = format!("{action} of symbol {name}");
             move |source| SetupError::system(action, source)
@@ -80,6 +92,7 @@ impl SymbolInterface {
             gateways: gateways.to_vec(),
             by_address,
             down: false,
+            fast: None,
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
         };
         interface.set_addresses(netlink, &attributes.addresses);
@@ -119,6 +132,7 @@ impl SymbolInterface {
             gateways: gateways.to_vec(),
             by_address,
             down: false,
+            fast: None,
             attributes: Attributes {
                 generation: 0,
                 mac: link.mac.unwrap_or(Mac([0; 6])),

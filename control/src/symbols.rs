@@ -1,10 +1,12 @@
 //! The symbols' interfaces, and their duplicates with the keeper.
 
+use crate::crossings::Crossings;
 use crate::keeper::{Device, SymbolKeeper};
 use crate::namespaces::{Namespace, Watched};
 use crate::source::Source;
-use crate::symbol_interface::{ByAddress, SymbolInterface};
+use crate::symbol_interface::{ByAddress, FastInterface, SymbolInterface};
 use crate::way_back::WaysBack;
+use ::fast_path::{Cache, ELSEWHERE};
 use control_core::seen::{IfIndex, SymbolGroups};
 use control_core::{Attributes, Failure, Ground, NamespaceId, WayBack};
 use core::net::IpAddr;
@@ -56,15 +58,22 @@ impl Place {
 pub(crate) struct Symbols {
     places: BTreeMap<SymbolId, Place>,
     interfaces: BTreeMap<SymbolId, SymbolInterface>,
-    /// Whether any came or went since [`Symbols::take_changed`].
+    /// Whether any came or went since [`Symbols::follow_fast_path`].
     changed: bool,
     ways_back: WaysBack,
+    /// With a fast path.
+    crossings: Option<Crossings>,
     pub(crate) keeper: SymbolKeeper,
 }
 
 impl Symbols {
-    pub(crate) fn new(places: BTreeMap<SymbolId, Place>, keeper: SymbolKeeper) -> Self {
-        Self { places, interfaces: BTreeMap::new(), changed: true, ways_back: WaysBack::default(), keeper }
+    pub(crate) fn new(
+        places: BTreeMap<SymbolId, Place>,
+        crossings: Option<Crossings>,
+        keeper: SymbolKeeper,
+    ) -> Self {
+        let (interfaces, ways_back) = (BTreeMap::new(), WaysBack::default());
+        Self { places, interfaces, changed: true, ways_back, crossings, keeper }
     }
 
     /// Takes in where a symbol belongs that is to be made.
@@ -186,11 +195,14 @@ impl Symbols {
             return Err(Failure::NamespaceAbsent);
         };
         let watched = namespace.enter(registry, now).map_err(failure)?;
+        let taken = self.interfaces.values().map(|interface| interface.ifindex.0).collect();
+        let number = self.crossings.as_mut().and_then(|crossings| crossings.number(&taken, watched));
         let (netns, netlink) = (&watched.netns, &mut watched.netlink);
         let interface = SymbolInterface::create(
             netns,
             netlink,
             &place.name,
+            number,
             &place.gateways,
             place.by_address,
             attributes,
@@ -318,24 +330,64 @@ impl Symbols {
         }
     }
 
-    /// Whether interfaces came or went since the last call.
-    pub(crate) fn take_changed(&mut self) -> bool {
-        core::mem::take(&mut self.changed)
+    /// Brings the fast path in line with the interfaces, if any came or went since the last call.
+    pub(crate) fn follow_fast_path(&mut self, cache: &mut Cache, namespaces: &mut [Namespace]) {
+        let Some(crossings) = self.crossings.as_mut().filter(|_| core::mem::take(&mut self.changed)) else {
+            return;
+        };
+        let (mut attached, mut crossed) = (BTreeSet::new(), BTreeSet::new());
+        for namespace in namespaces {
+            let id = namespace.id;
+            let Some(watched) = namespace.watched() else { continue };
+            let is_here = crossings.is_here(&watched.netns);
+            let (mut own, mut fast) = (BTreeSet::new(), Vec::new());
+            for (symbol, interface) in &mut self.interfaces {
+                let Some(place) = self.places.get(symbol).filter(|place| place.namespace == id) else {
+                    continue;
+                };
+                let ifindex = interface.ifindex.0;
+                own.insert(ifindex);
+                interface.fast = None;
+                if place.by_address.is_none() && (is_here || ELSEWHERE.contains(&ifindex)) {
+                    fast.push(interface);
+                }
+            }
+            if fast.is_empty() {
+                continue;
+            }
+            let near = if is_here { None } else { crossings.near(id, watched, &own, cache) };
+            if !is_here {
+                crossed.insert(id);
+                let Some(near) = near else { continue };
+                attached.insert(near.get());
+            }
+            for interface in fast {
+                let ifindex = interface.ifindex.0;
+                attached.insert(ifindex);
+                if watched.netns.run(|| cache.add_symbol(ifindex)).is_ok() {
+                    interface.fast = Some(FastInterface { ifindex, near });
+                }
+            }
+        }
+        cache.retain(&attached);
+        crossings.retain(&crossed);
     }
 
-    /// Interface numbers of the symbols that may have a fast path.
-    pub(crate) fn fast_ifindexes(&self, namespaces: &[Namespace]) -> BTreeSet<u32> {
-        let interfaces = self.interfaces.keys().filter_map(|symbol| self.fast_interface(*symbol, namespaces));
-        interfaces.map(|(ifindex, _)| ifindex).collect()
+    /// Has the crossing to a namespace be made anew if it cannot be used any more.
+    pub(crate) fn follow_crossing(&mut self, namespace: NamespaceId, watched: &mut Watched) {
+        self.changed |=
+            self.crossings.as_mut().is_some_and(|crossings| crossings.is_broken(namespace, watched));
     }
 
-    /// Number and MTU of a symbol's interface, if it may have a fast path: it is in the daemon's own namespace, as in another one the
-    /// number is something else, and no address symbol's.
-    pub(crate) fn fast_interface(&self, symbol: SymbolId, namespaces: &[Namespace]) -> Option<(u32, usize)> {
-        let place = self.places.get(&symbol).filter(|place| place.by_address.is_none())?;
-        let namespace = namespaces.iter().find(|namespace| namespace.id == place.namespace)?;
-        let interface = self.interfaces.get(&symbol).filter(|_| namespace.name().is_none())?;
-        Some((interface.ifindex.0, usize::try_from(interface.attributes.mtu).ok()?))
+    /// Removes what the fast path alone needs.
+    pub(crate) fn remove_crossings(&mut self) {
+        self.crossings.iter_mut().for_each(|crossings| crossings.retain(&BTreeSet::new()));
+    }
+
+    /// How the fast path reaches a symbol's interface, if it does, and its MTU.
+    pub(crate) fn fast_interface(&self, symbol: SymbolId) -> Option<(FastInterface, usize)> {
+        let interface = self.interfaces.get(&symbol)?;
+        Some((interface.fast?, usize::try_from(interface.attributes.mtu).ok()?))
     }
 
     /// A symbol's device, if it is there.

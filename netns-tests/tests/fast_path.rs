@@ -113,7 +113,19 @@ fn start(mut lab: Lab) -> Option<Lab> {
 
 fn configure(lab: &Lab, link: &str) {
     lab.relay.configure(&Relay { link: link.into(), ..Relay::default() }.to_string());
-    lab.control.configure(&Control { link: link.into(), ..Control::default() }.to_string());
+    lab.control.configure(&control(lab, link).to_string());
+}
+
+fn control(lab: &Lab, link: &str) -> Control {
+    let programs = lab.programs().name();
+    let netns = (programs != lab.control_ns.name()).then(|| programs.to_owned());
+    let symbols = vec![Symbol { netns, ..Symbol::new("eth1") }];
+    Control { link: link.into(), symbols, ..Control::default() }
+}
+
+/// With the symbol in the control's namespace, or in one of its own.
+fn layout(elsewhere: bool) -> Layout {
+    Layout { router: elsewhere, ..Layout::default() }
 }
 
 fn skip() {
@@ -166,11 +178,12 @@ fn host(address: &str) -> String {
 
 #[rstest]
 fn datagrams_go_by_the_kernel(
+    #[values(false, true)] elsewhere: bool,
     #[values(false, true)] is_v6: bool,
     #[values(Server::AtControl, Server::AtClient)] server: Server,
     #[values(1, 1300)] length: u32,
 ) {
-    let Some(mut lab) = up(FITTING) else { return };
+    let Some(mut lab) = with(FAST, layout(elsewhere), FITTING) else { return };
     let _echo = server.echo(&lab, is_v6);
     let (_, from, address) = server.ends(&lab, is_v6);
     let talk = Talk::start(from, &format!("{address} 7000 {length}"));
@@ -187,11 +200,12 @@ fn datagrams_go_by_the_kernel(
 
 #[rstest]
 fn streams_go_by_the_kernel(
+    #[values(false, true)] elsewhere: bool,
     #[values(FITTING, SEGMENT)] port_mtu: u32,
     #[values(false, true)] is_v6: bool,
     #[values(Server::AtControl, Server::AtClient)] server: Server,
 ) {
-    let Some(mut lab) = up(port_mtu) else { return };
+    let Some(mut lab) = with(FAST, layout(elsewhere), port_mtu) else { return };
     let _nginx = server.nginx(&lab);
     let (_, from, address) = server.ends(&lab, is_v6);
     let mut curl = from.command("curl");
@@ -226,7 +240,8 @@ fn segments_fit_the_link(#[values(false, true)] is_far: bool) {
     let _ = download.stop();
 }
 
-/// Its packets go by the control's daemon, and not to the interface here that has its number.
+/// A daemon without a fast path had the kernel choose its number. Its packets go by the daemon, and not to the interface here that has
+/// that number.
 #[test]
 fn a_symbol_elsewhere_has_an_interface_of_the_same_number() {
     let Some(lab) = Lab::build(Layout { second_port: true, ..Layout::default() }) else { return };
@@ -240,8 +255,13 @@ fn a_symbol_elsewhere_has_an_interface_of_the_same_number() {
     lab.relay.configure(&Relay { link: FAST.into(), ports, ..Relay::default() }.to_string());
     let there = Symbol { netns: Some(elsewhere.name().into()), ..Symbol::new("eth2") };
     let symbols = vec![Symbol::new("eth1"), there];
-    lab.control.configure(&Control { link: FAST.into(), symbols, ..Control::default() }.to_string());
+    let both = |link: String| Control { link, symbols: symbols.clone(), ..Control::default() }.to_string();
+    lab.control.configure(&both(FAST.replace("require", "off")));
     let Some(mut lab) = start(lab) else { return };
+    lab.control.await_row("symbols", &json!({"name": "eth2", "state": "up"}));
+    lab.control.configure(&both(FAST.into()));
+    lab.control.kill_9();
+    lab.control.start();
     lab.control.await_row("symbols", &json!({"name": "eth2", "state": "up"}));
     assert_eq!(number(&lab.control_ns, "eth1"), number(&elsewhere, "eth2"));
 
@@ -359,6 +379,95 @@ fn another_server_takes_over(
     assert!(more < 8000, "{more} bytes more came to the first server's machine");
     lab.relay.await_counter("tx.PACKET.frames", by_kernel + 100);
     two.other.await_counter("tx.PACKET.frames", 100);
+}
+
+/// What leads to a symbol in another namespace has gone, is down, or leads to one that has gone.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    FarEndDeleted,
+    FarEndDown,
+    NearEndDown,
+    SymbolDeleted,
+    Killed,
+    Left,
+}
+
+/// Both ends of what leads to symbols in another namespace, as far as they are there.
+fn crossing(lab: &Lab) -> Vec<String> {
+    let ends = [(&*lab.control_ns, "control"), (lab.programs(), "programs")].map(|(netns, at)| {
+        let links = netns.ip_json("link show");
+        let names = links.as_array().unwrap().iter().filter_map(|link| link["ifname"].as_str());
+        names
+            .filter(|name| name.starts_with("l2link-fast"))
+            .map(|name| format!("{name} at {at}"))
+            .collect::<Vec<_>>()
+    });
+    ends.concat()
+}
+
+#[rstest]
+fn the_way_to_another_namespace_is_kept(
+    #[values(
+        Cut::FarEndDeleted,
+        Cut::FarEndDown,
+        Cut::NearEndDown,
+        Cut::SymbolDeleted,
+        Cut::Killed,
+        Cut::Left
+    )]
+    cut: Cut,
+) {
+    let Some(mut lab) = with(IMPATIENT, layout(true), FITTING) else { return };
+    let _echo = Server::AtControl.echo(&lab, false);
+    let talk = Talk::start(&lab.client, &format!("{PORT_V4} 7000 100"));
+    let both_ends = ["l2link-fast0 at control", "l2link-fast at programs"];
+    for _ in 0..2 {
+        let sent = lab.control.counter("tx.PACKET.frames");
+        lab.control.await_counter("tx.PACKET.frames", sent + 100);
+        assert_eq!(crossing(&lab), both_ends);
+        match cut {
+            Cut::FarEndDeleted => lab.programs().ip(&["link del l2link-fast"]),
+            Cut::FarEndDown => lab.programs().ip(&["link set l2link-fast down"]),
+            Cut::NearEndDown => lab.control_ns.ip(&["link set l2link-fast0 down"]),
+            Cut::SymbolDeleted => lab.programs().ip(&["link del eth1"]),
+            Cut::Killed => lab.control.kill_9(),
+            Cut::Left => lab.control.leave(),
+        }
+        if matches!(cut, Cut::Killed | Cut::Left) {
+            lab.control.start();
+        }
+        lab.await_symbol();
+        talk.await_more();
+        eventually(SOON, "both ends are there", || match crossing(&lab) {
+            ends if ends == both_ends => Ok(()),
+            ends => Err(format!("{ends:?}")),
+        });
+    }
+    lab.control.terminate();
+    assert_eq!(crossing(&lab), [""; 0]);
+}
+
+/// The keeper removes it when nobody comes for the symbols of a control that was killed; without one the next control does, also
+/// if it has no fast path.
+#[rstest]
+fn nothing_is_left_of_the_way_to_another_namespace(#[values(0, 2000)] keep_ms: u32) {
+    let Some(mut lab) = with(IMPATIENT, layout(true), FITTING) else { return };
+    let more = format!("keep_symbols_ms = {keep_ms}");
+    lab.control.terminate();
+    lab.control.configure(&Control { more: more.clone(), ..control(&lab, IMPATIENT) }.to_string());
+    lab.control.start();
+    lab.await_symbol();
+    assert_eq!(crossing(&lab).len(), 2);
+    lab.control.kill_9();
+    if keep_ms == 0 {
+        let without = IMPATIENT.replace("require", "off");
+        lab.control.configure(&Control { more, ..control(&lab, &without) }.to_string());
+        lab.control.start();
+    }
+    eventually(SOON, "it has been removed", || match crossing(&lab) {
+        ends if ends.is_empty() => Ok(()),
+        ends => Err(format!("{ends:?}")),
+    });
 }
 
 /// Whether programs of ours are attached to an interface.
@@ -505,8 +614,13 @@ fn a_port_that_is_made_anew_is_on_the_fast_path_again() {
 #[case::longer_than_the_segment(1500, 9000, false)]
 #[case::joined(1500, 1400, true)]
 #[case::joined_that_do_not_fit(1500, 1500, true)]
-fn all_arrives_whole(#[case] segment: u32, #[case] port: u32, #[case] joins: bool) {
-    let Some(lab) = Lab::build(Layout::default()) else { return };
+fn all_arrives_whole(
+    #[values(false, true)] elsewhere: bool,
+    #[case] segment: u32,
+    #[case] port: u32,
+    #[case] joins: bool,
+) {
+    let Some(lab) = Lab::build(layout(elsewhere)) else { return };
     for netns in [&lab.relay_ns, &lab.control_ns] {
         netns.ip(&[&format!("link set lan0 mtu {segment}")]);
         if joins {

@@ -66,6 +66,6 @@ pub(crate) fn learn_tunnel(cache: &mut Cache, relay: &Relay, tunnel: (SessionInd
         (relay.link().fast_sender(tunnel.0), relay.port_interface(port))
     {
         let frame_max = mtu + size_of::<EthernetHeader>();
-        cache.learn_tunnel(tunnel, &Outlet { peer, ifindex, receives: false, frame_max, own });
+        cache.learn_tunnel(tunnel, &Outlet { peer, ifindex, near: None, receives: false, frame_max, own });
     }
 }

@@ -97,7 +97,7 @@ impl Transits {
         let mut number = place + 1;
         loop {
             let name = format!("{PREFIX}{number}");
-            match Tap::create(&self.netns, &name) {
+            match Tap::create(&self.netns, &name, None) {
                 Ok(tap) => return Ok((tap, name)),
                 Err(SetupError::NameTaken { .. }) if number < NUMBER_MAX => number += 1,
                 Err(error) => return Err(error),

@@ -167,7 +167,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes packets that leave by a symbol.
+    /// Takes packets that leave by a symbol, whose interface is in the calling thread's namespace.
     pub fn add_symbol(&mut self, ifindex: u32) {
         if !self.fast_path.has(ifindex) {
             let added = self.fast_path.add_symbol(ifindex);
@@ -175,13 +175,30 @@ impl Cache {
         }
     }
 
-    /// Whether packets are taken from a port or symbol.
+    /// Takes packets that come over a crossing by its near end, which is in the calling thread's namespace.
+    pub fn add_near_end(&mut self, near: u32) {
+        let added = self.fast_path.add_near_end(near);
+        self.keep(added);
+    }
+
+    /// Lets packets over a crossing come out of its far end, which is in the calling thread's namespace.
+    pub fn add_far_end(&mut self, near: u32) {
+        let added = self.fast_path.add_far_end(near);
+        self.keep(added);
+    }
+
+    /// Has all packets be decided about anew.
+    pub fn begin_anew(&mut self) {
+        self.changes = None;
+    }
+
+    /// Whether packets are taken from a port, a symbol or a crossing.
     #[must_use]
     pub fn has(&self, ifindex: u32) -> bool {
         self.fast_path.has(ifindex)
     }
 
-    /// Takes nothing any more from ports and symbols but these.
+    /// Takes nothing any more from ports, symbols and crossings but these.
     pub fn retain(&mut self, ifindexes: &BTreeSet<u32>) {
         self.fast_path.retain(ifindexes);
     }

@@ -11,6 +11,16 @@
 //   port or symbol --tc--> from_port / from_symbol: find flow, push headers --redirect--> link interface
 //   link interface --XDP--> strip: find tunnel, pull headers --metadata, tc--> deliver --redirect--> port or symbol
 //
+// A packet can be redirected within its network namespace only, so a *crossing* leads to a symbol in another one: a pair of veth
+// interfaces, `near` here and `far` there. Symbols elsewhere, and far ends, have numbers of the daemon's choice, from CROSSING
+// on, so that a number says which symbol it is wherever it is met.
+//
+//   symbol --tc--> from_symbol: is there a way? tag --redirect--> far, near --tc--> from_crossing: untag, push headers ...
+//                                                    or, if there is none any more: --redirect--> into_namespace --> symbol
+//   ... deliver --redirect--> near, far --metadata, tc--> into_namespace --redirect--> symbol
+//
+// The tag is a VLAN's, whose number is the symbol's less CROSSING. Nothing else crosses.
+//
 // A packet socket sees a port's packets before tc does, so `port_filter` refuses what from_port is going to take.
 //
 // The headers do not tell the length of what follows (PROTOCOL.md, PACKET), so the kernel may cut a super-packet
@@ -39,8 +49,13 @@
 #define KIND_PACKET 0x42
 #define VERSION_1_CLEAR 0x10
 
+// lib.rs
+#define CROSSING 1000000
+
 // include/linux/if_packet.h
 #define PACKET_HOST 0
+// include/linux/if_vlan.h
+#define VLAN_VID_MASK 0xfff
 
 struct address {
 	__be32 words[4]; // IPv4 in the last one
@@ -88,6 +103,8 @@ struct tunnel {
 	__u8 own[ETH_ALEN]; // frames to this address are the daemon's
 	__u8 to_symbol; // whether it is received there, or sent
 	__u8 zero;
+	__u32 near; // end of the crossing to the interface, or 0 if it is here
+	__u32 zero_too;
 };
 
 struct count_key {
@@ -238,10 +255,10 @@ static __always_inline int read_flow(struct __sk_buff *skb, const struct ethhdr 
 }
 
 // The way of a packet to the link, if it is known and the packet fits a link frame.
-static __always_inline const struct flow *find_flow(struct __sk_buff *skb, const struct ethhdr *ethernet,
+static __always_inline const struct flow *find_flow(struct __sk_buff *skb, __u32 ifindex, const struct ethhdr *ethernet,
 						    const struct state *state, const struct peer **peer, __u32 *headers)
 {
-	struct flow_key key = { .ifindex = skb->ifindex };
+	struct flow_key key = { .ifindex = ifindex };
 	if (skb->vlan_present || (ethernet->h_dest[0] & 1) || !read_flow(skb, ethernet, &key, headers))
 		return NULL;
 	const struct flow *flow = bpf_map_lookup_elem(&flows, &key);
@@ -272,7 +289,8 @@ static __always_inline void count(const struct count_key *key, const struct coun
 	__sync_fetch_and_add(&count->link_bytes, more->link_bytes);
 }
 
-static __always_inline int to_link(struct __sk_buff *skb)
+// Sends a packet that was met at an interface to the link, if there is a way.
+static __always_inline int to_link(struct __sk_buff *skb, __u32 met_at)
 {
 	const struct state *state = current_state();
 	struct ethhdr ethernet;
@@ -280,7 +298,7 @@ static __always_inline int to_link(struct __sk_buff *skb)
 	if (!state || !state->generation || !READ(skb, 0, &ethernet))
 		return TC_ACT_UNSPEC;
 	__u32 before = 0; // bytes before the payload
-	const struct flow *flow = find_flow(skb, &ethernet, state, &peer, &before);
+	const struct flow *flow = find_flow(skb, met_at, &ethernet, state, &peer, &before);
 	if (!flow)
 		return TC_ACT_UNSPEC;
 	__u32 frames = skb->gso_segs ? skb->gso_segs : 1;
@@ -307,13 +325,41 @@ static __always_inline int to_link(struct __sk_buff *skb)
 SEC("tc")
 int from_port(struct __sk_buff *skb)
 {
-	return skb->pkt_type == PACKET_HOST ? to_link(skb) : TC_ACT_UNSPEC;
+	return skb->pkt_type == PACKET_HOST ? to_link(skb, skb->ifindex) : TC_ACT_UNSPEC;
 }
 
 SEC("tc")
 int from_symbol(struct __sk_buff *skb)
 {
-	return to_link(skb);
+	__u32 symbol = skb->ifindex;
+	if (symbol <= CROSSING)
+		return to_link(skb, symbol);
+	const struct state *state = current_state();
+	struct ethhdr ethernet;
+	const struct peer *peer;
+	__u32 before = 0;
+	if (!state || !state->generation || !READ(skb, 0, &ethernet))
+		return TC_ACT_UNSPEC;
+	if (!find_flow(skb, symbol, &ethernet, state, &peer, &before))
+		return TC_ACT_UNSPEC;
+	if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), symbol - CROSSING))
+		return TC_ACT_UNSPEC;
+	return bpf_redirect(CROSSING, 0);
+}
+
+SEC("tc")
+int from_crossing(struct __sk_buff *skb)
+{
+	__u32 number = skb->vlan_tci & VLAN_VID_MASK;
+	if (!skb->vlan_present || bpf_skb_vlan_pop(skb))
+		return TC_ACT_SHOT;
+	int action = to_link(skb, CROSSING + number);
+	if (action != TC_ACT_UNSPEC)
+		return action;
+	// from_symbol has seen a way that is not there any more.
+	if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), number))
+		return TC_ACT_SHOT;
+	return bpf_redirect_peer(skb->ifindex, 0);
 }
 
 // What a packet socket at a port gets: what `CaptureFilter` describes, without what from_port takes.
@@ -368,15 +414,16 @@ int port_filter(struct __sk_buff *skb)
 	}
 	const struct peer *peer;
 	__u32 before = 0;
-	if (state->generation && skb->pkt_type == PACKET_HOST && find_flow(skb, &ethernet, state, &peer, &before))
+	if (state->generation && skb->pkt_type == PACKET_HOST && find_flow(skb, skb->ifindex, &ethernet, state, &peer, &before))
 		return refuse;
 	return take;
 }
 
-// What strip tells deliver, before the frame.
+// What strip tells deliver and into_namespace, before the frame.
 struct destination {
 	__u32 ifindex;
 	__u32 to_symbol;
+	__u32 near; // end of the crossing to the interface, or 0
 };
 
 // A link frame with a packet.
@@ -451,7 +498,7 @@ int strip(struct xdp_md *xdp)
 		return XDP_PASS;
 	if (inner > tunnel->frame_max || same_station(frame->inner.h_dest, tunnel->own))
 		return XDP_PASS;
-	const struct destination to = { .ifindex = tunnel->ifindex, .to_symbol = tunnel->to_symbol };
+	const struct destination to = { .ifindex = tunnel->ifindex, .to_symbol = tunnel->to_symbol, .near = tunnel->near };
 	const struct count_key counted = { .peer = tunnel->peer, .tunnel = key.tunnel, .received = 1 };
 	if (bpf_xdp_adjust_head(xdp, LINK_HEADERS))
 		return XDP_PASS;
@@ -472,7 +519,23 @@ int deliver(struct __sk_buff *skb)
 	const struct destination *to = (void *)(long)skb->data_meta;
 	if ((void *)(to + 1) > (void *)(long)skb->data)
 		return TC_ACT_UNSPEC;
+	if (to->near)
+		return bpf_redirect_peer(to->near, 0);
 	return bpf_redirect(to->ifindex, to->to_symbol ? BPF_F_INGRESS : 0);
+}
+
+SEC("tc")
+int into_namespace(struct __sk_buff *skb)
+{
+	if (skb->vlan_present) {
+		// Back from from_crossing: it leaves the symbol once more, for the daemon.
+		__u32 number = skb->vlan_tci & VLAN_VID_MASK;
+		return bpf_skb_vlan_pop(skb) ? TC_ACT_SHOT : bpf_redirect(CROSSING + number, 0);
+	}
+	const struct destination *to = (void *)(long)skb->data_meta;
+	if ((void *)(to + 1) > (void *)(long)skb->data)
+		return TC_ACT_SHOT;
+	return bpf_redirect(to->ifindex, BPF_F_INGRESS);
 }
 
 const char LICENSE[] SEC("license") = "MIT";

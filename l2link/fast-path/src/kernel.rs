@@ -1,7 +1,7 @@
 //! [`FastPath`]: the programs in the kernel, and their maps.
 
 use crate::map::{self, Count, CountKey, FlowKey, State, StationKey, TunnelKey, mapped, words};
-use crate::{Capture, Counted, Counts, Error, LINK_HEADERS, Outlet};
+use crate::{CROSSING, Capture, Counted, Counts, Error, LINK_HEADERS, Outlet};
 use core::num::NonZeroU32;
 use core::time::Duration;
 use frames::SessionIndex;
@@ -25,8 +25,10 @@ pub struct FastPath {
     generation: Option<NonZeroU32>,
     /// Attachments to the link interface.
     link: Option<Link>,
-    /// Attachments to ports and symbols, by interface.
+    /// Attachments to ports, symbols and near ends of crossings, by interface.
     places: BTreeMap<u32, OwnedFd>,
+    /// Attachments to far ends of crossings, by near end.
+    far_ends: BTreeMap<u32, OwnedFd>,
     peers: Vec<Option<map::Peer>>,
     stations: BTreeMap<u32, BTreeSet<StationKey>>,
     addresses: BTreeSet<[u8; 16]>,
@@ -73,6 +75,7 @@ impl FastPath {
             generation: None,
             link: None,
             places: BTreeMap::new(),
+            far_ends: BTreeMap::new(),
             peers: Vec::new(),
             stations: BTreeMap::new(),
             addresses: BTreeSet::new(),
@@ -117,25 +120,47 @@ impl FastPath {
         Ok(())
     }
 
-    /// Takes packets that leave by a symbol's interface.
+    /// Takes packets that leave by a symbol's interface in the calling thread's namespace, if it is still there.
     ///
     /// # Errors
     /// [`Error::Attach`].
     pub fn add_symbol(&mut self, ifindex: u32) -> Result<(), Error> {
-        let place = self.attach("from_symbol", ifindex, BPF_TCX_EGRESS, 0)?;
-        self.places.insert(ifindex, place);
+        let place = self.attach_where_there("from_symbol", ifindex, BPF_TCX_EGRESS)?;
+        self.places.extend(place.map(|place| (ifindex, place)));
+        Ok(())
+    }
+
+    /// Takes packets that come over a crossing from symbols in another namespace, if it is still there. `near` is its end in the
+    /// calling thread's.
+    ///
+    /// # Errors
+    /// [`Error::Attach`].
+    pub fn add_near_end(&mut self, near: u32) -> Result<(), Error> {
+        let place = self.attach_where_there("from_crossing", near, BPF_TCX_INGRESS)?;
+        self.places.extend(place.map(|place| (near, place)));
+        Ok(())
+    }
+
+    /// Lets packets over a crossing come out of its far end, which is in the calling thread's namespace, if it is still there.
+    ///
+    /// # Errors
+    /// [`Error::Attach`].
+    pub fn add_far_end(&mut self, near: u32) -> Result<(), Error> {
+        let end = self.attach_where_there("into_namespace", CROSSING, BPF_TCX_INGRESS)?;
+        self.far_ends.extend(end.map(|end| (near, end)));
         Ok(())
     }
 
     fn remove(&mut self, ifindex: u32) {
         self.places.remove(&ifindex);
+        self.far_ends.remove(&ifindex);
         for station in self.stations.remove(&ifindex).unwrap_or_default() {
             // One that is left over finds no packets.
             let _ = self.maps.stations.delete(station.as_bytes());
         }
     }
 
-    /// Takes nothing any more from ports and symbols but these.
+    /// Takes nothing any more from ports, symbols and crossings but these.
     pub fn retain(&mut self, ifindexes: &BTreeSet<u32>) {
         let gone: Vec<u32> =
             self.places.keys().filter(|ifindex| !ifindexes.contains(ifindex)).copied().collect();
@@ -267,6 +292,8 @@ impl FastPath {
             own: outlet.own.0,
             to_symbol: outlet.receives.into(),
             zero: 0,
+            near: outlet.near.map_or(0, NonZeroU32::get),
+            zero_too: 0,
         };
         update(&self.maps.tunnels, "tunnels", key.as_bytes(), value.as_bytes())
     }
@@ -337,6 +364,19 @@ impl FastPath {
         headers[..parts.len()].copy_from_slice(&parts);
         let frame_max = u32::try_from(peer.frame_max).unwrap_or(u32::MAX);
         map::Peer { ifindex: link, frame_max, headers, zero: [0; 6] }
+    }
+
+    /// As [`FastPath::attach`]; none if the interface has gone, which will be told.
+    fn attach_where_there(
+        &self,
+        name: &'static str,
+        ifindex: u32,
+        kind: u32,
+    ) -> Result<Option<OwnedFd>, Error> {
+        match self.attach(name, ifindex, kind, 0) {
+            Err(Error::Attach { source, .. }) if source.raw_os_error() == Some(ENODEV) => Ok(None),
+            result => result.map(Some),
+        }
     }
 
     fn attach(&self, name: &'static str, ifindex: u32, kind: u32, flags: u32) -> Result<OwnedFd, Error> {
@@ -444,6 +484,7 @@ fn now() -> u64 {
 
 /// What clang made of `fast_path.bpf.c`.
 const PROGRAMS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fast_path.o"));
+const ENODEV: i32 = nix::errno::Errno::ENODEV as i32;
 const EEXIST: i32 = nix::errno::Errno::EEXIST as i32;
 /// In place of a peer: packets of the flow are left to the daemon.
 const THE_DAEMON: u32 = u32::MAX;

@@ -35,6 +35,8 @@ pub use kernel::FastPath;
 pub use without::FastPath;
 
 use core::net::IpAddr;
+use core::num::NonZeroU32;
+use core::ops::RangeInclusive;
 use frames::Mac;
 use frames::data::PacketHeader;
 use frames::header::HEADERS_LEN;
@@ -44,6 +46,13 @@ use l2link::fast::{FastTraffic, FastWay};
 /// Bytes of a link frame before the Ethernet frame of its packet.
 pub const LINK_HEADERS: usize = HEADERS_LEN + size_of::<PacketHeader>();
 
+/// Number of the far end of a crossing, by which packets reach symbols in another namespace; see `fast_path.bpf.c`. It is far beyond
+/// what the kernel counts up to.
+pub const CROSSING: u32 = 1_000_000;
+
+/// Numbers of the interfaces of symbols in other namespaces. A symbol that has another one there has no fast path.
+pub const ELSEWHERE: RangeInclusive<u32> = CROSSING + 1..=CROSSING + 4094;
+
 /// Where the packets of a tunnel go that come by a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlet {
@@ -51,6 +60,8 @@ pub struct Outlet {
     pub peer: PeerId,
     /// The interface.
     pub ifindex: u32,
+    /// The near end of the crossing that leads to it, if it is in another namespace.
+    pub near: Option<NonZeroU32>,
     /// Whether the packets are received there, or sent.
     pub receives: bool,
     /// Longest Ethernet frame in bytes.

@@ -63,7 +63,10 @@ pub(crate) struct Tunnel {
     pub(crate) own: [u8; 6],
     pub(crate) to_symbol: u8,
     pub(crate) zero: u8,
+    pub(crate) near: u32,
+    pub(crate) zero_too: u32,
 }
+const _: () = assert!(size_of::<Tunnel>() == 40);
 
 /// `struct count_key`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

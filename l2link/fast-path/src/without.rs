@@ -33,6 +33,14 @@ impl FastPath {
         match self.0 {}
     }
 
+    pub fn add_near_end(&mut self, _near: u32) -> Result<(), Error> {
+        match self.0 {}
+    }
+
+    pub fn add_far_end(&mut self, _near: u32) -> Result<(), Error> {
+        match self.0 {}
+    }
+
     pub fn retain(&mut self, _ifindexes: &std::collections::BTreeSet<u32>) {
         match self.0 {}
     }

@@ -90,6 +90,12 @@ pub enum SetupError {
         /// The file.
         path: PathBuf,
     },
+    /// Another daemon has symbols in a namespace, to which only one can have a fast path.
+    #[error("interface {interface} there is another l2control's, which has the fast path")]
+    CrossingTaken {
+        /// The interface of one of its symbols.
+        interface: String,
+    },
     /// The kernel has no TUN/TAP device.
     #[error(
         "/dev/net/tun is missing: load the kernel module with `modprobe tun`, or pass the device to the container"

@@ -1,10 +1,13 @@
 //! [`Netlink`]: interfaces, addresses and the default route of a namespace.
 
+mod cable;
 mod carrier;
 mod extra_macs;
 mod given;
 mod no_arp;
 pub(crate) mod policy_rules;
+
+pub use cable::CableEnd;
 
 use crate::rtnetlink::Requests;
 use crate::{NetNs, SetupError, ethtool};

@@ -14,6 +14,7 @@ pub mod capture_filter;
 pub mod clock;
 pub mod config_file;
 pub mod confine;
+pub mod crossing;
 mod damper;
 pub mod discard_watch;
 pub mod error;
@@ -54,6 +55,7 @@ pub mod tap;
 pub mod trigger;
 
 pub use capture_filter::CaptureFilter;
+pub use crossing::Crossing;
 pub use damper::Damper;
 pub use discard_watch::DiscardWatch;
 pub use error::SetupError;

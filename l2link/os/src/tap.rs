@@ -5,7 +5,7 @@
 //! [`Tap::set_carrier`]: the far port's cable is its cable.
 
 use crate::offload::swap_order;
-use crate::{NetNs, SetupError};
+use crate::{IfIndex, NetNs, SetupError};
 use frames::data::PARCEL_MAX;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,15 +20,18 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Makes the device in `netns`, not blocking, ready for mio, without carrier, down.
+    /// Makes the device in `netns`, not blocking, ready for mio, without carrier, down. Its number is the kernel's choice, or this one.
     ///
     /// # Errors
     /// [`SetupError::NoTunDevice`], [`SetupError::NameTaken`], [`SetupError::InterfaceName`], [`SetupError::Capability`].
-    pub fn create(netns: &NetNs, name: &str) -> Result<Self, SetupError> {
+    pub fn create(netns: &NetNs, name: &str, number: Option<IfIndex>) -> Result<Self, SetupError> {
         let system = |source| SetupError::system(format!("make interface {name}"), source);
         let mut request = interface_request(name)?;
         // The device is made in the namespace in which the file was opened.
         let file = netns.run(open).map_err(system)??;
+        if let Some(IfIndex(number)) = number {
+            control(&file, libc::TUNSETIFINDEX, (&raw const number).cast()).map_err(system)?;
+        }
         control(&file, libc::TUNSETIFF, (&raw mut request).cast_const().cast()).map_err(
             |source| match source.raw_os_error() {
                 Some(libc::EBUSY | libc::EEXIST) => SetupError::NameTaken {
@@ -191,8 +194,8 @@ fn namespace_of(device: &File) -> io::Result<u64> {
 
 /// One of the ioctl(2) requests of a TUN/TAP device. `argument` points at what the request reads, or is its value.
 fn control(file: &File, request: libc::Ioctl, argument: *const libc::c_void) -> io::Result<()> {
-    // SAFETY: all callers are above; TUNSETIFF and TUNSETCARRIER read an `ifreq` and an `int` that their callers hold
-    // until this returns, TUNSETIFF and TUNGETIFF write to an `ifreq` that is the caller's alone and mutable,
+    // SAFETY: all callers are above; TUNSETIFF, TUNSETIFINDEX and TUNSETCARRIER read an `ifreq` and integers that
+    // their callers hold until this returns, TUNSETIFF and TUNGETIFF write to an `ifreq` that is the caller's alone and mutable,
     // TUNSETOFFLOAD follows no pointer.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), request, argument) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

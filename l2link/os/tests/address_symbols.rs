@@ -111,7 +111,7 @@ fn an_address_that_is_not_there_sends_nothing() {
 fn without_arp_packets_leave_at_once() {
     let Some(netns) = namespace() else { return };
     let mut netlink = Netlink::open(&netns).unwrap();
-    let mut tap = Tap::create(&netns, "vip").unwrap();
+    let mut tap = Tap::create(&netns, "vip", None).unwrap();
     let ifindex = netlink.link_by_name("vip").unwrap().unwrap().ifindex;
     netlink.set_no_arp(ifindex).unwrap();
     netlink.set_up(ifindex, true).unwrap();

@@ -154,16 +154,16 @@ fn memberships_reach_the_interface_and_the_ip_groups_are_announced() {
 #[test]
 fn a_tap_is_made_in_its_namespace_and_goes_with_its_owner() {
     let Some(netns) = namespace() else { return };
-    let tap = Tap::create(&netns, "sym0").unwrap();
+    let tap = Tap::create(&netns, "sym0", None).unwrap();
     let mut netlink = Netlink::open(&netns).unwrap();
     let info = netlink.link_by_name("sym0").unwrap().unwrap();
     assert!(!info.up && info.ethernet && info.kind.as_deref() == Some("tun"), "{info:?}");
-    let error = Tap::create(&netns, "sym0").unwrap_err();
+    let error = Tap::create(&netns, "sym0", None).unwrap_err();
     assert!(matches!(&error, SetupError::NameTaken { interface, .. } if interface == "sym0"), "{error}");
-    let error = Tap::create(&netns, "lo").unwrap_err();
+    let error = Tap::create(&netns, "lo", None).unwrap_err();
     assert!(matches!(error, SetupError::NameTaken { .. }), "{error}");
     for name in ["", "a-name-too-long-", "a/b", "tap%d", "..", "a b"] {
-        assert!(matches!(Tap::create(&netns, name), Err(SetupError::InterfaceName(_))), "{name}");
+        assert!(matches!(Tap::create(&netns, name, None), Err(SetupError::InterfaceName(_))), "{name}");
     }
     drop(tap);
     // Not at once: another test may be starting a program, which has all descriptors until its exec(2).
@@ -173,7 +173,7 @@ fn a_tap_is_made_in_its_namespace_and_goes_with_its_owner() {
 #[test]
 fn a_tap_shows_the_speed_and_the_carrier_that_it_is_given() {
     let Some(netns) = namespace() else { return };
-    let tap = Tap::create(&netns, "sym0").unwrap();
+    let tap = Tap::create(&netns, "sym0", None).unwrap();
     let mut netlink = Netlink::open(&netns).unwrap();
     let index = netlink.link_by_name("sym0").unwrap().unwrap().ifindex;
     netlink.set_up(index, true).unwrap();
@@ -189,7 +189,7 @@ fn a_tap_shows_the_speed_and_the_carrier_that_it_is_given() {
 #[test]
 fn a_tap_that_is_down_refuses_parcels_and_has_none() {
     let Some(netns) = namespace() else { return };
-    let mut tap = Tap::create(&netns, "sym0").unwrap();
+    let mut tap = Tap::create(&netns, "sym0", None).unwrap();
     assert_eq!(tap.write(&mut [0; 70]).unwrap_err().raw_os_error(), Some(libc::EIO));
     assert_eq!(tap.write(&mut [0; 23]).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     assert!(matches!(tap.read(), Ok(None)));
@@ -353,7 +353,7 @@ fn station(client: &NetNs) -> Mac {
 
 /// A tap with the port's addresses.
 fn symbol(control: &NetNs, mac: Mac) -> Tap {
-    let tap = Tap::create(control, "eth1").unwrap();
+    let tap = Tap::create(control, "eth1", None).unwrap();
     tap.set_carrier(true).unwrap();
     ip(control, &format!("link set eth1 address {mac}"));
     ip(control, "link set eth1 up");

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 #[test]
 fn a_device_that_another_holds_is_taken_over_with_carrier_and_routes() {
     let (Some(netns), Some(other)) = (namespace(), namespace()) else { return };
-    let tap = Tap::create(&netns, "sym0").unwrap();
+    let tap = Tap::create(&netns, "sym0", None).unwrap();
     ip(&netns, "addr add 192.0.2.1/24 dev sym0");
     ip(&netns, "link set sym0 up");
     tap.set_carrier(true).unwrap();
@@ -35,7 +35,7 @@ fn a_device_that_another_holds_is_taken_over_with_carrier_and_routes() {
 #[test]
 fn a_device_that_is_held_elsewhere_is_removed_by_its_number() {
     let Some(netns) = namespace() else { return };
-    let tap = Tap::create(&netns, "sym0").unwrap();
+    let tap = Tap::create(&netns, "sym0", None).unwrap();
     let held = tap.as_fd().try_clone_to_owned().unwrap();
     let mut netlink = Netlink::open(&netns).unwrap();
     let ifindex = netlink.link_by_name("sym0").unwrap().unwrap().ifindex;
@@ -46,7 +46,7 @@ fn a_device_that_is_held_elsewhere_is_removed_by_its_number() {
     assert!(!tap.stands_as(&netns, "sym0").unwrap());
     assert_eq!(Tap::adopt(held, &netns, "sym0").unwrap_err().raw_os_error(), Some(libc::ENODEV));
     // The name is free at once.
-    let again = Tap::create(&netns, "sym0").unwrap();
+    let again = Tap::create(&netns, "sym0", None).unwrap();
     ip(&netns, "link set sym0 name sym1");
     assert!(again.stands_as(&netns, "sym1").unwrap() && !again.stands_as(&netns, "sym0").unwrap());
 }

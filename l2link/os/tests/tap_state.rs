@@ -9,7 +9,7 @@ use lab::{ip, namespace, shell};
 #[test]
 fn a_lost_carrier_is_told_at_once_when_it_is_settled() {
     let Some(netns) = namespace() else { return };
-    let tap = Tap::create(&netns, "tap0").unwrap();
+    let tap = Tap::create(&netns, "tap0", None).unwrap();
     ip(&netns, "link set tap0 up");
     let mut netlink = Netlink::open(&netns).unwrap();
     let ifindex = netlink.link_by_name("tap0").unwrap().unwrap().ifindex;
@@ -29,7 +29,7 @@ fn a_lost_carrier_is_told_at_once_when_it_is_settled() {
 fn extra_macs_are_those_of_this_interface_alone() {
     let Some(netns) = namespace() else { return };
     let _taps = ["tap0", "tap1"].map(|name| {
-        let tap = Tap::create(&netns, name).unwrap();
+        let tap = Tap::create(&netns, name, None).unwrap();
         ip(&netns, &format!("link set {name} up"));
         tap
     });

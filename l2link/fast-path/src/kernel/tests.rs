@@ -195,7 +195,14 @@ fn frames_of_a_known_tunnel_lose_their_headers(#[case] (from, to): (&'static str
         let packet = packet(from, to, TCP, ACK, 10);
         let frame = link_frame(&packet);
         assert_eq!(run(&fast_path, "strip", &frame), (PASSES, frame.clone()), "not known yet");
-        let outlet = Outlet { peer: PEER, ifindex: LOOPBACK, receives: true, frame_max: 1_514, own: OTHER };
+        let outlet = Outlet {
+            peer: PEER,
+            ifindex: LOOPBACK,
+            near: None,
+            receives: true,
+            frame_max: 1_514,
+            own: OTHER,
+        };
         fast_path.add_tunnel(SESSION, WAY.tunnel, &outlet).unwrap();
         assert_eq!(run(&fast_path, "strip", &frame), (PASSES, stripped(true, &packet)));
         let bytes = packet.len() as u64;

@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::message::{Message, Place};
 use crate::signals::{Signal, Signals};
-use crate::{NetNs, ReturnTables};
+use crate::{Crossing, NetNs, ReturnTables};
 use core::ffi::CStr;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
@@ -62,10 +62,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     last.map(drop)
 }
 
-/// Removes the rules of interfaces that are gone. There is nobody to tell what fails, and the next daemon does it too.
+/// Removes what was there for interfaces that are gone. There is nobody to tell what fails, and the next daemon does it too.
 fn sweep(netns: &str) {
     let netns = if netns.is_empty() { NetNs::current() } else { NetNs::named(netns) };
-    let _ = netns.and_then(|netns| ReturnTables::sweep_in(&netns));
+    if let Ok(netns) = netns {
+        let _ = ReturnTables::sweep_in(&netns);
+        let _ = Crossing::sweep_in(&netns);
+    }
 }
 
 /// Removes a keeper's socket file, from its first or its last place, unless another one's has taken it.
