@@ -60,21 +60,11 @@ impl Crossings {
         if let Some(crossing) = self.all.get(&namespace) {
             return NonZeroU32::new(crossing.near().0);
         }
-        let here = (&self.here, &mut self.netlink);
-        let made = Crossing::make(here, &mut watched.netlink, |ifindex| own.contains(&ifindex.0));
-        let attached = made.and_then(|crossing| {
-            let near = crossing.near().0;
-            cache.add_near_end(near);
-            let there = watched.netns.run(|| cache.add_far_end(near));
-            // What is known leads to an earlier crossing.
-            cache.begin_anew();
-            self.all.insert(namespace, crossing);
-            there.map_err(|source| SetupError::system("enter a namespace", source))?;
-            Ok(near)
-        });
-        match attached {
-            Ok(near) => {
+        match self.make(watched, own, cache) {
+            Ok(crossing) => {
+                let near = crossing.near().0;
                 self.refused.remove(&namespace);
+                self.all.insert(namespace, crossing);
                 NonZeroU32::new(near)
             }
             Err(error) => {
@@ -86,6 +76,25 @@ impl Crossings {
                 None
             }
         }
+    }
+
+    fn make(
+        &mut self,
+        watched: &mut Watched,
+        own: &BTreeSet<u32>,
+        cache: &mut Cache,
+    ) -> Result<Crossing, SetupError> {
+        let here = (&self.here, &mut self.netlink);
+        let crossing = Crossing::make(here, &mut watched.netlink, |ifindex| own.contains(&ifindex.0))?;
+        let near = crossing.near().0;
+        cache.add_near_end(near);
+        if let Err(source) = watched.netns.run(|| cache.add_far_end(near)) {
+            let _ = crossing.remove(&mut self.netlink);
+            return Err(SetupError::system("enter a namespace", source));
+        }
+        // What is known leads to an earlier crossing.
+        cache.begin_anew();
+        Ok(crossing)
     }
 
     /// Whether the crossing to a namespace cannot be used any more. It is removed then.

@@ -332,9 +332,10 @@ impl Symbols {
 
     /// Brings the fast path in line with the interfaces, if any came or went since the last call.
     pub(crate) fn follow_fast_path(&mut self, cache: &mut Cache, namespaces: &mut [Namespace]) {
-        let Some(crossings) = self.crossings.as_mut().filter(|_| core::mem::take(&mut self.changed)) else {
+        let Some(crossings) = &mut self.crossings else { return };
+        if !core::mem::take(&mut self.changed) {
             return;
-        };
+        }
         let (mut attached, mut crossed) = (BTreeSet::new(), BTreeSet::new());
         for namespace in namespaces {
             let id = namespace.id;

@@ -16,7 +16,7 @@ impl Crossing {
     /// this daemon's symbols `there`.
     ///
     /// # Errors
-    /// [`SetupError::CrossingTaken`] if another daemon has symbols there; [`SetupError::System`].
+    /// [`SetupError::CrossingTaken`] if interfaces there have numbers that are needed, such as the symbols of another daemon; [`SetupError::System`].
     pub fn make(
         (here, netlink): (&NetNs, &mut Netlink),
         there: &mut Netlink,
@@ -24,24 +24,25 @@ impl Crossing {
     ) -> Result<Self, SetupError> {
         let system = |action: &'static str| move |source| SetupError::system(action, source);
         let links = there.links().map_err(system("list the interfaces of another namespace"))?;
-        let others = |link: &&LinkInfo| ELSEWHERE.contains(&link.ifindex.0) && !is_own(link.ifindex);
-        if let Some(other) = links.iter().find(others) {
+        let far = IfIndex(CROSSING);
+        let is_another = |link: &&LinkInfo| match link.ifindex {
+            number if number == far => link.name != FAR_NAME,
+            number => ELSEWHERE.contains(&number.0) && !is_own(number),
+        };
+        if let Some(other) = links.iter().find(is_another) {
             return Err(SetupError::CrossingTaken { interface: other.name.clone() });
         }
-        let far = IfIndex(CROSSING);
         there.delete_link(far).map_err(system("remove an earlier crossing"))?;
         let near_end = CableEnd { name: NEAR_NAME, ifindex: IfIndex(0), mtu: MTU };
         let far_end = CableEnd { name: FAR_NAME, ifindex: far, mtu: MTU };
         there.add_cable(far_end, near_end, here).map_err(system("make a crossing"))?;
-        let near = there.other_end(far).map_err(system("look at a crossing"))?;
-        let crossing =
-            Self { near: near.ok_or_else(|| SetupError::NoInterface { interface: FAR_NAME.to_owned() })? };
-        for (netlink, end) in [(netlink, crossing.near), (there, far)] {
-            // Without IPv6 there is nothing to switch off.
-            let _ = netlink.set_addr_gen_none(end);
-            netlink.set_up(end, true).map_err(system("set a crossing up"))?;
+        match raise(netlink, there) {
+            Ok(near) => Ok(Self { near }),
+            Err(error) => {
+                let _ = there.delete_link(far);
+                Err(SetupError::system("set a crossing up", error))
+            }
         }
-        Ok(crossing)
     }
 
     /// Number of the end here.
@@ -81,6 +82,18 @@ impl Crossing {
         }
         Ok(())
     }
+}
+
+/// Sets both ends up, and tells the number of the near one.
+fn raise(here: &mut Netlink, there: &mut Netlink) -> io::Result<IfIndex> {
+    let far = IfIndex(CROSSING);
+    let near = there.other_end(far)?.ok_or(io::ErrorKind::NotFound)?;
+    for (netlink, end) in [(here, near), (there, far)] {
+        // Without IPv6 there is nothing to switch off.
+        let _ = netlink.set_addr_gen_none(end);
+        netlink.set_up(end, true)?;
+    }
+    Ok(near)
 }
 
 const FAR_NAME: &str = "l2link-fast";

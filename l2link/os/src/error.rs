@@ -90,10 +90,12 @@ pub enum SetupError {
         /// The file.
         path: PathBuf,
     },
-    /// Another daemon has symbols in a namespace, to which only one can have a fast path.
-    #[error("interface {interface} there is another l2control's, which has the fast path")]
+    /// Somebody else's interface has a number that the fast path needs in a namespace, most likely that of another daemon's symbol.
+    #[error(
+        "interface {interface} there has a number of the fast path, which one l2control can have in a namespace"
+    )]
     CrossingTaken {
-        /// The interface of one of its symbols.
+        /// The interface.
         interface: String,
     },
     /// The kernel has no TUN/TAP device.

@@ -81,6 +81,8 @@ fn what_nobody_uses_is_swept() {
     // Somebody else's.
     ip(&there, &format!("link add mine index {CROSSING} type bridge"));
     Crossing::sweep_in(&there).unwrap();
+    let taken = make(&here, &there).unwrap_err();
+    assert!(matches!(&taken, SetupError::CrossingTaken { interface } if interface == "mine"), "{taken}");
     assert!(ip(&there, "link").contains("mine"));
 }
 
