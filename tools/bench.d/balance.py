@@ -78,7 +78,7 @@ def study(folder, target, quick):
         place = folder / "times"
         place.mkdir()
         with L2link(place, target) as pair:
-            figures["times"] = opened_to_served(30 if quick else 100) | silent_to_served(pair, 3 if quick else 10)
+            figures["times"] = opened_to_served(target, 30 if quick else 100) | silent_to_served(pair, 3 if quick else 10)
     for name, value in figures["times"].items():
         print(f"{name}: {value:.2f}")
     return figures
@@ -345,46 +345,15 @@ def show(figures, rows):
 # Times
 
 
-# Begins a connection every 200 µs, and gives each up after some milliseconds.
-SPRAY = f"""
-import collections, socket, time
-begun = collections.deque()
-while True:
-    client = socket.socket()
-    client.setblocking(False)
-    client.connect_ex(("{ADDRESS}", {OPENED_PORT}))
-    begun.append(client)
-    if len(begun) > 50:
-        begun.popleft().close()
-    time.sleep(0.0002)
-"""
-
-
-def opened_to_served(count):
-    """From `listen()` to the first connection that is accepted, while a client keeps trying."""
-    times = []
-    client = subprocess.Popen(["ip", "netns", "exec", CLIENT, "/usr/bin/python3", "-c", SPRAY])
-    try:
-        # The client has to begin first.
-        time.sleep(0.3)
-        for number in range(count):
-            with inside(SERVERS[number % len(SERVERS)]):
-                listener = socket.socket()
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.settimeout(5)
-            listener.bind(("0.0.0.0", OPENED_PORT))
-            begin = time.monotonic()
-            listener.listen(64)
-            accepted, _ = listener.accept()
-            times.append((time.monotonic() - begin) * 1e3)
-            accepted.close()
-            listener.close()
-            time.sleep(0.03)
-    finally:
-        client.kill()
-        client.wait()
-    return {"listener opened to first connection served, p50, ms": statistics.median(times),
-            "listener opened to first connection served, longest, ms": max(times)}
+def opened_to_served(target, count):
+    """From `listen()` to a client's first connection, which it tries to make all the time; on either server."""
+    figures = {}
+    for server in SERVERS:
+        words = [target / "l2bench", "reach", "--listen", f"{ADDRESS}:{OPENED_PORT}", "--netns", CLIENT, "--count", str(count)]
+        report = json.loads(run(words, server, timeout=60 + count))
+        figures |= {f"listen() to first connection, {server.removeprefix(PREFIX)}, {name}, ms": report[f"{name}_us"] / 1e3
+                    for name in ("p50", "p99")}
+    return figures
 
 
 def silent_to_served(pair, count):

@@ -73,7 +73,7 @@ enum Verb {
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
     },
-    /// Listen and close over and over; time until each listener is reached from another network namespace.
+    /// Listen and close over and over; time until each listener has a connection from another network namespace.
     Reach {
         /// Address to listen at, and to connect to.
         #[arg(long)]
