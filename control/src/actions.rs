@@ -134,11 +134,11 @@ impl Daemon {
             let symbols = &mut self.symbols;
             let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
             if let Some(watched) = place.and_then(Namespace::watched) {
-                if let Err(error) = symbols.restore(namespace, &mut watched.netlink) {
+                let looked = symbols.restore(namespace, &mut watched.netlink);
+                symbols.restore_ways_back(namespace, watched);
+                if let Err(error) = looked.and(symbols.look_at_fast_path(namespace, watched)) {
                     self.looks.warn(now, format_args!("looking at the symbols of {namespace}: {error}"));
                 }
-                symbols.restore_ways_back(namespace, watched);
-                symbols.follow_crossing(namespace, watched);
             }
             self.list_addresses(namespace, now);
         }

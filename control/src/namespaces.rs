@@ -49,7 +49,7 @@ pub(crate) struct Watched {
     pub(crate) group_events: Option<MembershipEvents>,
     /// The routes, if relays are told of them.
     pub(crate) routes: Option<RouteWatch>,
-    /// Rings when interfaces, addresses or routing rules change.
+    /// Rings when interfaces, addresses, routing rules or queues change.
     pub(crate) bell: Monitor,
     /// By what answers leave.
     pub(crate) return_tables: ReturnTables,
@@ -150,7 +150,8 @@ impl Watched {
             routes: routed.then(|| RouteWatch::open(&netns)).transpose()?,
             bell: Monitor::open(&netns)?
                 .with_rules()
-                .map_err(|error| SetupError::system("watch the routing rules", error))?,
+                .and_then(Monitor::with_queues)
+                .map_err(|error| SetupError::system("watch routing rules and queues", error))?,
             return_tables: ReturnTables::open(&netns)?,
             netns,
         };

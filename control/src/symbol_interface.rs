@@ -28,6 +28,8 @@ pub(crate) struct SymbolInterface {
     down: bool,
     /// How the fast path reaches it, if it does.
     pub(crate) fast: Option<FastInterface>,
+    /// What somebody has put there that packets pass as they leave, and that the fast path would pass by (tc(8)).
+    shaper: Option<String>,
     /// What was set last. Addresses that somebody else adds or removes are left alone.
     pub(crate) attributes: Attributes,
 }
@@ -93,6 +95,7 @@ impl SymbolInterface {
             by_address,
             down: false,
             fast: None,
+            shaper: None,
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
         };
         interface.set_addresses(netlink, &attributes.addresses);
@@ -133,6 +136,7 @@ impl SymbolInterface {
             by_address,
             down: false,
             fast: None,
+            shaper: None,
             attributes: Attributes {
                 generation: 0,
                 mac: link.mac.unwrap_or(Mac([0; 6])),
@@ -153,6 +157,27 @@ impl SymbolInterface {
         let here = present.iter().filter(|address| address.ifindex == self.ifindex);
         let all = here.map(|address| (address.address, address.prefix));
         all.filter(|address| !self.attributes.addresses.contains(address)).collect()
+    }
+
+    /// Notes what packets pass as they leave, and tells whether that is something else.
+    pub(crate) fn note_shaper(&mut self, shaper: Option<&String>) -> bool {
+        if self.shaper.as_ref() == shaper {
+            return false;
+        }
+        let name = &self.name;
+        match shaper {
+            Some(kind) => {
+                info!(target: "fast_path", "symbol {name}: what it sends goes by this daemon, for its {kind} (tc)")
+            }
+            None => info!(target: "fast_path", "symbol {name}: nothing shapes what it sends any more"),
+        }
+        self.shaper = shaper.cloned();
+        true
+    }
+
+    /// Whether packets pass something as they leave that the fast path would pass by.
+    pub(crate) fn is_shaped(&self) -> bool {
+        self.shaper.is_some()
     }
 
     /// What the keeper is to hold.

@@ -341,6 +341,8 @@ impl Symbols {
             let id = namespace.id;
             let Some(watched) = namespace.watched() else { continue };
             let is_here = crossings.is_here(&watched.netns);
+            // If it cannot be told, it is as it was.
+            let shaped = watched.netlink.shaped();
             let (mut own, mut fast) = (BTreeSet::new(), Vec::new());
             for (symbol, interface) in &mut self.interfaces {
                 let Some(place) = self.places.get(symbol).filter(|place| place.namespace == id) else {
@@ -349,7 +351,11 @@ impl Symbols {
                 let ifindex = interface.ifindex.0;
                 own.insert(ifindex);
                 interface.fast = None;
-                if place.by_address.is_none() && (is_here || ELSEWHERE.contains(&ifindex)) {
+                if let Ok(shaped) = &shaped {
+                    interface.note_shaper(shaped.get(&interface.ifindex));
+                }
+                let in_reach = is_here || ELSEWHERE.contains(&ifindex);
+                if in_reach && place.by_address.is_none() && !interface.is_shaped() {
                     fast.push(interface);
                 }
             }
@@ -374,10 +380,21 @@ impl Symbols {
         crossings.retain(&crossed);
     }
 
-    /// Has the crossing to a namespace be made anew if it cannot be used any more.
-    pub(crate) fn follow_crossing(&mut self, namespace: NamespaceId, watched: &mut Watched) {
-        self.changed |=
-            self.crossings.as_mut().is_some_and(|crossings| crossings.is_broken(namespace, watched));
+    /// Looks at what the fast path depends on in a namespace in which something has changed.
+    pub(crate) fn look_at_fast_path(
+        &mut self,
+        namespace: NamespaceId,
+        watched: &mut Watched,
+    ) -> io::Result<()> {
+        let Some(crossings) = &mut self.crossings else { return Ok(()) };
+        self.changed |= crossings.is_broken(namespace, watched);
+        let shaped = watched.netlink.shaped()?;
+        let here =
+            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        for (_, interface) in self.interfaces.iter_mut().filter(|(symbol, _)| here(symbol)) {
+            self.changed |= interface.note_shaper(shaped.get(&interface.ifindex));
+        }
+        Ok(())
     }
 
     /// Removes what the fast path alone needs.

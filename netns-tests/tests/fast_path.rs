@@ -470,6 +470,37 @@ fn nothing_is_left_of_the_way_to_another_namespace(#[values(0, 2000)] keep_ms: u
     });
 }
 
+/// A queueing discipline at a symbol holds for what programs send by it; what arrives is not its concern.
+#[rstest]
+fn a_symbol_is_shaped(#[values(false, true)] elsewhere: bool) {
+    let Some(mut lab) = with(FAST, layout(elsewhere), FITTING) else { return };
+    let _echo = Server::AtControl.echo(&lab, false);
+    let talk = Talk::start(&lab.client, &format!("{PORT_V4} 7000 100"));
+    await_talk_by_kernel(&mut lab, &talk);
+    for (shaper, removed) in [
+        ("qdisc replace dev eth1 root tbf rate 1gbit burst 1mb latency 1s", "qdisc del dev eth1 root"),
+        ("qdisc add dev eth1 clsact", "qdisc del dev eth1 clsact"),
+    ] {
+        lab.programs().ok(&format!("tc {shaper}"));
+        eventually(SOON, "packets pass the queue", || {
+            let sent = lab.programs().ok("tc -s qdisc show dev eth1");
+            talk.await_more();
+            if goes_on_without_daemons(&mut lab, 1, &|| talk.answered()) { Err(sent) } else { Ok(()) }
+        });
+        // As an earlier daemon has left it.
+        lab.control.kill_9();
+        lab.control.start();
+        lab.await_symbol();
+        talk.await_more();
+        thread::sleep(Duration::from_secs(1));
+        assert!(!goes_on_without_daemons(&mut lab, 1, &|| talk.answered()));
+        lab.programs().ok(&format!("tc {removed}"));
+        await_talk_by_kernel(&mut lab, &talk);
+    }
+    lab.programs().ok("tc qdisc replace dev eth1 root pfifo limit 100");
+    await_talk_by_kernel(&mut lab, &talk);
+}
+
 /// Whether programs of ours are attached to an interface.
 fn attached(netns: &Netns, interface: &str) -> bool {
     let link = netns.ok(&format!("ip -d link show dev {interface}"));

@@ -6,6 +6,7 @@ mod extra_macs;
 mod given;
 mod no_arp;
 pub(crate) mod policy_rules;
+mod queues;
 
 pub use cable::CableEnd;
 

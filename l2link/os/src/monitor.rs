@@ -1,4 +1,4 @@
-//! [`Monitor`]: a bell that rings when interfaces or addresses change, and rules of policy routing if wanted.
+//! [`Monitor`]: a bell that rings when interfaces or addresses change; rules of policy routing and queueing disciplines if wanted.
 //!
 //! The notifications themselves are thrown away: they can be lost, and they tell less than the kernel's present state,
 //! for which the caller asks [`crate::Netlink`] then.
@@ -48,6 +48,15 @@ impl Monitor {
         Ok(self)
     }
 
+    /// Rings when queueing disciplines change, too.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn with_queues(self) -> io::Result<Self> {
+        self.socket.add_membership(QUEUE_GROUP)?;
+        Ok(self)
+    }
+
     /// Whether anything has changed since the last call; the caller then asks [`crate::Netlink`].
     ///
     /// # Errors
@@ -77,5 +86,7 @@ impl AsRawFd for Monitor {
 const GROUPS: [u32; 3] = [1, 5, 9];
 /// RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE.
 const RULE_GROUPS: [u32; 2] = [8, 19];
+/// RTNLGRP_TC.
+const QUEUE_GROUP: u32 = 4;
 /// Bytes; the default holds some 256 notifications.
 const RECEIVE_BUFFER: usize = 4 << 20;
