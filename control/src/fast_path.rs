@@ -6,7 +6,7 @@ use ::fast_path::{Cache, Counted, Counts, Outlet};
 use control_core::Control;
 use frames::data::Tunnel;
 use frames::header::EthernetHeader;
-use frames::{Mac, SessionIndex};
+use frames::{Mac, SessionIndex, SymbolId};
 use l2link::Time;
 
 impl Daemon {
@@ -53,15 +53,19 @@ impl Daemon {
     }
 }
 
-/// Takes over that the packets of a tunnel are received at an interface of this MTU.
+/// Takes over that the packets of a tunnel are received by a symbol, at an interface of this MTU.
 pub(crate) fn learn_tunnel(
     cache: &mut Cache,
     control: &Control,
     tunnel: (SessionIndex, Tunnel),
+    symbol: SymbolId,
     (interface, mtu): (FastInterface, usize),
 ) {
     let FastInterface { ifindex, near } = interface;
-    if let Some(peer) = control.link().fast_sender(tunnel.0).filter(|_| cache.has(ifindex)) {
+    if !control.may_be_fast(symbol) || !cache.has(ifindex) {
+        return;
+    }
+    if let Some(peer) = control.link().fast_sender(tunnel.0) {
         let frame_max = mtu + size_of::<EthernetHeader>();
         // Nobody sends to the address of zeros.
         let outlet = Outlet { peer, ifindex, near, receives: true, frame_max, own: Mac::default() };

@@ -56,7 +56,7 @@ impl Daemon {
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             let refused = !matches!(delivered, Some(Ok(())));
                             if let (Some(tunnel), Some((cache, interface))) = (tunnel, fast) {
-                                fast_path::learn_tunnel(cache, &self.control, tunnel, interface);
+                                fast_path::learn_tunnel(cache, &self.control, tunnel, symbol, interface);
                             }
                             Fate::Delivered { symbol, parcel: copy, refused }
                         }

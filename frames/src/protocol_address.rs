@@ -60,6 +60,9 @@ pub enum Local {
     Address(IpAddr),
 }
 
+/// EtherType of packet sockets that get all frames, also those that leave: `ETH_P_ALL` (linux/if_ether.h).
+pub const ETHERTYPE_ALL: u16 = 0x0003;
+
 /// What a socket listens for: TCP, UDP and the like with ports, an IP protocol, or an EtherType.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProtocolAddress {

@@ -470,6 +470,33 @@ fn nothing_is_left_of_the_way_to_another_namespace(#[values(0, 2000)] keep_ms: u
     });
 }
 
+/// One on the symbol, or on all interfaces.
+#[rstest]
+fn tcpdump_sees_both_directions(#[values(false, true)] elsewhere: bool, #[values("eth1", "any")] on: &str) {
+    let Some(mut lab) = with(FAST, layout(elsewhere), FITTING) else { return };
+    let _echo = Server::AtControl.echo(&lab, false);
+    let talk = Talk::start(&lab.client, &format!("{PORT_V4} 7000 100"));
+    await_talk_by_kernel(&mut lab, &talk);
+    let mut dump = lab.programs().spawn(&format!("tcpdump -n -i {on} -l --immediate-mode udp port 7000"));
+    lab.relay.await_row("rules", &json!({"address": "0x0003", "state": "active"}));
+    // What was under way when it began.
+    thread::sleep(Duration::from_millis(500));
+    let seen = |dump: &Process| {
+        let log = dump.log();
+        let questions = log.matches(&format!("> {PORT_V4}.7000:")).count();
+        (questions, log.matches(&format!("{PORT_V4}.7000 >")).count())
+    };
+    let before = seen(&dump);
+    for _ in 0..10 {
+        talk.await_more();
+    }
+    let after = seen(&dump);
+    let (questions, answers) = (after.0 - before.0, after.1 - before.1);
+    assert!(questions > 20 && answers + 5 > questions, "{questions} questions, {answers} answers");
+    dump.terminate(SOON);
+    await_talk_by_kernel(&mut lab, &talk);
+}
+
 /// A queueing discipline at a symbol holds for what programs send by it; what arrives is not its concern.
 #[rstest]
 fn a_symbol_is_shaped(#[values(false, true)] elsewhere: bool) {

@@ -7,9 +7,11 @@
 use crate::Control;
 use crate::parcels::place;
 use crate::return_path::conversation;
+use crate::symbol::Symbol;
 use frames::data::OffloadHeader;
 use frames::inet::{Ip, Layer3, Transport, classify};
 use frames::message::Message;
+use frames::protocol_address::ETHERTYPE_ALL;
 use frames::{ProtocolAddress, SymbolId, UpTunnel};
 use l2link::Time;
 use l2link::fast::{FastFlow, FastTraffic, FastWay, Flow};
@@ -35,7 +37,7 @@ impl Control {
             return None;
         };
         let key = conversation(&view).filter(|_| !tcp.opens() && !tcp.resets())?;
-        let symbol = self.symbol(symbol).filter(|symbol| symbol.config.translation.is_none())?;
+        let symbol = self.symbol(symbol).filter(|symbol| symbol.may_be_fast())?;
         let way = FastWay { peer: symbol.rules.grant()?.peer, tunnel: symbol.down_tunnel?.into() };
         let flow = Flow {
             protocol: key.protocol,
@@ -45,10 +47,16 @@ impl Control {
         Some(FastFlow::new(flow, way, parcel))
     }
 
+    /// Whether packets of known flows may go to and from a symbol the fast way.
+    #[must_use]
+    pub fn may_be_fast(&self, symbol: SymbolId) -> bool {
+        self.symbol(symbol).is_some_and(Symbol::may_be_fast)
+    }
+
     /// Counts what went down the fast way.
     pub fn handle_fast_sent(&mut self, way: FastWay, traffic: &FastTraffic) {
         self.link.count_fast_sent(traffic);
-        let ours = |symbol: &&mut crate::symbol::Symbol| {
+        let ours = |symbol: &&mut Symbol| {
             symbol.down_tunnel.map(Into::into) == Some(way.tunnel)
                 && symbol.rules.grant().is_some_and(|grant| grant.peer == way.peer)
         };
@@ -68,6 +76,15 @@ impl Control {
         if let Some(symbol) = place(&self.symbols, symbol).and_then(|place| self.symbols.get_mut(place)) {
             symbol.received.add_all(traffic.packets, traffic.bytes);
         }
+    }
+}
+
+impl Symbol {
+    /// Not with a packet socket for all frames: it is shown what leaves as well, which the fast path takes before; and on all interfaces
+    /// it would see what arrives where it comes from, too.
+    fn may_be_fast(&self) -> bool {
+        let tap = ProtocolAddress::EtherType(ETHERTYPE_ALL);
+        self.config.translation.is_none() && !self.rules.contains(&tap)
     }
 }
 

@@ -7,7 +7,7 @@ use control_core::{Failure, NamespaceId, SymbolVerdict};
 use core::net::Ipv4Addr;
 use core::time::Duration;
 use frames::message::{FlowsRequest, Group, Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
-use frames::protocol_address::{Family, Local};
+use frames::protocol_address::{ETHERTYPE_ALL, Family, Local};
 use frames::{BootId, DropReason, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use world::{PORT, RelayModel, World};
 
@@ -359,6 +359,15 @@ fn the_fast_path_is_told_of_what_others_may_follow() {
     world.sockets.clear();
     world.hint();
     assert_ne!(world.control.changes(), before, "a listener has gone");
+
+    let before = world.control.changes();
+    world.sockets = vec![OpenSocket { address: ProtocolAddress::EtherType(ETHERTYPE_ALL), interface: None }];
+    world.hint();
+    assert_ne!(world.control.changes(), before);
+    assert_eq!(known(&world, ACK), None, "it is to see what leaves");
+    world.sockets.clear();
+    world.hint();
+    assert_eq!(known(&world, ACK), Some(decided));
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::port::{Port, Ports};
 use crate::rule::{Key, any_like};
 use core::net::IpAddr;
 use frames::inet::{ArpOperation, EchoKind, IcmpInner, Ip, Layer3, PacketView, Transport};
-use frames::protocol_address::{Family, Local};
+use frames::protocol_address::{ETHERTYPE_ALL, Family, Local};
 use frames::{DropReason, ProtocolAddress};
 
 /// Whom a packet at a port is for. Reads the tables, fills `targets` and `decision`, and changes nothing else.
@@ -268,8 +268,6 @@ fn raw(protocol: u8) -> ProtocolAddress {
     ProtocolAddress::IpProtocol { protocol, local: Local::Any(Family::Both) }
 }
 
-/// Linux's pseudo type of packet sockets for all frames (`ETH_P_ALL`).
-const ETHERTYPE_ALL: u16 = 0x0003;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 /// RFC 4861, 4.1 and 4.2.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use frames::ProtocolAddress;
-use frames::protocol_address::{Family, Local, protocol_name};
+use frames::protocol_address::{ETHERTYPE_ALL, Family, Local, protocol_name};
 
 /// A file that is opened to receive and to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,8 +146,6 @@ pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 /// `IPPROTO_RAW`: nothing is received by it (raw(7)).
 const RAW: u8 = 255;
-/// `ETH_P_ALL`.
-const ETHERTYPE_ALL: u16 = 0x0003;
 /// `ETH_P_802_2`.
 const ETHERTYPE_802_2: u16 = 0x0004;
 /// Less is a length (IEEE 802.3, 3.2.6).
