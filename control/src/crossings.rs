@@ -92,8 +92,6 @@ impl Crossings {
             let _ = crossing.remove(&mut self.netlink);
             return Err(SetupError::system("enter a namespace", source));
         }
-        // What is known leads to an earlier crossing.
-        cache.begin_anew();
         Ok(crossing)
     }
 

@@ -336,6 +336,8 @@ impl Symbols {
         if !core::mem::take(&mut self.changed) {
             return;
         }
+        // What is known may lead to what is about to go.
+        cache.begin_anew();
         let (mut attached, mut crossed) = (BTreeSet::new(), BTreeSet::new());
         for namespace in namespaces {
             let id = namespace.id;

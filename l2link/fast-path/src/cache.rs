@@ -187,9 +187,11 @@ impl Cache {
         self.keep(added);
     }
 
-    /// Has all packets be decided about anew.
+    /// Has all packets go the daemon's way until [`Cache::follow`], and be decided about anew then.
     pub fn begin_anew(&mut self) {
         self.changes = None;
+        let ended = self.fast_path.set_generation(None);
+        self.keep(ended);
     }
 
     /// Whether packets are taken from a port, a symbol or a crossing.
