@@ -87,5 +87,8 @@ mod tests {
         }
         assert_eq!(ours.decrypt(0, b"", &[0; TAG_LEN - 1], &mut []), Err(Error::Decrypt));
         assert_eq!(ChaChaPoly::default().decrypt(0, b"", &[0; 40], &mut [0; 24]), Err(Error::Decrypt));
+        let mut out = [7; 3 + TAG_LEN];
+        assert_eq!(ChaChaPoly::default().encrypt(0, b"", b"abc", &mut out), out.len());
+        assert_eq!(out, [0; 3 + TAG_LEN], "nothing leaves in clear");
     }
 }

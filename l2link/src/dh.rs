@@ -64,3 +64,32 @@ impl Dh for X25519 {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snow::params::DHChoice;
+    use snow::resolvers::{CryptoResolver, DefaultResolver};
+
+    #[test]
+    fn it_is_the_curve_that_snow_has_itself() {
+        let mut theirs = DefaultResolver.resolve_dh(&DHChoice::Curve25519).unwrap();
+        let mut ours = X25519::default();
+        assert_eq!(
+            (ours.name(), ours.pub_len(), ours.priv_len()),
+            (theirs.name(), theirs.pub_len(), theirs.priv_len())
+        );
+        for private in [[0x40; 32], [0x78; 32]] {
+            theirs.set(&private);
+            ours.set(&private);
+            assert_eq!((ours.pubkey(), ours.privkey()), (theirs.pubkey(), theirs.privkey()));
+            let (mut one, mut other) = ([0; 32], [0; 32]);
+            assert_eq!(theirs.dh(&[9; 32], &mut one), Ok(()));
+            assert_eq!(ours.dh(&[9; 32], &mut other), Ok(()));
+            assert_eq!(one, other);
+        }
+        assert_eq!(ours.dh(&[0; 32], &mut [0; 32]), Err(Error::Dh), "it makes no secret");
+        assert_eq!(ours.dh(&[9; 31], &mut [0; 32]), Err(Error::Dh));
+        assert_eq!(ours.dh(&[9; 32], &mut [0; 31]), Err(Error::Dh));
+    }
+}

@@ -142,3 +142,14 @@ pub struct PeerInfo {
     /// Smoothed round-trip time, if measured.
     pub rtt: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_in_words() {
+        let states = [PeerState::Up, PeerState::Down, PeerState::Refused(DropReason::BadGate)];
+        assert_eq!(states.map(|state| state.to_string()), ["up", "down", "refused: bad-gate"]);
+    }
+}

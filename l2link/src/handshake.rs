@@ -335,6 +335,10 @@ mod tests {
         assert_eq!(side.write(b"x").unwrap(), b"x");
         assert_eq!(side.read(b"y").unwrap(), b"y");
         assert!(side.finish().unwrap().is_none());
+        assert_eq!(format!("{side:?}"), "Handshake(..)");
+        let longest = vec![7; MESSAGE_MAX];
+        assert_eq!(side.read(&longest).as_ref(), Ok(&longest));
+        assert_eq!(side.read(&vec![7; MESSAGE_MAX + 1]), Err(DropReason::BadHandshake));
     }
 
     #[test]

@@ -71,3 +71,18 @@ impl Link {
 
 /// Copies that wait at most: those of one parcel to as many controls as there can be, and fragments that were held.
 const WAITING_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_that_nobody_takes_are_bounded() {
+        let mut passages = Passages::default();
+        for length in 0..2_000 {
+            passages.push(Way::Sent, PeerId(0), Tunnel(1), &vec![0; length]);
+        }
+        let lengths: Vec<usize> = passages.waiting.iter().map(|passage| passage.parcel.len()).collect();
+        assert_eq!(lengths, (0..WAITING_MAX).collect::<Vec<_>>());
+    }
+}

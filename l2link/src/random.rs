@@ -73,6 +73,7 @@ mod tests {
         let (mut child, mut sibling) = (a.child(), a.child());
         assert_ne!(child.u64(), sibling.u64());
         assert_ne!(Random::new(&[8; 32]).u64(), Random::new(&[7; 32]).u64());
+        assert_eq!(format!("{a:?}"), "Random(..)");
     }
 
     #[test]

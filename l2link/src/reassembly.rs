@@ -236,6 +236,13 @@ mod tests {
             assert!(matches!(insert(&mut reassembly, &piece(number, 0, true, b"x")), Ok(Progress::Whole(_))));
         }
         assert_eq!(insert(&mut reassembly, &piece(u32::MAX, 0, true, b"x")), Err(DropReason::Replayed));
+        let half_of_all_ahead = 1 + (1 << 31);
+        assert_eq!(
+            insert(&mut reassembly, &piece(half_of_all_ahead, 0, true, b"x")),
+            Err(DropReason::Replayed)
+        );
+        let ahead = half_of_all_ahead - 1;
+        assert!(matches!(insert(&mut reassembly, &piece(ahead, 0, true, b"x")), Ok(Progress::Whole(_))));
     }
 
     proptest! {

@@ -139,7 +139,10 @@ mod tests {
         assert!(note(9).is_none() && note(11).is_some());
         refusals.forget("late", Mac::default());
         assert_eq!(refusals.infos().count(), ENTRIES_MAX - 1);
-        refusals.expire(Time(61 * SECOND));
+        let last_heard = ENTRIES_MAX as u64 - 1;
+        refusals.expire(Time(60 * SECOND + last_heard - 1));
+        assert_eq!(refusals.infos().count(), 1);
+        refusals.expire(Time(60 * SECOND + last_heard));
         assert_eq!(refusals.infos().count(), 0);
     }
 }

@@ -260,6 +260,13 @@ mod tests {
     }
 
     #[test]
+    fn no_index_is_zero_whatever_is_drawn() {
+        let (mut table, mut random) = (SessionTable::default(), Random::new(&[1; 32]));
+        let mut indexes = (0..100).map(|_| table.reserve(&mut random).unwrap());
+        assert!(indexes.all(|index| index.0 >> 31 == 1));
+    }
+
+    #[test]
     fn frames_stay_within_mtu_and_slot() {
         let interface = Interface { mac: Mac::default(), ethertype: 0x88b5, mtu: 1280 };
         let mut session = session(SessionIndex(1));

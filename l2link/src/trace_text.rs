@@ -379,6 +379,17 @@ mod tests {
     }
 
     #[test]
+    fn packets_of_ip_have_ends() {
+        let ends = |text: &str| {
+            let TraceText::Packet(packet) = text.parse().unwrap() else { panic!("{text} is no packet") };
+            packet.ends()
+        };
+        let both = ([192, 0, 2, 9].into(), [192, 0, 2, 1].into());
+        assert_eq!(ends("icmp from 192.0.2.9 to 192.0.2.1"), Some(both));
+        assert_eq!(ends("arp who-has 192.0.2.1 tell 192.0.2.9"), None);
+    }
+
+    #[test]
     fn a_segment_opens_a_connection_unless_it_is_of_one() {
         for (word, opens) in [("", true), (" established", false)] {
             let text = format!("tcp from 192.0.2.9:1 to 192.0.2.1:80{word}");

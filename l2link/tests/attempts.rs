@@ -4,6 +4,7 @@ mod stations;
 
 use core::time::Duration;
 use frames::header::Kind;
+use frames::session::CloseReason;
 use frames::{BootId, SessionIndex};
 use l2link::{Config, PeerId};
 use stations::{MS, SECOND, Segment, device};
@@ -47,6 +48,43 @@ fn a_candidate_that_is_never_confirmed_is_forgotten_after_two_seconds() {
     assert_eq!(candidates(&segment), 0);
 }
 
+#[test]
+fn a_candidate_that_is_refused_leaves_the_others_waiting() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(device(1, 2));
+    segment.run(100 * MS);
+    segment.lost = Some(Kind::KEEPALIVE.0);
+    segment.add(Config { name: "waiting".into(), boot: BootId(3), ..device(1, 3) });
+    segment.run(0);
+    (segment.lost, segment.mute) = (None, Some(2));
+    segment.add(Config { boot: BootId(4), ..device(1, 4) });
+    segment.run(50 * MS);
+    assert!(segment.told(0).contains(&"refused control1: name-in-use".to_owned()));
+    let candidates = segment.stations[0].link.snapshot().candidates;
+    assert_eq!(candidates.iter().map(|candidate| candidate.name.as_str()).collect::<Vec<_>>(), ["waiting"]);
+}
+
+#[test]
+fn an_attempt_that_is_refused_leaves_the_others_under_way() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(device(1, 2));
+    segment.run(100 * MS);
+    segment.lost = Some(Kind::HANDSHAKE_RESPONSE.0);
+    segment.add(Config { name: "other".into(), boot: BootId(3), ..device(0, 3) });
+    segment.add(Config { boot: BootId(4), ..device(1, 4) });
+    let under_way = |segment: &Segment| -> Vec<String> {
+        segment.stations[3].link.snapshot().attempts.into_iter().map(|attempt| attempt.name).collect()
+    };
+    segment.run(MS);
+    assert_eq!(under_way(&segment), ["other", "relay0"]);
+    (segment.lost, segment.mute) = (None, Some(2));
+    segment.run(50 * MS);
+    assert_eq!(segment.told(3), ["refused relay0: name-in-use"]);
+    assert_eq!(under_way(&segment), ["other"]);
+}
+
 /// A relay that does not answer holds up no change of keys with another one.
 #[test]
 fn keys_change_with_each_peer_by_itself() {
@@ -69,6 +107,28 @@ fn keys_change_with_each_peer_by_itself() {
         assert_eq!(after[0], before[0]);
         assert_ne!(after[1], before[1], "{silent} is silent");
     }
+}
+
+#[test]
+fn the_end_of_a_session_ends_no_change_of_keys_with_another_peer() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(device(1, 2));
+    segment.add(Config { name: "other".into(), boot: BootId(9), ..device(0, 3) });
+    segment.stations[1].link.set_rekey_after(Duration::from_millis(150));
+    segment.run(100 * MS);
+    segment.lost = Some(Kind::HANDSHAKE_RESPONSE.0);
+    segment.run(100 * MS);
+    let rekeyed = |segment: &Segment| -> Vec<String> {
+        let attempts = segment.stations[1].link.snapshot().attempts;
+        attempts.into_iter().filter(|attempt| attempt.rekey).map(|attempt| attempt.name).collect()
+    };
+    assert_eq!(rekeyed(&segment).len(), 2);
+    let now = segment.now;
+    segment.stations[0].link.close(CloseReason::SHUTDOWN, now);
+    segment.flush(0);
+    segment.deliver();
+    assert_eq!(rekeyed(&segment), ["other"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use stations::{MS, SECOND, Segment, device, keyed, keys, private_key};
 /// Kind in the link header.
 const KIND: usize = 15;
 const HANDSHAKE_INIT: u8 = 2;
+const HANDSHAKE_RESPONSE: u8 = 3;
 
 #[rstest]
 fn they_meet_whoever_starts_first(
@@ -232,6 +233,23 @@ fn peers_change_while_the_others_go_on() {
     segment.run(10 * SECOND);
     assert_eq!(segment.told(1).first().map(String::as_str), Some(lost));
     assert_eq!(segment.told(2), Vec::<String>::new());
+}
+
+#[test]
+fn handshakes_with_the_others_go_on_when_a_peer_is_taken_out() {
+    let mut segment = Segment { lost: Some(HANDSHAKE_RESPONSE), ..Segment::default() };
+    let both = [("relay0", 10), ("relay2", 12)];
+    segment.add(Config { security: keys(11, None, &both), ..device(1, 1) });
+    segment.add(keyed(0, 2));
+    let second = keys(12, None, &[("control1", 11)]);
+    segment.add(Config { security: second, name: "relay2".into(), boot: BootId(9), ..device(0, 3) });
+    segment.run(MS);
+    let under_way = |segment: &Segment| -> Vec<String> {
+        segment.stations[0].link.snapshot().attempts.into_iter().map(|attempt| attempt.name).collect()
+    };
+    assert_eq!(under_way(&segment), ["relay0", "relay2"]);
+    set_peers(&mut segment, 0, &both[1..]);
+    assert_eq!(under_way(&segment), ["relay2"]);
 }
 
 #[test]

@@ -267,6 +267,7 @@ fn a_batch_that_cannot_be_is_a_difference() {
     "the recording is of version 2.2.3, and this is 1.2.3: only the l2replay of the same version does the same"
 )]
 #[case::length(36, 1, "what stands behind input 0 is no input: the file is damaged")]
+#[case::length_without_a_digest(36, 7, "what stands behind input 0 is no input: the file is damaged")]
 #[case::length_of_everything(36 + 3, 0xff, "what stands behind input 0 is no input: the file is damaged")]
 fn a_damaged_beginning_is_told(#[case] at: usize, #[case] byte: u8, #[case] told: &str) {
     let mut bytes = recording().bytes();

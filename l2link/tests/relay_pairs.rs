@@ -96,6 +96,33 @@ fn in_mode_keys_the_key_counts_besides_the_salt() {
 }
 
 #[test]
+fn an_introduction_is_answered_when_it_says_something_new() {
+    let mut segment = strangers(&device(0, 1));
+    let now = segment.now;
+    let mut sent = |name: &str, mac, salt| {
+        segment.stations[1].link.introduce(name, mac, None, &[salt], now);
+        let sent = segment.flush(1);
+        segment.wire.clear();
+        sent
+    };
+    assert_eq!(sent(&name(1), mac(1), SALT), 0, "it is that relay itself");
+    assert_eq!(sent(&name(0), mac(0), SALT), 1);
+    assert_eq!(sent(&name(0), mac(0), SALT), 0);
+    assert_eq!(sent(&name(0), mac(0), OTHER_SALT), 1);
+    assert_eq!(sent(&name(0), Mac([2, 0, 0, 0, 7, 7]), OTHER_SALT), 1);
+}
+
+#[test]
+fn in_mode_keys_an_introduction_without_a_key_counts_for_nothing() {
+    let mut segment = strangers(&keyed_relay());
+    for station in [0, 1] {
+        let now = segment.now;
+        segment.stations[station].link.introduce(&name(1 - station), mac(1 - station), None, &[SALT], now);
+        assert_eq!(segment.flush(station), 0);
+    }
+}
+
+#[test]
 fn a_new_salt_and_a_new_address_leave_the_session_alone() {
     let mut segment = pair();
     for station in [0, 1] {

@@ -5,12 +5,12 @@ mod stations;
 use core::time::Duration;
 use frames::data::{PARCEL_MAX, Tunnel};
 use frames::discovery::Protection;
-use frames::header::{HEADERS_LEN, Kind};
+use frames::header::{Frame, HEADERS_LEN, Kind};
 use frames::message::{Message, RouteDelete, RuleDelete};
 use frames::route::{Prefix, RouteKey};
 use frames::session::{CloseReason, Stream};
 use frames::{BootId, DropReason, Mac, RequestId, UpTunnel};
-use l2link::{Batch, Config, Link, PeerId, PeerState, Rx, Security, Way};
+use l2link::{Batch, Config, Link, PeerId, PeerState, Rx, Security, Time, Way};
 use rstest::rstest;
 use stations::{MS, SECOND, Segment, Station, device, keyed, psk};
 
@@ -33,6 +33,7 @@ fn a_message_is_on_the_wire_at_once() {
     segment.stations[1].link.send_message(PeerId(0), &rule(7));
     let sent = segment.flush(1);
     assert_eq!(sent, 1);
+    assert_ne!(segment.stations[1].link.backlog(PeerId(0), Stream::Rules), 0);
     segment.deliver();
     assert_eq!(segment.told(0), ["RULE_DELETE"]);
     segment.run(1);
@@ -68,6 +69,18 @@ fn the_longest_parcel_becomes_the_most_frames() {
         segment.wire.clear();
         segment.send_parcel_unheard(0, &vec![7; parcel]);
         assert_eq!(segment.wire.len(), frames, "{parcel} bytes");
+    }
+}
+
+#[test]
+fn a_parcel_whose_pieces_do_not_all_fit_leaves_none() {
+    let mut segment = pair();
+    let link = &mut segment.stations[0].link;
+    let most = link.parcel_frames_max();
+    for (room, frames) in [(most, most), (most - 1, 0), (0, 0)] {
+        let mut batch = Batch::new(room, 1514);
+        let sent = link.send_parcel(PeerId(0), Tunnel(5), &vec![7; PARCEL_MAX], &mut batch, segment.now);
+        assert_eq!((sent.is_ok(), batch.len()), (frames > 0, frames), "room for {room}");
     }
 }
 
@@ -160,6 +173,35 @@ fn a_new_address_is_followed_on_the_next_frame() {
     assert_eq!((segment.told(0).len(), segment.told(1).len()), (0, 0));
 }
 
+#[rstest]
+fn what_comes_late_from_the_former_address_moves_no_peer(#[values(false, true)] under_former_keys: bool) {
+    let mut segment = pair();
+    if under_former_keys {
+        segment.run(120 * SECOND - 10 * MS);
+    }
+    segment.send_parcel_unheard(1, &[0; 60]);
+    let late = std::mem::take(&mut segment.wire);
+    segment.run(30 * MS);
+    let mac = Mac([2, 0, 0, 0, 0, 0x71]);
+    segment.stations[1].mac = mac;
+    segment.stations[1].link.set_interface(mac, 1500);
+    segment.run(MS);
+    segment.wire = late;
+    segment.deliver();
+    assert_eq!(segment.parcels(0).len(), 1);
+    assert_eq!(segment.stations[0].link.peers()[0].mac, mac);
+}
+
+#[test]
+fn a_new_mtu_counts_from_then_on() {
+    let mut segment = pair();
+    let Station { link, mac, .. } = &mut segment.stations[0];
+    assert_eq!(link.frame_len_max(), 1514);
+    link.set_interface(*mac, 9000);
+    assert_eq!(link.frame_len_max(), 9014);
+    assert!(link.parcel_frames_max() < 10);
+}
+
 /// The response to the handshake that is under way goes to the former address.
 #[rstest]
 fn a_new_address_in_the_middle_of_a_handshake(#[values(0, 1)] moved: usize) {
@@ -191,6 +233,78 @@ fn another_psk_is_refused_once_a_minute_and_shown() {
     assert_eq!(segment.told(0), ["up"]);
     let peers = segment.stations[0].link.peers();
     assert_eq!((peers.len(), peers[0].state), (1, PeerState::Up));
+}
+
+#[test]
+fn a_namesake_under_another_psk_is_of_another_segment() {
+    let mut segment = pair();
+    segment.add(Config { security: psk(9), boot: BootId(77), ..device(1, 3) });
+    segment.run(3 * SECOND);
+    assert_eq!(segment.told(0), ["refused control1: bad-gate"]);
+    assert_eq!(segment.told(1), Vec::<String>::new());
+}
+
+#[test]
+fn who_is_forgotten_is_missed_no_more() {
+    let mut segment = pair();
+    segment.add(Config { name: "other".into(), boot: BootId(9), ..device(1, 3) });
+    segment.run(2 * SECOND);
+    segment.stations.remove(2);
+    segment.run(20 * SECOND);
+    let hellos = |segment: &mut Segment| {
+        let before = kind(&segment.stations[0].link, "HELLO").1;
+        segment.run(20 * SECOND);
+        kind(&segment.stations[0].link, "HELLO").1 - before
+    };
+    assert_eq!(hellos(&mut segment), 20);
+    segment.stations[0].link.forget(PeerId(1));
+    assert_eq!(segment.stations[0].link.peers().len(), 1);
+    segment.run(SECOND);
+    assert_eq!(hellos(&mut segment), 10);
+}
+
+#[test]
+fn the_stamp_of_a_hello_grows_by_one_a_second() {
+    let mut link = Link::new(device(0, 1), [1; 32], Time(0));
+    let mut batch = Batch::new(8, 1514);
+    let mut hellos = 0;
+    for second in 0..60 {
+        let now = Time(second * SECOND + 17);
+        link.handle_timeout(now);
+        let _ = link.poll_transmit(&mut batch, now);
+        for frame in batch.frames() {
+            let stamp = Frame::parse(frame).unwrap().header.counter.get();
+            assert_eq!(stamp, device(0, 1).boot.0 + second);
+            hellos += 1;
+        }
+        batch.clear();
+    }
+    assert!(hellos > 50, "{hellos}");
+}
+
+#[test]
+fn the_latest_associations_that_are_over_are_remembered() {
+    let mut segment = pair();
+    let present = |segment: &Segment| segment.stations[0].link.snapshot().peers.remove(0);
+    let mut over = Vec::new();
+    for _ in 0..12 {
+        over.push(present(&segment).association);
+        segment.cut = true;
+        segment.run(SECOND);
+        segment.cut = false;
+        segment.run(2 * SECOND);
+    }
+    assert_eq!(present(&segment).ended, over[over.len() - 8..]);
+}
+
+#[test]
+fn keepalives_measure_round_trips() {
+    let mut segment = pair();
+    segment.run(SECOND);
+    for Station { link, .. } in &segment.stations {
+        assert!(link.round_trips().count() > 0);
+        assert_eq!(link.peers()[0].rtt, Some(Duration::ZERO));
+    }
 }
 
 #[rstest]
@@ -243,6 +357,17 @@ fn parcels_of_every_size_in_every_protection(
     assert_eq!(segment.stations[0].link.counters().dropped(DropReason::TooLarge), 1);
 }
 
+#[test]
+fn a_parcel_is_cut_only_when_a_whole_frame_does_not_hold_it() {
+    let mut segment = pair();
+    let mut frames = |length: usize| -> Vec<usize> {
+        segment.send_parcel_unheard(0, &vec![0; length]);
+        std::mem::take(&mut segment.wire).iter().map(|(_, frame)| frame.len()).collect()
+    };
+    let longest = (1400..1500).rfind(|length| frames(*length).len() == 1).unwrap();
+    assert_eq!(frames(longest), [1514]);
+}
+
 #[rstest]
 #[case::clear(Protection::CLEAR, 3)]
 #[case::sealed(Protection::SEALED, 3)]
@@ -267,7 +392,10 @@ fn small_parcels_that_wait_together_share_a_frame(#[case] data: Protection, #[ca
         link.send_parcel(PeerId(0), Tunnel(7), parcel, batch, *now).unwrap();
     }
     assert_eq!(kind(link, "DATA").1, frames);
+    let (.., counted) = link.counters().kinds().find(|(known, ..)| *known == "DATA").unwrap();
     segment.flush(0);
+    let data = segment.wire.iter().filter(|(_, frame)| frame[15] == Kind::DATA.0);
+    assert_eq!(counted.bytes, data.map(|(_, frame)| frame.len() as u64).sum::<u64>());
     segment.deliver();
     sent.remove(5);
     assert_eq!(segment.parcels(1), sent);
@@ -334,6 +462,19 @@ fn a_full_batch_loses_nothing() {
     }
     segment.run(10 * MS);
     assert_eq!(segment.told(0).len(), 500);
+}
+
+#[test]
+fn an_acknowledgement_waits_for_room() {
+    let mut segment = pair();
+    segment.stations[1].link.send_message(PeerId(0), &rule(7));
+    segment.flush(1);
+    let (_, mut frame) = segment.wire.pop().unwrap();
+    let Station { link, batch, .. } = &mut segment.stations[0];
+    assert_eq!(link.handle_frame(&mut frame, segment.now), Rx::Consumed);
+    assert!(link.poll_transmit(&mut Batch::new(0, 1514), segment.now));
+    assert!(!link.poll_transmit(batch, segment.now));
+    assert_eq!((batch.len(), kind(link, "ACK").1), (1, 1));
 }
 
 #[test]

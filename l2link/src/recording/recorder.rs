@@ -339,6 +339,21 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_a_replay_is_made_anew_unless_its_memory_would_be_too_much() {
+        let restored = |slots, slot_len| {
+            let mut batch = Batch::new(1, 100);
+            let state = BatchState { slots, slot_len, held: 0 };
+            let restored = state.restore(&mut batch, &mut Recorder::of_replay());
+            assert_eq!(BatchState::of(&batch) == state, restored.is_ok());
+            restored.is_ok()
+        };
+        assert!(restored(7, 80));
+        assert!(restored(1 << 15, 1 << 15));
+        assert!(!restored((1 << 15) + 1, 1 << 15));
+        assert!(!restored(u32::MAX, u32::MAX));
+    }
+
+    #[test]
     fn whatever_comes_out_changes_the_digest() {
         let mut batch = Batch::new(2, 100);
         batch.slot().unwrap()[..3].copy_from_slice(b"abc");
@@ -367,6 +382,7 @@ mod tests {
         digests.push(digest(&[]));
         digests.push(digest(&[outputs[0], outputs[1]]));
         digests.push(digest(&[outputs[1], outputs[0]]));
+        assert_eq!(format!("{:?}", Digest::default()), "0000000000000000");
         digests.sort_unstable();
         digests.dedup();
         assert_eq!(digests.len(), outputs.len() + 3);

@@ -174,6 +174,29 @@ mod tests {
     }
 
     #[test]
+    fn a_little_new_credit_is_not_announced() {
+        let mut stream = ReceiveStream::default();
+        stream.insert(0, &message("abc")).unwrap();
+        assert!(stream.ack(Stream::Rules, |_| true));
+        assert_eq!(taken(&mut stream), 1);
+        assert!(!stream.is_ack_due());
+    }
+
+    #[test]
+    fn what_was_taken_is_moved_out_in_large_steps() {
+        let (mut stream, bytes) = (ReceiveStream::default(), message(&"x".repeat(400)));
+        let whole = bytes.repeat(200);
+        stream.insert(0, &whole).unwrap();
+        let mut steps = vec![whole.len()];
+        while stream.next_message().unwrap().is_some() {
+            steps.push(stream.buffer.len());
+        }
+        steps.dedup();
+        let first = COMPACT.next_multiple_of(bytes.len());
+        assert_eq!(steps, [whole.len(), whole.len() - first, 0]);
+    }
+
+    #[test]
     fn credit_may_be_used_to_its_last_byte() {
         let mut stream = ReceiveStream::default();
         assert_eq!(stream.insert(WINDOW - 3, &[0; 4]), Err(DropReason::OverCredit));
@@ -192,6 +215,15 @@ mod tests {
             stream.insert(offset * 5, &[0; 5]).unwrap();
         }
         assert_eq!((stream.cumulative, stream.ranges.len()), (1000, 0));
+    }
+
+    #[test]
+    fn stretches_that_touch_are_one() {
+        let mut stream = ReceiveStream::default();
+        for offset in [20, 10, 30] {
+            stream.insert(offset, &[0; 10]).unwrap();
+        }
+        assert_eq!(stream.ranges, [(10, 40)]);
     }
 
     #[test]

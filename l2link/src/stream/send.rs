@@ -340,8 +340,34 @@ mod tests {
         assert_eq!(sent(&mut stream, 1 << 20, 100), []);
         stream.handle_timeout(&rtt, stream.deadline(&rtt).unwrap());
         assert_eq!(sent(&mut stream, 1 << 20, 50_000), [(WINDOW, 0)]);
+        let next_asked = stream.deadline(&rtt);
+        let _ = stream.handle_ack(&ack(WINDOW, &[]), Time(50_050));
+        assert_eq!(stream.deadline(&rtt), next_asked, "no new credit, no haste");
         let _ = stream.handle_ack(&Ack { limit: WINDOW + 7, ..ack(WINDOW, &[]) }, Time(50_100));
         assert_eq!(sent(&mut stream, 1 << 20, 50_100), [(WINDOW, 7)]);
+        assert_eq!(stream.deadline(&rtt), Some(Time(50_100) + rtt.timeout(0)));
+    }
+
+    #[test]
+    fn a_repetition_that_is_cut_stays_in_order() {
+        let (mut stream, rtt) = (stream(300), Rtt::default());
+        sent(&mut stream, 150, 0);
+        stream.handle_timeout(&rtt, Time(1_000_000));
+        sent(&mut stream, 100, 1_000_000);
+        let _ = stream.handle_ack(&ack(250, &[]), Time(1_000_100));
+        stream.handle_timeout(&rtt, Time(2_000_000));
+        assert_eq!(sent(&mut stream, 100, 2_000_000), [(250, 50)]);
+    }
+
+    #[test]
+    fn new_credit_says_nothing_of_what_is_on_the_way() {
+        let (mut stream, rtt) = (stream(200), Rtt::default());
+        sent(&mut stream, 100, 0);
+        stream.handle_timeout(&rtt, stream.deadline(&rtt).unwrap());
+        sent(&mut stream, 100, 20_000);
+        let deadline = stream.deadline(&rtt);
+        let _ = stream.handle_ack(&Ack { limit: WINDOW + 7, ..ack(0, &[]) }, Time(30_000));
+        assert_eq!(stream.deadline(&rtt), deadline);
     }
 
     #[test]
