@@ -68,6 +68,7 @@ mod tests {
     fn it_is_the_cipher_that_snow_has_itself() {
         let mut theirs = DefaultResolver.resolve_cipher(&CipherChoice::ChaChaPoly).unwrap();
         let mut ours = ChaChaPoly::default();
+        assert_eq!(ours.name(), theirs.name());
         for key in [[0; 32], [7; 32]] {
             theirs.set(&key);
             ours.set(&key);

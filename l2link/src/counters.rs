@@ -148,14 +148,19 @@ mod tests {
     fn what_is_sent_together_or_grows_is_counted() {
         let mut counters = Counters::default();
         counters.tx(Kind::DATA, 60);
+        counters.rx(Kind::DATA, 70);
         counters.tx_more(Kind::DATA, 40);
         counters.tx_all(Kind::DATA, 2, 200);
         counters.rx_all(Kind::DATA, 3, 30);
         let (_, rx, tx) = counters.kinds().find(|(name, ..)| *name == "DATA").unwrap();
-        assert_eq!((rx, tx), (Traffic { frames: 3, bytes: 30 }, Traffic { frames: 3, bytes: 300 }));
+        assert_eq!((rx, tx), (Traffic { frames: 4, bytes: 100 }, Traffic { frames: 3, bytes: 300 }));
+        counters.message();
         counters.message();
         counters.drop(DropReason::Unmatched);
         counters.drops(DropReason::Unmatched, 2);
-        assert_eq!((counters.messages(), counters.dropped(DropReason::Unmatched)), (1, 3));
+        assert_eq!((counters.messages(), counters.dropped(DropReason::Unmatched)), (2, 3));
+        let mut traffic = Traffic { frames: 1, bytes: 10 };
+        traffic.add(5);
+        assert_eq!(traffic, Traffic { frames: 2, bytes: 15 });
     }
 }

@@ -146,7 +146,7 @@ impl Slot {
 
     fn insert(&mut self, piece: &Piece<'_>) -> Result<(), DropReason> {
         let (start, end) = (piece.offset, piece.offset + piece.bytes.len());
-        let beyond = self.end.is_some_and(|known| end > known || piece.last && end != known);
+        let beyond = self.end.is_some_and(|known| end > known);
         let early = piece.last && self.stretches.last().is_some_and(|last| last.1 > end);
         if piece.tunnel != self.tunnel || beyond || early {
             return Err(DropReason::BadPiece);
@@ -211,9 +211,21 @@ mod tests {
             assert_eq!(insert(&mut reassembly, piece), Err(DropReason::BadPiece), "{piece:?}");
         }
         insert(&mut reassembly, &piece(1, 20, true, &[1; 10])).unwrap();
-        assert_eq!(insert(&mut reassembly, &piece(1, 30, false, &[2; 1])), Err(DropReason::BadPiece));
+        for piece in [piece(1, 30, false, &[2; 1]), piece(1, 30, true, &[2; 1]), piece(1, 0, true, &[2; 10])]
+        {
+            assert_eq!(insert(&mut reassembly, &piece), Err(DropReason::BadPiece), "{piece:?}");
+        }
         assert_eq!(insert(&mut reassembly, &piece(1, 0, false, &[1; 10])), Ok(Progress::Whole(0)));
         assert_eq!(reassembly.parcel(0).unwrap(), [1; 30]);
+    }
+
+    #[test]
+    fn pieces_far_apart_are_bounded() {
+        let mut reassembly = Reassembly::default();
+        let taken =
+            (0..100).take_while(|at| insert(&mut reassembly, &piece(1, at * 20, false, b"x")).is_ok());
+        assert_eq!(taken.count(), STRETCHES);
+        assert_eq!(insert(&mut reassembly, &piece(1, 1, false, b"x")), Ok(Progress::Partial));
     }
 
     #[test]

@@ -373,6 +373,14 @@ mod tests {
     }
 
     #[test]
+    fn nexthops_are_as_many_as_a_message_holds() {
+        let route =
+            |nexthops| RouteText::parse(&format!("10.0.0.0/8{}", " nexthop dev eth1".repeat(nexthops)));
+        assert_eq!(route(RouteNexthop::MAX).unwrap().nexthops.len(), RouteNexthop::MAX);
+        assert!(route(RouteNexthop::MAX + 1).unwrap_err().to_string().contains("at most"));
+    }
+
+    #[test]
     fn keys_have_the_kernels_usual_metrics() {
         let key = |text| RouteText::parse(text).unwrap().key();
         assert_eq!((key("10.0.0.0/8 dev a").metric, key("::/0 dev a").metric), (0, 1024));

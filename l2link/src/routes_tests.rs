@@ -43,6 +43,16 @@ fn a_content_goes_with_its_last_use_and_leaves_its_place() {
     assert_ne!(one, first, "nothing is left of what had the place before");
 }
 
+#[test]
+fn a_content_without_nexthops_goes_as_any_other() {
+    let mut contents = Contents::default();
+    let blackhole = RouteContent { kind: RouteKind::Blackhole, mtu: 0, nexthops: &[] };
+    let id = contents.intern(&blackhole);
+    contents.release(id);
+    let again = contents.intern(&blackhole);
+    assert_eq!((contents.len(), contents.get(again)), (1, blackhole));
+}
+
 proptest! {
     /// Against a plain count of uses for each content, with twelve contents of four hashes.
     #[test]

@@ -241,6 +241,10 @@ mod tests {
         let (mut table, mut random) = (SessionTable::default(), Random::new(&[1; 32]));
         let first = table.reserve(&mut random).unwrap();
         assert!(table.get(first).is_none());
+        table.remove(first);
+        let first = table.reserve(&mut random).unwrap();
+        assert_eq!((place(first), table.len()), (0, 1), "what was given back is reserved again");
+        table.remove(SessionIndex(first.0 ^ 1 << 20));
         table.put(session(first));
         assert!(table.get(first).is_some());
         table.remove(SessionIndex(first.0 ^ 1 << 20));
@@ -249,7 +253,7 @@ mod tests {
         let second = table.reserve(&mut random).unwrap();
         table.put(session(second));
         assert_eq!(place(first), place(second));
-        assert!(table.get(first).is_none() && table.get(second).is_some());
+        assert!(table.get(first).is_none() && table.get_mut(first).is_none() && table.get(second).is_some());
         assert_eq!(table.len(), 1);
     }
 

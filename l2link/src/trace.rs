@@ -109,3 +109,18 @@ impl Hop {
         Self { reason: Some(reason.to_string()), ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_keeps_all_that_is_said_of_it() {
+        let hop = Hop::new(Stage::Rule, Outcome::Refused, "no rule").about("control1").by(7).because("late");
+        assert_eq!((hop.stage, hop.outcome, hop.text.as_str()), (Stage::Rule, Outcome::Refused, "no rule"));
+        assert_eq!(
+            (hop.peer.as_deref(), hop.up_tunnel, hop.reason.as_deref()),
+            (Some("control1"), Some(7), Some("late"))
+        );
+    }
+}

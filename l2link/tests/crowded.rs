@@ -97,6 +97,25 @@ fn recorded_first_messages_keep_nobody_out(
     assert!(after < 300, "after {after} ms");
 }
 
+/// The last half of what a relay takes at once is for those that have just heard it.
+#[test]
+fn when_many_begin_those_of_long_ago_are_left_out() {
+    let mut segment = Segment::default();
+    segment.add(open(0));
+    let of_long_ago = first_messages(&mut segment, &open(1), 201).remove(200);
+    segment.run(20 * SECOND);
+    let fresh = first_messages(&mut segment, &open(1), 200);
+    let relay = &mut segment.stations[0].link;
+    let mut take = |frame: &[u8]| match relay.handle_frame(&mut frame.to_vec(), segment.now) {
+        Rx::Drop(reason) => Some(reason),
+        Rx::Parcel { .. } | Rx::Consumed => None,
+    };
+    let (first, then) = fresh.split_at(160);
+    assert!(first.iter().all(|frame| take(frame).is_none()));
+    assert_eq!(take(&of_long_ago), Some(DropReason::HandshakeLimit));
+    assert!(then.iter().all(|frame| take(frame).is_none()));
+}
+
 /// The other side's next try, when the answer was lost.
 #[rstest]
 #[case::psk(device(0, 1), device(1, 2))]

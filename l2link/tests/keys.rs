@@ -98,6 +98,24 @@ fn a_stranger_is_refused_and_told_on_both_sides() {
     assert_eq!(control, ["refused relay0: not-its-peer"]);
 }
 
+/// Its hello was lost.
+#[test]
+fn a_stranger_is_told_of_when_it_is_not_heard_before() {
+    let mut segment = Segment::default();
+    segment.add(keyed(0, 1));
+    let stranger = keys(12, None, &[("relay0", 10)]);
+    segment.add(Config { security: stranger, name: "control9".into(), ..device(1, 2) });
+    segment.flush(0);
+    for (_, mut frame) in std::mem::take(&mut segment.wire) {
+        assert_eq!(segment.stations[1].link.handle_frame(&mut frame, segment.now), Rx::Consumed);
+    }
+    segment.flush(1);
+    segment.wire.retain(|(_, frame)| frame[KIND] == HANDSHAKE_INIT);
+    assert_eq!(segment.wire.len(), 1);
+    segment.deliver();
+    assert_eq!(segment.told(0), ["refused control9: unknown-peer"]);
+}
+
 #[test]
 fn a_known_key_under_another_name_is_refused() {
     let (_, relay, control) = met(keys(11, None, &[("relay0", 10)]), "control9");

@@ -330,6 +330,8 @@ fn every_kind_of_value_is_read_as_it_was_written() {
         }
     }
 
+    assert_eq!(Malformed.to_string(), "a record is malformed");
+    assert_eq!(format!("{:?}", Bytes::from(&b"frame"[..])), "5 bytes");
     let prefix = |address: &str, length| Prefix::new(address.parse().unwrap(), length).unwrap();
     DropReason::ALL.iter().for_each(|reason| round(*reason));
     round(PortFlags::PRESENT | PortFlags::UP);

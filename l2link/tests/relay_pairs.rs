@@ -170,6 +170,26 @@ fn a_dismissed_relay_is_gone_and_stays_away() {
 }
 
 #[test]
+fn a_dismissal_ends_the_handshakes_with_that_relay_only() {
+    let mut segment = strangers(&device(0, 1));
+    let now = segment.now;
+    let link = &mut segment.stations[0].link;
+    for name in ["relay1", "relay2"] {
+        link.introduce(name, mac(1), None, &[SALT], now);
+    }
+    link.dismiss("relay1", now);
+    let attempts = link.snapshot().attempts;
+    assert_eq!(attempts.iter().map(|attempt| attempt.name.as_str()).collect::<Vec<_>>(), ["relay2"]);
+}
+
+#[test]
+fn no_salt_is_drawn_twice() {
+    let mut segment = strangers(&device(0, 1));
+    let link = &mut segment.stations[0].link;
+    assert_ne!(link.draw_salt(), link.draw_salt());
+}
+
+#[test]
 fn a_control_may_have_the_name_of_a_relay() {
     let mut segment = pair();
     segment.add(Config { name: name(1), boot: BootId(3), ..device(1, 3) });

@@ -41,6 +41,17 @@ fn a_message_is_on_the_wire_at_once() {
 }
 
 #[test]
+fn a_lost_message_comes_before_the_next_keepalive() {
+    let mut segment = pair();
+    segment.lost = Some(Kind::SEGMENT.0);
+    segment.stations[1].link.send_message(PeerId(0), &rule(7));
+    segment.run(MS);
+    segment.lost = None;
+    segment.run(25 * MS);
+    assert_eq!(segment.told(0), ["RULE_DELETE"]);
+}
+
+#[test]
 fn a_killed_device_is_back_within_milliseconds() {
     for restarted in [0, 1] {
         let mut segment = pair();
@@ -59,6 +70,8 @@ fn peers_have_the_names_that_they_gave() {
     let names = [0, 1].map(|station| segment.stations[station].link.peer_name(PeerId(0)));
     assert_eq!(names, [Some("control1"), Some("relay0")]);
     assert_eq!(segment.stations[0].link.peer_name(PeerId(1)), None);
+    let shown = format!("{:?}", segment.stations[0].link);
+    assert!(shown.contains("\"relay0\"") && shown.contains("up: 1"), "{shown}");
 }
 
 #[test]
@@ -102,15 +115,44 @@ fn silence_is_noticed_after_three_keepalives_and_healed_soon() {
 }
 
 #[test]
+fn another_liveness_counts_at_both_ends() {
+    let mut segment = pair();
+    segment.stations[0].link.set_liveness(Duration::from_millis(20), 2);
+    segment.run(MS);
+    segment.cut = true;
+    segment.run(50 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec![], vec![]));
+    segment.run(20 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec![], vec!["down: silent".to_owned()]));
+    segment.run(150 * MS);
+    assert_eq!(segment.told(0), ["down: silent"]);
+}
+
+#[test]
 fn a_stop_is_told() {
     let mut segment = pair();
     let now = segment.now;
     segment.stations[0].link.close(CloseReason::SHUTDOWN, now);
+    let hellos = kind(&segment.stations[1].link, "HELLO").1;
     segment.run(1);
     assert_eq!(segment.told(1), ["down: peer stopped"]);
+    assert_eq!(kind(&segment.stations[1].link, "HELLO").1, hellos + 1, "it is looked for at once");
     segment.stations[0].start(device(0, 1), segment.now);
     segment.run(2 * MS);
     assert_eq!(segment.told(1), ["up"]);
+}
+
+#[test]
+fn a_session_that_the_owner_ends_begins_anew() {
+    let mut segment = pair();
+    let now = segment.now;
+    segment.stations[0].link.disconnect(PeerId(0), now);
+    segment.run(SECOND);
+    let told = ["down: peer stopped", "up"];
+    assert_eq!(
+        (segment.told(0), segment.told(1)),
+        (told.map(String::from).to_vec(), told.map(String::from).to_vec())
+    );
 }
 
 #[test]
@@ -127,17 +169,20 @@ fn keys_change_without_a_trace() {
     assert_eq!(segment.told(1), Vec::<String>::new());
 }
 
-#[test]
-fn a_frame_under_the_former_keys_is_still_taken() {
+#[rstest]
+#[case(20 * MS, 1)]
+#[case(900 * MS, 1)]
+#[case(1_100 * MS, 0)]
+fn frames_under_the_former_keys_are_taken_for_a_second(#[case] after: u64, #[case] taken: usize) {
     let mut segment = pair();
     segment.run(120 * SECOND - 10 * MS);
     segment.send_parcel_unheard(0, &[0; 60]);
     let late = std::mem::take(&mut segment.wire);
-    segment.run(30 * MS);
+    segment.run(10 * MS + after);
     assert_eq!(kind(&segment.stations[1].link, "HANDSHAKE_INIT").1, 2, "the rekey has begun");
     segment.wire = late;
     segment.deliver();
-    assert_eq!(segment.parcels(1).len(), 1);
+    assert_eq!(segment.parcels(1).len(), taken);
 }
 
 /// The relay lost contact, and the control, which did not, tries to go on with new keys for the same streams.
@@ -242,6 +287,19 @@ fn a_namesake_under_another_psk_is_of_another_segment() {
     segment.run(3 * SECOND);
     assert_eq!(segment.told(0), ["refused control1: bad-gate"]);
     assert_eq!(segment.told(1), Vec::<String>::new());
+}
+
+#[test]
+fn what_anyone_says_in_the_name_of_a_peer_that_is_up_is_not_told() {
+    let mut segment = pair();
+    let config = Config { security: psk(9), boot: BootId(77), ..device(1, 2) };
+    let mut forger = Link::new(config, [6; 32], segment.now);
+    let mut batch = Batch::new(8, 1514);
+    let _ = forger.poll_transmit(&mut batch, segment.now);
+    let mut hello = batch.frames().next().unwrap().to_vec();
+    let received = segment.stations[0].link.handle_frame(&mut hello, segment.now);
+    assert_eq!(received, Rx::Drop(DropReason::BadGate));
+    assert_eq!(segment.told(0), Vec::<String>::new());
 }
 
 #[test]
@@ -423,6 +481,13 @@ fn nothing_to_nobody() {
     assert_eq!(segment.send_parcel(0, &[0; 60]), Err(DropReason::NoSession));
     segment.stations[0].link.send_message(PeerId(0), &rule(1));
     assert_eq!(segment.stations[0].link.backlog(PeerId(0), Stream::Rules), 0);
+}
+
+#[test]
+fn drops_that_the_owner_decides_are_counted() {
+    let mut segment = pair();
+    segment.stations[0].link.counters_mut().drop(DropReason::Unmatched);
+    assert_eq!(segment.stations[0].link.counters().dropped(DropReason::Unmatched), 1);
 }
 
 #[test]

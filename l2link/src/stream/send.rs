@@ -371,6 +371,35 @@ mod tests {
     }
 
     #[test]
+    fn who_has_said_all_asks_for_no_credit() {
+        let window = usize::try_from(WINDOW).unwrap();
+        let mut stream = stream(window);
+        assert_eq!(sent(&mut stream, window, 0), [(0, window)]);
+        let _ = stream.handle_ack(&ack(WINDOW, &[]), Time(10));
+        assert_eq!(sent(&mut stream, window, 20), []);
+        assert_eq!(stream.deadline(&Rtt::default()), None);
+    }
+
+    #[test]
+    fn what_arrives_late_is_not_repeated() {
+        let (mut stream, rtt) = (stream(100), Rtt::default());
+        sent(&mut stream, 100, 0);
+        stream.handle_timeout(&rtt, Time(1_000_000));
+        assert!(stream.is_waiting());
+        let _ = stream.handle_ack(&ack(100, &[]), Time(1_000_100));
+        assert!(!stream.is_waiting());
+    }
+
+    #[test]
+    fn the_newest_of_what_arrived_tells_the_round_trip_time() {
+        let mut stream = stream(200);
+        assert!(stream.take(100, Time(0)).is_some());
+        assert!(stream.take(100, Time(50)).is_some());
+        let rtt = stream.handle_ack(&ack(200, &[]), Time(60));
+        assert_eq!(rtt, Ok(Some(Duration::from_micros(10))));
+    }
+
+    #[test]
     fn an_ack_of_what_was_never_sent_changes_nothing() {
         let mut stream = stream(100);
         sent(&mut stream, 50, 0);
