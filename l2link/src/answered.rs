@@ -105,6 +105,7 @@ mod tests {
         answered.note(id(1), SessionIndex(5), vec![7], None, Time(0));
         assert_eq!(answered.session(&id(1)), Some(SessionIndex(5)));
         assert_eq!(answered.session(&id(2)), None);
+        assert_eq!(format!("{answered:?}"), "Answered(1)");
         let repeats = (0..1_000_000).step_by(100).filter(|at| answered.repeat(&id(1), Time(*at)).is_some());
         assert_eq!(repeats.count(), 99);
     }

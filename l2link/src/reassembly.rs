@@ -242,6 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn a_parcel_older_than_all_that_are_under_way_displaces_none() {
+        let (mut reassembly, mut given_up) = (Reassembly::default(), 0);
+        for number in 11..=18 {
+            reassembly.insert(&piece(number, 0, false, b"x"), &mut given_up).unwrap();
+        }
+        let older = reassembly.insert(&piece(10, 0, false, b"x"), &mut given_up);
+        assert_eq!((older, given_up), (Err(DropReason::BadPiece), 0));
+    }
+
+    #[test]
     fn numbers_wrap() {
         let mut reassembly = Reassembly { newest: u32::MAX - 1, ..Reassembly::default() };
         for number in [u32::MAX, 0, 1] {

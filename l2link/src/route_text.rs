@@ -373,6 +373,14 @@ mod tests {
     }
 
     #[test]
+    fn a_selector_of_a_route_names_no_other_of_its_prefix() {
+        let [one, other] = ["10.0.0.0/8 dev eth1", "10.0.0.0/8 dev eth1 metric 5"]
+            .map(|text| RouteText::parse(text).unwrap());
+        let selector = one.selector();
+        assert!(selector.names(&one) && !selector.names(&other));
+    }
+
+    #[test]
     fn nexthops_are_as_many_as_a_message_holds() {
         let route =
             |nexthops| RouteText::parse(&format!("10.0.0.0/8{}", " nexthop dev eth1".repeat(nexthops)));
@@ -392,13 +400,15 @@ mod tests {
     #[case("10.0.0.0/8 metric 5", true)]
     #[case("10.0.0.0/8 dev eth1", true)]
     #[case("10.0.0.0/8 via 192.0.2.2 dev eth1", true)]
+    #[case("10.0.0.0/8 netns router", true)]
+    #[case("10.0.0.0/8 netns other", false)]
     #[case("10.0.0.0/9", false)]
     #[case("10.0.0.0/8 metric 0", false)]
     #[case("10.0.0.0/8 table 7", false)]
     #[case("10.0.0.0/8 dev eth2", false)]
     #[case("10.0.0.0/8 via 192.0.2.3 dev eth1", false)]
     fn a_selector_names_what_it_does_not_contradict(#[case] selector: &str, #[case] named: bool) {
-        let route = RouteText::parse("10.0.0.0/8 via 192.0.2.2 dev eth1 metric 5").unwrap();
+        let route = RouteText::parse("10.0.0.0/8 via 192.0.2.2 dev eth1 metric 5 netns router").unwrap();
         assert_eq!(RouteText::parse_selector(selector).unwrap().names(&route), named);
     }
 }

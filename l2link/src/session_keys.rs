@@ -190,7 +190,8 @@ mod tests {
     #[case::a_sign(&LINE.replace("0000000000000005", "+000000000000005"))]
     #[case::empty("")]
     fn what_is_no_line_is_refused(#[case] line: &str) {
-        assert_eq!(line.parse::<SessionKeys>(), Err(NotKeys));
+        let error = line.parse::<SessionKeys>().unwrap_err();
+        assert_eq!(error.to_string(), "not \"L2LINK_AES_128_GCM ASSOCIATION INITIATOR RESPONDER KEY KEY\"");
     }
 
     #[test]

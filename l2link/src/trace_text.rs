@@ -432,6 +432,7 @@ mod tests {
     #[case("tcp to 192.0.2.9:1", "\"tcp\" is to be followed by from")]
     #[case("tcp from 192.0.2.9:1 to [2001:db8::1]:80", "different versions")]
     #[case("icmp from 2001:db8::9 to 2001:db8::1", "not of the protocol's")]
+    #[case("icmp6 from 192.0.2.9 to 192.0.2.1", "not of the protocol's")]
     #[case("tcp from 192.0.2.9:1 to 192.0.2.1:80 now", "\"now\" does not belong there")]
     #[case("tcp from 192.0.2.9:1 to 192.0.2.1:80 port", "\"port\" is to be followed by the name")]
     #[case("tcq from 192.0.2.9:1 to 192.0.2.1:80", "\"tcq\" does not belong there")]

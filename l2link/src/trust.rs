@@ -300,6 +300,7 @@ mod tests {
             let digits =
                 shown.split(|letter: char| !letter.is_ascii_digit()).filter(|number| !number.is_empty());
             assert!(digits.count() < 8, "{shown}");
+            assert!(shown.contains(&format!("Secrets({})", secrets.mode())), "{shown}");
         }
     }
 }

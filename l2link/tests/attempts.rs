@@ -49,7 +49,7 @@ fn a_candidate_that_is_never_confirmed_is_forgotten_after_two_seconds() {
 }
 
 #[test]
-fn a_candidate_that_is_refused_leaves_the_others_waiting() {
+fn what_becomes_of_other_candidates_leaves_one_waiting() {
     let mut segment = Segment::default();
     segment.add(device(0, 1));
     segment.add(device(1, 2));
@@ -59,8 +59,12 @@ fn a_candidate_that_is_refused_leaves_the_others_waiting() {
     segment.run(0);
     (segment.lost, segment.mute) = (None, Some(2));
     segment.add(Config { boot: BootId(4), ..device(1, 4) });
+    segment.add(Config { name: "third".into(), boot: BootId(5), ..device(1, 5) });
     segment.run(50 * MS);
-    assert!(segment.told(0).contains(&"refused control1: name-in-use".to_owned()));
+    let told = segment.told(0);
+    assert_eq!(told[0], "up", "the first control");
+    assert!(told[1..].contains(&"refused control1: name-in-use".to_owned()), "{told:?}");
+    assert!(told[1..].contains(&"up".to_owned()), "{told:?}");
     let candidates = segment.stations[0].link.snapshot().candidates;
     assert_eq!(candidates.iter().map(|candidate| candidate.name.as_str()).collect::<Vec<_>>(), ["waiting"]);
 }
@@ -129,6 +133,19 @@ fn the_end_of_a_session_ends_no_change_of_keys_with_another_peer() {
     segment.flush(0);
     segment.deliver();
     assert_eq!(rekeyed(&segment), ["other"]);
+}
+
+#[test]
+fn keys_that_nobody_wants_any_more_are_gone() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(device(1, 2));
+    segment.stations[1].link.keep_session_keys();
+    segment.run(MS);
+    let link = &mut segment.stations[1].link;
+    assert!(link.peer_name(PeerId(0)).is_some());
+    link.drop_session_keys();
+    assert!(link.poll_session_keys().is_none());
 }
 
 #[test]

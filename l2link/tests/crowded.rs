@@ -139,6 +139,28 @@ fn a_first_message_that_comes_again_gets_the_same_answer(#[case] relay: Config, 
 }
 
 #[test]
+fn a_relay_has_256_peers_at_most() {
+    let now = Time(0);
+    let mut relay = Link::new(open(0), [1; 32], now);
+    for number in 0..257_u16 {
+        let [high, low] = number.to_be_bytes();
+        let mac = Mac([2, 5, 0, 0, high, low]);
+        let mut control =
+            Link::new(Config { name: format!("control{number}"), mac, ..open(1) }, [2; 32], now);
+        for _ in 0..3 {
+            for mut frame in said(&mut control, now) {
+                let _ = relay.handle_frame(&mut frame, now);
+            }
+            for mut frame in said(&mut relay, now).into_iter().filter(|frame| frame[..6] == mac.0) {
+                let _ = control.handle_frame(&mut frame, now);
+            }
+        }
+        assert_eq!(relay.peers().len(), usize::from(number.min(255)) + 1);
+    }
+    assert_eq!(relay.counters().dropped(DropReason::HandshakeLimit), 1);
+}
+
+#[test]
 fn more_hellos_than_can_be_answered_get_one_answer_to_all() {
     let mut segment = Segment::default();
     segment.add(open(0));

@@ -247,10 +247,13 @@ fn a_new_mtu_counts_from_then_on() {
     assert!(link.parcel_frames_max() < 10);
 }
 
-/// The response to the handshake that is under way goes to the former address.
+/// The response to a handshake that is under way goes to the former address. One that was answered goes on.
 #[rstest]
-fn a_new_address_in_the_middle_of_a_handshake(#[values(0, 1)] moved: usize) {
-    let mut segment = Segment { lost: Some(Kind::HANDSHAKE_RESPONSE.0), ..Segment::default() };
+fn a_new_address_in_the_middle_of_a_handshake(
+    #[values(0, 1)] moved: usize,
+    #[values(Kind::HANDSHAKE_RESPONSE, Kind::KEEPALIVE)] lost: Kind,
+) {
+    let mut segment = Segment { lost: Some(lost.0), ..Segment::default() };
     segment.add(device(0, 1));
     segment.add(device(1, 2));
     segment.run(MS);
@@ -258,7 +261,7 @@ fn a_new_address_in_the_middle_of_a_handshake(#[values(0, 1)] moved: usize) {
     let mac = Mac([2, 0, 0, 0, 0, 0x70]);
     segment.stations[moved].mac = mac;
     segment.stations[moved].link.set_interface(mac, 1500);
-    segment.run(2 * MS);
+    segment.run(25 * MS);
     assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
 }
 
@@ -418,12 +421,12 @@ fn parcels_of_every_size_in_every_protection(
 #[test]
 fn a_parcel_is_cut_only_when_a_whole_frame_does_not_hold_it() {
     let mut segment = pair();
-    let mut frames = |length: usize| -> Vec<usize> {
+    let mut frames = |length: usize| -> Vec<(u8, usize)> {
         segment.send_parcel_unheard(0, &vec![0; length]);
-        std::mem::take(&mut segment.wire).iter().map(|(_, frame)| frame.len()).collect()
+        std::mem::take(&mut segment.wire).iter().map(|(_, frame)| (frame[15], frame.len())).collect()
     };
     let longest = (1400..1500).rfind(|length| frames(*length).len() == 1).unwrap();
-    assert_eq!(frames(longest), [1514]);
+    assert_eq!(frames(longest), [(Kind::DATA.0, 1514)]);
 }
 
 #[rstest]
@@ -481,6 +484,35 @@ fn nothing_to_nobody() {
     assert_eq!(segment.send_parcel(0, &[0; 60]), Err(DropReason::NoSession));
     segment.stations[0].link.send_message(PeerId(0), &rule(1));
     assert_eq!(segment.stations[0].link.backlog(PeerId(0), Stream::Rules), 0);
+}
+
+#[rstest]
+#[case::sealed(device(0, 1), device(1, 2), 0)]
+#[case::clear(
+    Config { data: Protection::CLEAR, ..device(0, 1) },
+    Config { data: Protection::CLEAR, ..device(1, 2) },
+    8
+)]
+#[case::of_mode_none(
+    Config { security: Security::None, ..device(0, 1) },
+    Config { security: Security::None, ..device(1, 2) },
+    0
+)]
+fn parcels_are_signs_of_life_if_they_are_authentic(
+    #[case] relay: Config,
+    #[case] control: Config,
+    #[case] keepalives: u64,
+) {
+    let mut segment = Segment::default();
+    segment.add(relay);
+    segment.add(control);
+    segment.run(2 * MS);
+    let before = kind(&segment.stations[0].link, "KEEPALIVE").1;
+    for _ in 0..40 {
+        segment.send_parcel(0, &[0; 60]).unwrap();
+        segment.run(20 * MS);
+    }
+    assert_eq!(kind(&segment.stations[0].link, "KEEPALIVE").1 - before, keepalives);
 }
 
 #[test]

@@ -316,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn a_repetition_that_is_lost_is_found_by_what_was_sent_after_it() {
+        let mut stream = stream(900);
+        (0..7).for_each(|_| assert!(stream.take(100, Time(0)).is_some()));
+        let _ = stream.handle_ack(&ack(0, &[range(200, 700)]), Time(50));
+        assert_eq!(sent(&mut stream, 100, 60), [(0, 100), (100, 100), (700, 100), (800, 100)]);
+        let _ = stream.handle_ack(&ack(0, &[range(200, 900)]), Time(110));
+        assert_eq!(sent(&mut stream, 100, 120), [(0, 100)], "three came that were sent after it");
+    }
+
+    #[test]
     fn a_time_out_repeats_all_cut_anew_and_doubles() {
         let (mut stream, rtt) = (stream(300), Rtt::default());
         sent(&mut stream, 150, 0);
