@@ -85,3 +85,20 @@ impl Batch {
         self.lengths.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_goes_with_every_frame_and_comes_back() {
+        let mut batch = Batch::new(2, 100);
+        for room in [2, 1] {
+            assert_eq!((batch.room(), batch.slot().map(|slot| slot.len())), (room, Some(100)));
+            batch.commit(60);
+        }
+        assert_eq!((batch.room(), batch.slot()), (0, None));
+        batch.clear();
+        assert_eq!(batch.room(), 2);
+    }
+}

@@ -283,6 +283,16 @@ mod tests {
     }
 
     #[test]
+    fn every_handshake_has_another_ephemeral_key() {
+        let mut random = Random::new(&[3; 32]);
+        let mut first = || {
+            let mut side = Handshake::new(true, &Noise::Psk([1; 32].into()), &PROLOGUE, &mut random).unwrap();
+            side.write(b"x").unwrap()
+        };
+        assert_ne!(first()[..32], first()[..32]);
+    }
+
+    #[test]
     fn another_key_or_another_prologue_fails_at_the_first_message() {
         let (mut control, mut relay) = sides(1, 2, &PROLOGUE);
         assert_eq!(relay.read(&control.write(b"x").unwrap()), Err(DropReason::BadHandshake));

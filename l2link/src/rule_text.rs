@@ -222,6 +222,7 @@ mod tests {
     #[case("ip/*", "more than one")]
     #[case("*", "more than one")]
     #[case("ip/255", "a number from 0 to 254")]
+    #[case("ethertype/[::]:80", "an EtherType is a number")]
     #[case("tcp/192.0.2.300:80", "no address that can be read")]
     #[case("tcp/2001:db8::1:80", "no address that can be read")]
     #[case("ip/ospf/everybody", "no address that can be read")]
