@@ -94,7 +94,8 @@ mod tests {
     fn room_goes_with_every_frame_and_comes_back() {
         let mut batch = Batch::new(2, 100);
         for room in [2, 1] {
-            assert_eq!((batch.room(), batch.slot().map(|slot| slot.len())), (room, Some(100)));
+            assert_eq!((batch.room(), batch.is_empty()), (room, room == 2));
+            assert_eq!(batch.slot().map(|slot| slot.len()), Some(100));
             batch.commit(60);
         }
         assert_eq!((batch.room(), batch.slot()), (0, None));

@@ -3,7 +3,7 @@
 mod stations;
 
 use core::time::Duration;
-use frames::header::Kind;
+use frames::header::{Frame, Kind};
 use frames::session::CloseReason;
 use frames::{BootId, SessionIndex};
 use l2link::{Config, PeerId};
@@ -133,6 +133,21 @@ fn the_end_of_a_session_ends_no_change_of_keys_with_another_peer() {
     segment.flush(0);
     segment.deliver();
     assert_eq!(rekeyed(&segment), ["other"]);
+}
+
+#[test]
+fn a_change_of_keys_says_which_hello_was_heard_last() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(device(1, 2));
+    segment.stations[1].link.set_rekey_after(Duration::from_millis(50));
+    segment.run(40 * MS);
+    segment.now = segment.now + Duration::from_millis(20);
+    segment.stations[1].link.handle_timeout(segment.now);
+    segment.flush(1);
+    let mut headers = segment.wire.iter().map(|(_, frame)| Frame::parse(frame).unwrap().header);
+    let init = headers.rfind(|header| header.kind == Kind::HANDSHAKE_INIT).unwrap();
+    assert_eq!(init.counter.get(), device(0, 1).boot.0);
 }
 
 #[test]

@@ -161,13 +161,23 @@ fn a_relay_has_256_peers_at_most() {
 }
 
 #[test]
+fn a_control_begins_256_handshakes_at_once_at_most() {
+    let mut control = Link::new(open(1), [1; 32], Time(0));
+    for number in 0..2000 {
+        let _ = control.handle_frame(&mut strange_hello(Role::Relay, number), Time(0));
+    }
+    assert_eq!(control.snapshot().attempts.len(), 256);
+    assert_eq!(control.counters().dropped(DropReason::HandshakeLimit), 2000 - 256);
+}
+
+#[test]
 fn more_hellos_than_can_be_answered_get_one_answer_to_all() {
     let mut segment = Segment::default();
     segment.add(open(0));
     segment.run(10 * SECOND);
     let relay = &mut segment.stations[0].link;
     for number in 0..2000_u16 {
-        let _ = relay.handle_frame(&mut strange_hello(number), segment.now);
+        let _ = relay.handle_frame(&mut strange_hello(Role::Control, number), segment.now);
     }
     let (mut singly, mut to_all) = (0, 0);
     for _ in 0..100 {
@@ -188,11 +198,11 @@ fn open(station: usize) -> Config {
     Config { security: Security::None, control: clear, data: clear, ..device(station, mac) }
 }
 
-/// A hello of a control that nobody has heard of.
-fn strange_hello(number: u16) -> Vec<u8> {
+/// A hello of a device that nobody has heard of.
+fn strange_hello(role: Role, number: u16) -> Vec<u8> {
     let (mode, clear) = (Mode::NONE, Protection::CLEAR);
     let (boot, name) = (BootId(number.into()), format!("stranger{number}"));
-    let hello = Hello { role: Role::Control, mode, data: clear, control: clear, boot, name: &name };
+    let hello = Hello { role, mode, data: clear, control: clear, boot, name: &name };
     let mut frame = vec![0; 200];
     let length = hello.emit(&mut frame[HEADERS_LEN..]).unwrap();
     let source = [2, 0x66, 0, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]];

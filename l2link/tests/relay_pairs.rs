@@ -96,6 +96,20 @@ fn in_mode_keys_the_key_counts_besides_the_salt() {
 }
 
 #[test]
+fn the_keys_of_one_pair_make_no_relay_of_another() {
+    let mut segment = Segment::default();
+    segment.add(device(0, 1));
+    segment.add(Config { name: "relay9".into(), ..other(&device(0, 1)) });
+    let now = segment.now;
+    segment.stations[0].link.introduce("relay9", mac(1), None, &[OTHER_SALT], now);
+    introduce(&mut segment, 0, SALT);
+    introduce(&mut segment, 1, SALT);
+    segment.run(3 * SECOND);
+    assert!(segment.stations[0].link.counters().dropped(DropReason::BadHandshake) > 0);
+    assert!(!segment.told(0).contains(&"up".to_owned()));
+}
+
+#[test]
 fn an_introduction_is_answered_when_it_says_something_new() {
     let mut segment = strangers(&device(0, 1));
     let now = segment.now;

@@ -625,6 +625,7 @@ fn routes_in_bulk_go_behind_all_else() {
     let streams: Vec<u8> = station.batch.frames().map(|frame| frame[HEADERS_LEN]).collect();
     assert_eq!((streams.len(), streams[0]), (80, Stream::Rules as u8));
     assert!(streams[1..].iter().all(|stream| *stream == Stream::Routes as u8));
+    assert!(station.batch.frames().skip(1).all(|frame| frame.len() == 1514), "as long as a frame can be");
     station.batch.clear();
     station.link.send_message(PeerId(0), &rule(8));
     assert!(station.link.poll_transmit(&mut station.batch, segment.now));
