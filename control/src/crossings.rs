@@ -70,7 +70,8 @@ impl Crossings {
             Err(error) => {
                 let told = error.to_string();
                 if self.refused.get(&namespace) != Some(&told) {
-                    info!(target: "fast_path", "{namespace}: packets of its symbols go by this daemon: {told}");
+                    let name = watched.netns.name().unwrap_or("of this daemon");
+                    info!(target: "fast_path", "namespace {name}: packets of its symbols go by this daemon: {told}");
                     self.refused.insert(namespace, told);
                 }
                 None
@@ -125,7 +126,7 @@ pub(crate) fn sweep(namespaces: &[Namespace]) {
         let Some(name) = namespace.name() else { continue };
         match NetNs::named(name).and_then(|netns| Crossing::sweep_in(&netns)) {
             Ok(()) | Err(SetupError::NoNetNs { .. } | SetupError::NotANetNs { .. }) => {}
-            Err(error) => warn!(target: "fast_path", "{}: {error}", namespace.id),
+            Err(error) => warn!(target: "fast_path", "namespace {name}: {error}"),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::rate_limit::RateLimit;
 use crate::source::Source;
 use frames::Mac;
 use l2link::{Batch, Time};
-use l2link_os::{Damper, IfIndex, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError, clock, ethtool};
+use l2link_os::{Damper, LinkSocket, Monitor, NetNs, Netlink, Sent, SetupError, clock};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -57,8 +57,7 @@ impl LinkInterface {
 
     /// The interface, while it is there, for the fast path.
     pub(crate) fn fast_link(&self) -> Option<::fast_path::LinkInterface<'_>> {
-        let IfIndex(ifindex) = self.socket.as_ref()?.ifindex();
-        Some(::fast_path::LinkInterface { ifindex, name: &self.name, offloads: ethtool::offloads })
+        Some(self.socket.as_ref()?.fast_link(&self.name))
     }
 
     pub(crate) fn socket(&mut self) -> Option<&mut LinkSocket> {

@@ -100,6 +100,7 @@ fn start(mut lab: Lab) -> Option<Lab> {
         eventually(SOON, "the relay has a fast path, or tells why not", || match lab.relay.log() {
             log if log.contains(BY_THE_KERNEL) => Ok(true),
             log if log.contains(NOT_BUILT) => Ok(false),
+            log if log.contains("of kind bridge") => Ok(true),
             log => Err(log),
         });
     if !is_built {
@@ -817,6 +818,34 @@ fn what_rules_it_out_is_told(#[values(Role::Relay, Role::Control)] role: Role) {
     netns.ok("ethtool -K lan0 tx off tso off");
     configure(&lab, FAST);
     lab.start();
+}
+
+/// The kernel would lose what comes by it.
+#[rstest]
+fn a_bridge_is_no_link_interface_for_it(#[values(Role::Relay, Role::Control)] role: Role) {
+    let Some(lab) = Lab::build(Layout::default()) else { return };
+    let netns = if role == Role::Relay { &lab.relay_ns } else { &lab.control_ns };
+    netns.ip(&[
+        "link set lan0 name cable0",
+        "link add lan0 type bridge",
+        "link set cable0 master lan0 up",
+        "link set lan0 up",
+    ]);
+    netns.ok("ethtool -K cable0 tx off tso off");
+    netns.ok("ethtool -K lan0 tx off tso off");
+    let auto = FAST.replace("require", "auto");
+    let Some(mut lab) = on(lab, &auto, FITTING) else { return };
+    lab.daemon(role).await_log("the link interface lan0 is of kind bridge");
+    let _echo = Server::AtControl.echo(&lab, false);
+    let talk = Talk::start(&lab.client, &format!("{PORT_V4} 7000 100"));
+    for _ in 0..10 {
+        talk.await_more();
+    }
+    assert_eq!(lab.daemon(role).counter("tx.PACKET.frames"), 0);
+    lab.daemon(role).terminate();
+    configure(&lab, FAST);
+    let refused = lab.daemon(role).run(&[]);
+    assert!(!refused.success() && refused.stderr().contains("of kind bridge"), "{refused}");
 }
 
 #[rstest]

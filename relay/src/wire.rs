@@ -4,7 +4,7 @@ use crate::complaint::Complaint;
 use crate::source::Source;
 use frames::{DropReason, Mac};
 use l2link::{Batch, Time};
-use l2link_os::{Damper, IfIndex, LinkInfo, LinkSocket, SetupError, ethtool};
+use l2link_os::{Damper, IfIndex, LinkInfo, LinkSocket, SetupError};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use relay_core::{Recorded, Relay};
@@ -49,8 +49,7 @@ impl Wire {
 
     /// The interface, while it is there, for the fast path.
     pub(crate) fn fast_link(&self) -> Option<::fast_path::LinkInterface<'_>> {
-        let (IfIndex(ifindex), ..) = self.attributes()?;
-        Some(::fast_path::LinkInterface { ifindex, name: &self.interface, offloads: ethtool::offloads })
+        Some(self.socket.as_ref()?.fast_link(&self.interface))
     }
 
     /// Makes the batch as large as the link wants it.

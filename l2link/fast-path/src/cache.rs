@@ -57,6 +57,8 @@ pub struct LinkInterface<'a> {
     pub ifindex: u32,
     /// Its name.
     pub name: &'a str,
+    /// The kernel's word for its kind; none for hardware.
+    pub kind: Option<&'a str>,
     /// Tells whether it completes checksums or cuts packets by itself.
     pub offloads: fn(&str) -> io::Result<bool>,
 }
@@ -136,11 +138,13 @@ impl Cache {
     }
 
     fn set_link(&mut self, link: Option<LinkInterface<'_>>) -> Result<(), Error> {
-        let fit = link.map_or(Ok(()), |LinkInterface { name, offloads, .. }| match offloads(name) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(Error::Offloads(name.to_owned())),
-            Err(error) => Err(Error::Asking(error)),
-        });
+        let fit =
+            link.map_or(Ok(()), |LinkInterface { name, kind, offloads, .. }| match (kind, offloads(name)) {
+                (Some(kind), _) if kind != "veth" => Err(Error::Kind(name.to_owned(), kind.to_owned())),
+                (_, Ok(false)) => Ok(()),
+                (_, Ok(true)) => Err(Error::Offloads(name.to_owned())),
+                (_, Err(error)) => Err(Error::Asking(error)),
+            });
         let link = link.filter(|_| fit.is_ok());
         self.linked = link.is_some();
         let set = self.fast_path.set_link(link.map(|link| link.ifindex));

@@ -16,6 +16,11 @@ pub enum Error {
         "the link interface completes checksums or cuts packets itself, which for frames of the link is not to be relied on: `ethtool -K {0} tx off tso off`"
     )]
     Offloads(String),
+    /// Frames do not reach the link interface as they came from a cable.
+    #[error(
+        "the link interface {0} is of kind {1}: the kernel can pass packets on from network cards and veth"
+    )]
+    Kind(String, String),
     /// What the link interface does cannot be known.
     #[error("asking what the link interface does of packets: {0}")]
     Asking(io::Error),

@@ -2,7 +2,7 @@
 
 use crate::mmsg::{Receiver, Sender};
 use crate::packet_socket::{PacketSocket, ethernet_interface};
-use crate::{IfIndex, LinkInfo, Sent, SetupError, capture_filter};
+use crate::{IfIndex, LinkInfo, Sent, SetupError, capture_filter, ethtool};
 use frames::Mac;
 use l2link::{Batch, Config};
 use std::io;
@@ -18,6 +18,8 @@ pub struct LinkSocket {
     sender: Sender,
     mac: Mac,
     mtu: u32,
+    /// The kernel's word for the kind of the interface.
+    kind: Option<String>,
 }
 
 impl LinkSocket {
@@ -50,6 +52,7 @@ impl LinkSocket {
             sender: Sender::new(Duration::ZERO),
             mac: info.mac.unwrap_or_default(),
             mtu,
+            kind: info.kind,
         })
     }
 
@@ -121,6 +124,13 @@ impl LinkSocket {
     #[must_use]
     pub fn ifindex(&self) -> IfIndex {
         self.socket.ifindex()
+    }
+
+    /// The interface, of this name, as the fast path asks for it.
+    #[must_use]
+    pub fn fast_link<'a>(&'a self, name: &'a str) -> fast_path::LinkInterface<'a> {
+        let IfIndex(ifindex) = self.ifindex();
+        fast_path::LinkInterface { ifindex, name, kind: self.kind.as_deref(), offloads: ethtool::offloads }
     }
 
     /// Whether the socket is still at its interface. One that was removed, or was in another namespace in between, needs

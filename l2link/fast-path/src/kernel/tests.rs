@@ -241,7 +241,7 @@ fn frames_of_a_known_tunnel_lose_their_headers(#[case] (from, to): (&'static str
 
 /// What `strip` leaves: the word to `deliver` where the packet goes, and the packet.
 fn stripped(receives: bool, packet: &[u8]) -> Vec<u8> {
-    [&LOOPBACK.to_ne_bytes()[..], &u32::from(receives).to_ne_bytes(), packet].concat()
+    [&LOOPBACK.to_ne_bytes()[..], &u32::from(receives).to_ne_bytes(), &[0; 4], packet].concat()
 }
 
 /// The same as for the classic program (`capture_filter/tests.rs` of the crate `l2link-os`).
