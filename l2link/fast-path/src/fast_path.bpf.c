@@ -289,16 +289,22 @@ static __always_inline void count(const struct count_key *key, const struct coun
 	__sync_fetch_and_add(&count->link_bytes, more->link_bytes);
 }
 
-// Sends a packet that was met at an interface to the link, if there is a way.
-static __always_inline int to_link(struct __sk_buff *skb, __u32 met_at)
+// The way to the link of a packet that was met at an interface. `before`: bytes before the payload.
+static __always_inline const struct flow *find_way(struct __sk_buff *skb, __u32 met_at, const struct peer **peer, __u32 *before)
 {
 	const struct state *state = current_state();
 	struct ethhdr ethernet;
-	const struct peer *peer;
 	if (!state || !state->generation || !READ(skb, 0, &ethernet))
-		return TC_ACT_UNSPEC;
-	__u32 before = 0; // bytes before the payload
-	const struct flow *flow = find_flow(skb, met_at, &ethernet, state, &peer, &before);
+		return NULL;
+	return find_flow(skb, met_at, &ethernet, state, peer, before);
+}
+
+// Sends a packet that was met at an interface to the link, if there is a way.
+static __always_inline int to_link(struct __sk_buff *skb, __u32 met_at)
+{
+	const struct peer *peer;
+	__u32 before = 0;
+	const struct flow *flow = find_way(skb, met_at, &peer, &before);
 	if (!flow)
 		return TC_ACT_UNSPEC;
 	__u32 frames = skb->gso_segs ? skb->gso_segs : 1;
@@ -334,13 +340,9 @@ int from_symbol(struct __sk_buff *skb)
 	__u32 symbol = skb->ifindex;
 	if (symbol <= CROSSING)
 		return to_link(skb, symbol);
-	const struct state *state = current_state();
-	struct ethhdr ethernet;
 	const struct peer *peer;
 	__u32 before = 0;
-	if (!state || !state->generation || !READ(skb, 0, &ethernet))
-		return TC_ACT_UNSPEC;
-	if (!find_flow(skb, symbol, &ethernet, state, &peer, &before))
+	if (!find_way(skb, symbol, &peer, &before))
 		return TC_ACT_UNSPEC;
 	if (bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), symbol - CROSSING))
 		return TC_ACT_UNSPEC;
