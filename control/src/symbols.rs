@@ -314,8 +314,7 @@ impl Symbols {
         registry: &Registry,
         now: Time,
     ) -> Vec<SymbolId> {
-        let here =
-            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let here = |symbol: &SymbolId| is_in(&self.places, *symbol, namespace);
         let gone: Vec<SymbolId> = self.interfaces.keys().copied().filter(here).collect();
         for symbol in &gone {
             self.remove_from(*symbol, None, registry, now);
@@ -391,8 +390,7 @@ impl Symbols {
         let Some(crossings) = &mut self.crossings else { return Ok(()) };
         self.changed |= crossings.is_broken(namespace, watched);
         let shaped = watched.netlink.shaped()?;
-        let here =
-            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let here = |symbol: &SymbolId| is_in(&self.places, *symbol, namespace);
         for (_, interface) in self.interfaces.iter_mut().filter(|(symbol, _)| here(symbol)) {
             self.changed |= interface.note_shaper(shaped.get(&interface.ifindex));
         }
@@ -422,8 +420,7 @@ impl Symbols {
 
     /// The interfaces of a namespace's symbols.
     pub(crate) fn interfaces_in(&self, namespace: NamespaceId) -> Vec<IfIndex> {
-        let here =
-            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let here = |symbol: &SymbolId| is_in(&self.places, *symbol, namespace);
         let interfaces = self.interfaces.iter().filter(|(symbol, _)| here(symbol));
         interfaces.map(|(_, interface)| IfIndex(interface.ifindex.0)).collect()
     }
@@ -434,8 +431,7 @@ impl Symbols {
         namespace: NamespaceId,
         present: &[InterfaceAddress],
     ) -> Vec<(SymbolId, Vec<(IpAddr, u8)>)> {
-        let here =
-            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let here = |symbol: &SymbolId| is_in(&self.places, *symbol, namespace);
         let interfaces = self.interfaces.iter().filter(|(symbol, _)| here(symbol));
         interfaces.map(|(symbol, interface)| (*symbol, interface.foreign_addresses(present))).collect()
     }
@@ -443,7 +439,7 @@ impl Symbols {
     /// Puts back what the kernel took from the symbols of a namespace that somebody had set down.
     pub(crate) fn restore(&mut self, namespace: NamespaceId, netlink: &mut Netlink) -> io::Result<()> {
         let places = &self.places;
-        let here = |symbol: &SymbolId| places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let here = |symbol: &SymbolId| is_in(places, *symbol, namespace);
         let present = netlink.addresses(None)?;
         let mut interfaces = self.interfaces.iter_mut().filter(|(symbol, _)| here(symbol));
         interfaces.try_for_each(|(_, interface)| interface.restore(netlink, &present))
@@ -455,8 +451,7 @@ impl Symbols {
         namespace: NamespaceId,
         groups: &[(IfIndex, Group)],
     ) -> Vec<SymbolGroups> {
-        let here =
-            |symbol: &SymbolId| self.places.get(symbol).is_some_and(|place| place.namespace == namespace);
+        let here = |symbol: &SymbolId| is_in(&self.places, *symbol, namespace);
         self.interfaces
             .iter()
             .filter(|(symbol, _)| here(symbol))
@@ -466,6 +461,10 @@ impl Symbols {
             })
             .collect()
     }
+}
+
+fn is_in(places: &BTreeMap<SymbolId, Place>, symbol: SymbolId, namespace: NamespaceId) -> bool {
+    places.get(&symbol).is_some_and(|place| place.namespace == namespace)
 }
 
 /// Has mio tell of what programs send.
