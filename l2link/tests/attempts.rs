@@ -50,9 +50,7 @@ fn a_candidate_that_is_never_confirmed_is_forgotten_after_two_seconds() {
 
 #[test]
 fn what_becomes_of_other_candidates_leaves_one_waiting() {
-    let mut segment = Segment::default();
-    segment.add(device(0, 1));
-    segment.add(device(1, 2));
+    let mut segment = Segment::of([device(0, 1), device(1, 2)]);
     segment.run(100 * MS);
     segment.lost = Some(Kind::KEEPALIVE.0);
     segment.add(Config { name: "waiting".into(), boot: BootId(3), ..device(1, 3) });
@@ -71,9 +69,7 @@ fn what_becomes_of_other_candidates_leaves_one_waiting() {
 
 #[test]
 fn an_attempt_that_is_refused_leaves_the_others_under_way() {
-    let mut segment = Segment::default();
-    segment.add(device(0, 1));
-    segment.add(device(1, 2));
+    let mut segment = Segment::of([device(0, 1), device(1, 2)]);
     segment.run(100 * MS);
     segment.lost = Some(Kind::HANDSHAKE_RESPONSE.0);
     segment.add(Config { name: "other".into(), boot: BootId(3), ..device(0, 3) });
@@ -93,9 +89,7 @@ fn an_attempt_that_is_refused_leaves_the_others_under_way() {
 #[test]
 fn keys_change_with_each_peer_by_itself() {
     for silent in [0, 2] {
-        let mut segment = Segment::default();
-        segment.add(device(0, 1));
-        segment.add(device(1, 2));
+        let mut segment = Segment::of([device(0, 1), device(1, 2)]);
         segment.add(Config { name: "other".into(), boot: BootId(9), ..device(0, 3) });
         segment.stations[1].link.set_rekey_after(Duration::from_millis(150));
         segment.run(100 * MS);
@@ -115,9 +109,7 @@ fn keys_change_with_each_peer_by_itself() {
 
 #[test]
 fn the_end_of_a_session_ends_no_change_of_keys_with_another_peer() {
-    let mut segment = Segment::default();
-    segment.add(device(0, 1));
-    segment.add(device(1, 2));
+    let mut segment = Segment::of([device(0, 1), device(1, 2)]);
     segment.add(Config { name: "other".into(), boot: BootId(9), ..device(0, 3) });
     segment.stations[1].link.set_rekey_after(Duration::from_millis(150));
     segment.run(100 * MS);
@@ -137,9 +129,7 @@ fn the_end_of_a_session_ends_no_change_of_keys_with_another_peer() {
 
 #[test]
 fn a_change_of_keys_says_which_hello_was_heard_last() {
-    let mut segment = Segment::default();
-    segment.add(device(0, 1));
-    segment.add(device(1, 2));
+    let mut segment = Segment::of([device(0, 1), device(1, 2)]);
     segment.stations[1].link.set_rekey_after(Duration::from_millis(50));
     segment.run(40 * MS);
     segment.now = segment.now + Duration::from_millis(20);
@@ -152,9 +142,7 @@ fn a_change_of_keys_says_which_hello_was_heard_last() {
 
 #[test]
 fn keys_that_nobody_wants_any_more_are_gone() {
-    let mut segment = Segment::default();
-    segment.add(device(0, 1));
-    segment.add(device(1, 2));
+    let mut segment = Segment::of([device(0, 1), device(1, 2)]);
     segment.stations[1].link.keep_session_keys();
     segment.run(MS);
     let link = &mut segment.stations[1].link;
@@ -165,9 +153,7 @@ fn keys_that_nobody_wants_any_more_are_gone() {
 
 #[test]
 fn keys_that_nobody_takes_are_the_newest_ones() {
-    let mut segment = Segment::default();
-    segment.add(device(0, 1));
-    segment.add(device(1, 2));
+    let mut segment = Segment::of([device(0, 1), device(1, 2)]);
     segment.stations[1].link.keep_session_keys();
     for boot in 100..400 {
         segment.stations[0].start(Config { boot: BootId(boot), ..device(0, 1) }, segment.now);

@@ -9,7 +9,7 @@ use frames::{DropReason, Mac, SessionIndex};
 use l2link::fast::{FastFlow, FastTraffic, FastWay, Flow};
 use l2link::{Config, PeerId, Rx, Security, Way};
 use rstest::rstest;
-use stations::{MS, Segment, device, keyed};
+use stations::{MS, Segment, device, keyed, met};
 use zerocopy::IntoBytes;
 use zerocopy::network_endian::U16;
 
@@ -20,7 +20,7 @@ fn a_packet_is_a_parcel_without_offloads(
     #[values(ipv4(), ipv6())] inner: Vec<u8>,
     #[values(0, 46)] padding: usize,
 ) {
-    let mut segment = pair(devices);
+    let mut segment = met(devices);
     segment.stations[receiver].link.keep_passages();
     let parcel = [&[0; 10][..], &inner].concat();
     let mut frame = packet(&mut segment, receiver, &inner);
@@ -57,7 +57,7 @@ fn a_packet_that_breaks_its_definition_is_dropped(
     #[case] reason: DropReason,
     #[values(none(), clear_psk())] devices: [Config; 2],
 ) {
-    let mut segment = pair(devices);
+    let mut segment = met(devices);
     let mut frame = packet(&mut segment, 1, &ipv4());
     let link = &mut segment.stations[1].link;
     assert!(matches!(link.handle_frame(&mut frame.clone(), segment.now), Rx::Parcel { .. }));
@@ -68,7 +68,7 @@ fn a_packet_that_breaks_its_definition_is_dropped(
 
 #[test]
 fn a_jumbogram_has_no_length_to_go_by() {
-    let mut segment = pair(none());
+    let mut segment = met(none());
     let mut inner = ipv6();
     inner[18..21].copy_from_slice(&[0, 0, 0]);
     let mut frame = packet(&mut segment, 1, &inner);
@@ -78,7 +78,7 @@ fn a_jumbogram_has_no_length_to_go_by() {
 
 #[rstest]
 fn every_cut_of_a_packet_is_dropped(#[values(ipv4(), ipv6())] inner: Vec<u8>) {
-    let mut segment = pair(none());
+    let mut segment = met(none());
     let frame = packet(&mut segment, 1, &inner);
     let link = &mut segment.stations[1].link;
     for length in 0..frame.len() {
@@ -95,7 +95,7 @@ fn where_data_is_sealed_no_packet_is_taken(
     #[values(0x10, 0x11, 0x13)] version_flags: u8,
 ) {
     let devices = [device(0, 1), device(1, 2)].map(|device| Config { data, ..device });
-    let mut segment = pair(devices);
+    let mut segment = met(devices);
     let mut frame = packet(&mut segment, 1, &ipv4());
     frame[14] = version_flags;
     let link = &mut segment.stations[1].link;
@@ -104,7 +104,7 @@ fn where_data_is_sealed_no_packet_is_taken(
 
 #[rstest]
 fn packets_are_no_sign_of_life(#[values(none(), clear_psk())] devices: [Config; 2]) {
-    let mut segment = pair(devices);
+    let mut segment = met(devices);
     let mut frame = packet(&mut segment, 1, &ipv4());
     segment.cut = true;
     for _ in 0..10 {
@@ -120,7 +120,7 @@ fn packets_are_no_sign_of_life(#[values(none(), clear_psk())] devices: [Config; 
 /// Without security the next `DATA` from there moves the peer; a packet does not.
 #[test]
 fn a_packet_does_not_tell_where_the_peer_is() {
-    let mut segment = pair(none());
+    let mut segment = met(none());
     let (home, away) = (segment.stations[0].mac, Mac([2, 0, 0, 0, 0, 0x70]));
     let mut frame = packet(&mut segment, 1, &ipv4());
     frame[6..12].copy_from_slice(&away.0);
@@ -136,7 +136,7 @@ fn a_packet_does_not_tell_where_the_peer_is() {
 
 #[test]
 fn a_fast_path_is_told_what_frames_to_a_peer_begin_with() {
-    let mut segment = pair(none());
+    let mut segment = met(none());
     let frame = packet(&mut segment, 1, &ipv4());
     let (relay, control) = (&segment.stations[0].link, &segment.stations[1].link);
     let peer = relay.fast_peer(PeerId(0)).unwrap();
@@ -151,12 +151,12 @@ fn a_fast_path_is_told_what_frames_to_a_peer_begin_with() {
 
 #[test]
 fn of_a_peer_that_is_down_or_whose_data_is_sealed_it_is_told_nothing() {
-    let mut segment = pair(none());
+    let mut segment = met(none());
     segment.cut = true;
     segment.run(5_000 * MS);
     assert_eq!(segment.stations[0].link.fast_peers().collect::<Vec<_>>(), [(PeerId(0), None)]);
 
-    let mut sealed = pair([device(0, 1), device(1, 2)]);
+    let mut sealed = met([device(0, 1), device(1, 2)]);
     sealed.run(MS);
     assert!(!sealed.stations[0].link.is_data_clear());
     assert_eq!(sealed.stations[0].link.fast_peer(PeerId(0)), None);
@@ -164,7 +164,7 @@ fn of_a_peer_that_is_down_or_whose_data_is_sealed_it_is_told_nothing() {
 
 #[test]
 fn what_went_by_a_fast_path_is_counted() {
-    let mut segment = pair(none());
+    let mut segment = met(none());
     let link = &mut segment.stations[0].link;
     let traffic = |frames| FastTraffic { packets: 7, bytes: 700, frames, frame_bytes: 100 * frames };
     link.count_fast_sent(&traffic(3));
@@ -206,15 +206,6 @@ fn clear_psk() -> [Config; 2] {
 
 fn clear_keys() -> [Config; 2] {
     [keyed(0, 1), keyed(1, 2)].map(|device| Config { data: Protection::CLEAR, ..device })
-}
-
-/// A relay (station 0) and a control (station 1) that have met.
-fn pair(devices: [Config; 2]) -> Segment {
-    let mut segment = Segment::default();
-    devices.into_iter().for_each(|device| segment.add(device));
-    segment.run(2 * MS);
-    assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
-    segment
 }
 
 /// What a fast path of the other station would send into the session with `receiver`, which a frame of that session tells.

@@ -335,10 +335,5 @@ fn up() -> Vec<String> {
 }
 
 fn pair() -> Segment {
-    let mut segment = Segment::default();
-    segment.add(keyed(0, 1));
-    segment.add(keyed(1, 2));
-    segment.run(2 * MS);
-    assert_eq!((segment.told(0), segment.told(1)), (up(), up()));
-    segment
+    stations::met([keyed(0, 1), keyed(1, 2)])
 }

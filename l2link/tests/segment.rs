@@ -12,7 +12,7 @@ use frames::session::{CloseReason, Stream};
 use frames::{BootId, DropReason, Mac, RequestId, UpTunnel};
 use l2link::{Batch, Config, Link, PeerId, PeerState, Rx, Security, Time, Way};
 use rstest::rstest;
-use stations::{MS, SECOND, Segment, Station, device, keyed, psk};
+use stations::{MS, SECOND, Segment, Station, device, keyed, met, psk};
 
 #[test]
 fn they_meet_whoever_starts_first() {
@@ -688,14 +688,8 @@ fn kind(link: &Link, name: &str) -> (u64, u64, &'static str) {
     found.map(|(name, rx, tx)| (rx.frames, tx.frames, name)).unwrap()
 }
 
-/// A relay (station 0) and a control (station 1) that have met.
 fn pair() -> Segment {
-    let mut segment = Segment::default();
-    segment.add(device(0, 1));
-    segment.add(device(1, 2));
-    segment.run(2 * MS);
-    assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
-    segment
+    met([device(0, 1), device(1, 2)])
 }
 
 #[rstest]

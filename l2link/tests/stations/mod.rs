@@ -80,7 +80,22 @@ impl Station {
     }
 }
 
+/// A relay (station 0) and a control (station 1) that have met.
+pub(crate) fn met(devices: [Config; 2]) -> Segment {
+    let mut segment = Segment::of(devices);
+    segment.run(2 * MS);
+    assert_eq!((segment.told(0), segment.told(1)), (vec!["up".to_owned()], vec!["up".to_owned()]));
+    segment
+}
+
 impl Segment {
+    /// One with these devices, which have yet to say anything.
+    pub(crate) fn of<const COUNT: usize>(devices: [Config; COUNT]) -> Self {
+        let mut segment = Self::default();
+        devices.into_iter().for_each(|device| segment.add(device));
+        segment
+    }
+
     pub(crate) fn add(&mut self, config: Config) {
         let mac = config.mac;
         let link = Link::new(config, [mac.0[5]; 32], self.now);
