@@ -177,11 +177,17 @@ impl Watched {
         let (sockets, took) = timed(|| self.sockets.dump_reachable(dumped(part)))?;
         let open = self.by_symbol(&sockets, symbols)?.into_iter();
         let open = open.map(|(_, address, interface)| OpenSocket { address, interface });
+        let connections = sockets.iter().filter_map(connection);
         let queues = sockets.iter().filter(|socket| socket.queue.0 > 0).filter_map(|socket| {
             let (waiting, room) = socket.queue;
             Some(Queue { listener: socket.listens_for()?, waiting, room })
         });
-        Ok(OpenSockets { sockets: open.collect(), queues: queues.collect(), took })
+        Ok(OpenSockets {
+            sockets: open.collect(),
+            connections: connections.collect(),
+            queues: queues.collect(),
+            took,
+        })
     }
 
     /// What sockets listen for and to which interface they are bound; one that is bound to an interface above symbols once

@@ -182,6 +182,36 @@ fn one_port_number_by_two_protocols_is_two_rules() {
     let _ = echo(&lab.client, &format!("tcp {PORT_V4} 7000 1000")).expect_success();
 }
 
+/// A program that is spoken to before it speaks, as a receiver of syslog or RTP from one sender.
+#[rstest]
+#[case::at_once("0")]
+#[case::later("0.5")]
+fn a_datagram_socket_that_is_connected_receives(#[case] seconds: &str) {
+    let Some(lab) = Lab::up() else { return };
+    let receiver = lab.programs().python(
+        "import socket, sys, time\n\
+         s = socket.socket(type=socket.SOCK_DGRAM)\ns.bind(('0.0.0.0', 7000))\ntime.sleep(float(sys.argv[1]))\n\
+         s.connect(('192.0.2.2', 7001))\nprint('connected')\n\
+         for i in range(2): s.recv(100); print('received', i)\ntime.sleep(60)",
+        &[seconds],
+    );
+    receiver.await_log("connected", SOON);
+    eventually(SOON, "its flow has a rule in place of the listener", || {
+        match (lab.relay.flows("udp")?, lab.relay.rules()?) {
+            (flows, rules) if flows == ["192.0.2.2:7001"] && rules.is_empty() => Ok(()),
+            rules => Err(format!("{rules:?}")),
+        }
+    });
+    let send = "import socket\ns = socket.socket(type=socket.SOCK_DGRAM)\ns.bind(('', 7001))\n\
+                s.sendto(b'x', ('192.0.2.1', 7000))";
+    for count in 0..2 {
+        let _ = lab.client.run_python(send, &[]).expect_success();
+        receiver.await_log(&format!("received {count}"), SOON);
+    }
+    drop(receiver);
+    lab.relay.await_no_flows("udp");
+}
+
 #[test]
 fn an_open_connection_outlives_its_listener() {
     let Some(lab) = Lab::up() else { return };

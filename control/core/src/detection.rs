@@ -14,8 +14,12 @@
 //! Only a listener to which nobody ever spoke (no parcel came by its rule, none left from its port, and no look showed a
 //! connection of it) goes at once, as a look at the connections takes longer than all the rest: the kernel walks through
 //! a table of 100,000 places or more.
+//!
+//! A datagram socket that is connected listens no more, and nobody has to speak for that. The connected ones are seen in
+//! the same look as the others: what is theirs has a rule of its own before the listener goes, which it does at once.
 
 use crate::exposure::Exposure;
+use crate::flows::{self, Looked, follow_datagrams};
 use crate::looks::Found;
 use crate::seen::{OpenSocket, OpenSockets, SocketPart};
 use crate::symbol::{Interface, Seat, Symbol};
@@ -53,7 +57,7 @@ impl Control {
         }
         let triggered = self.triggered;
         let Some(place) = self.namespace_mut(namespace) else { return };
-        let changed = place.replace_sockets(part, &seen.sockets);
+        let changed = place.replace_sockets(part, seen);
         self.tables.noticed = place.socket_looks.of(part).cause();
         self.latencies.socket_looks.record(seen.took);
         let all = self.addresses_in(namespace);
@@ -99,6 +103,18 @@ impl Control {
         let known = symbol.looked.connections;
         if reconcile(&mut symbol.rules, part, &desired, known, now, &mut self.tables) {
             place.connection_looks.ask(now);
+        }
+        if part == SocketPart::Others {
+            let looked = Looked {
+                detect: symbol.config.detect,
+                seat: &seat,
+                exposure: &symbol.config.exposure,
+                connections: &place.datagrams,
+                datagram_ports: &place.datagram_ports,
+            };
+            if follow_datagrams(&mut symbol.rules, &looked, now, &mut self.tables) {
+                place.connection_looks.at_latest(now + flows::REGULAR);
+            }
         }
         *symbol.looked.sockets.of_mut(part) = true;
         symbol.rules.restore_flows(&seat, now, &mut self.tables);
@@ -210,6 +226,10 @@ pub(crate) fn reconcile(
     let mut leaves = false;
     for address in gone {
         match address {
+            // Whether it has connections the same look says.
+            ProtocolAddress::Listener { .. } if part == SocketPart::Others => {
+                rules.leave(address, tables);
+            }
             ProtocolAddress::Listener { .. } if !known || rules.has_conversed(&address, tables) => {
                 leaves |= rules.leave(address, tables);
             }

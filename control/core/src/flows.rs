@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! A flow rule exists for a conversation that no listener rule covers: a client's connection, made known by its first
-//! packet (`return_path`), and a connected datagram socket that outlives its listener, made known by a look at the
-//! connections. A connection of TCP keeps the rule of its listener, which is draining then. A flow rule ends with its socket, and sockets are the truth here too: a flow whose socket was seen once goes
+//! packet (`return_path`), and a connected datagram socket without a listener, made known by the look at the datagram
+//! sockets. A connection of TCP keeps the rule of its listener, which is draining then. A flow rule ends with its socket, and sockets are the truth here too: a flow whose socket was seen once goes
 //! when a look at the connections shows the socket no more. `TIME_WAIT` is a socket.
 //!
 //! Connections are looked at when a listener leaves, when the kernel tells that a socket of a flow was closed, when a
@@ -35,7 +35,7 @@ use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 
 /// How often connections are looked at while there are flows of sockets.
-const REGULAR: Duration = Duration::from_secs(2);
+pub(crate) const REGULAR: Duration = Duration::from_secs(2);
 /// How often flows are searched for idle ones.
 pub(crate) const SWEEP: Duration = Duration::from_secs(5);
 const ECHO_IDLE: Duration = Duration::from_secs(30);
@@ -196,11 +196,8 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
                 of.insert(rule.protocol_address);
             }
         }
-        if !connection.time_wait && is_ours(rules, looked, &flow) && rules.flow(&flow).is_none() {
-            let covered = rules.covering_listener(&flow, true, tables).is_some();
-            if looked.detect && !covered && looked.exposure.sends(flow.protocol, flow.local_port) {
-                rules.add(flow.rule(), now, tables);
-            }
+        if !connection.time_wait {
+            adopt(rules, looked, &flow, now, tables);
         }
     }
     let mut gone = Vec::new();
@@ -217,6 +214,44 @@ pub(crate) fn follow(rules: &mut SymbolRules, looked: &Looked<'_>, now: Time, ta
         rules.remove(&address, now, tables);
     }
     rules.let_go(&draining, &ending, now, tables);
+}
+
+/// Gives connected datagram sockets that no listener covers rules of their own, then lets the datagram listeners go that leave. Returns
+/// whether there are new rules.
+pub(crate) fn follow_datagrams(
+    rules: &mut SymbolRules,
+    looked: &Looked<'_>,
+    now: Time,
+    tables: &mut Tables,
+) -> bool {
+    let mut adopted = false;
+    for flow in looked.connections.iter().filter_map(|connection| FlowKey::try_from(&connection.flow).ok()) {
+        adopted |= adopt(rules, looked, &flow, now, tables);
+    }
+    rules.let_datagrams_go(now, tables);
+    adopted
+}
+
+/// Makes the rule of a connection that needs one of its own. Returns whether it did.
+fn adopt(
+    rules: &mut SymbolRules,
+    looked: &Looked<'_>,
+    flow: &FlowKey,
+    now: Time,
+    tables: &mut Tables,
+) -> bool {
+    let needed = looked.detect
+        && is_ours(rules, looked, flow)
+        && rules.flow(flow).is_none()
+        && rules.covering_listener(flow, true, tables).is_none()
+        && looked.exposure.sends(flow.protocol, flow.local_port);
+    if needed {
+        let tunnel = rules.add(flow.rule(), now, tables);
+        if let Some(rule) = tables.receive.get_mut(tunnel) {
+            rule.socket_seen = true;
+        }
+    }
+    needed
 }
 
 /// Whether a connection's packets come through this symbol: its local address is the port's, or it was accepted through

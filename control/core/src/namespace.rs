@@ -1,7 +1,7 @@
 //! [`Namespace`]: what is known of one network namespace in which symbols stand.
 
 use crate::looks::{Looks, SocketLooks};
-use crate::seen::{OpenSocket, Parts, SocketPart};
+use crate::seen::{Connection, OpenSocket, OpenSockets, Parts, SocketPart};
 use core::fmt;
 use frames::ProtocolAddress;
 use std::collections::BTreeSet;
@@ -28,6 +28,8 @@ pub(crate) struct Namespace {
     pub(crate) name: Option<String>,
     /// What the last look at each part found, sorted.
     pub(crate) sockets: Parts<Vec<OpenSocket>>,
+    /// The connected datagram sockets that were seen with them.
+    pub(crate) datagrams: Vec<Connection>,
     /// Protocol and port of the unconnected datagram sockets among them.
     pub(crate) datagram_ports: BTreeSet<(u8, u16)>,
     pub(crate) socket_looks: SocketLooks,
@@ -41,6 +43,7 @@ impl Namespace {
             id,
             name,
             sockets: Parts::default(),
+            datagrams: Vec::new(),
             datagram_ports: BTreeSet::new(),
             socket_looks: SocketLooks::default(),
             connection_looks: Looks::default(),
@@ -48,9 +51,12 @@ impl Namespace {
         }
     }
 
-    /// Takes what a look found; returns whether it is news.
-    pub(crate) fn replace_sockets(&mut self, part: SocketPart, sockets: &[OpenSocket]) -> bool {
-        let mut sockets = sockets.to_vec();
+    /// Takes what a look found; returns whether other sockets are open.
+    pub(crate) fn replace_sockets(&mut self, part: SocketPart, seen: &OpenSockets) -> bool {
+        if part == SocketPart::Others {
+            self.datagrams.clone_from(&seen.connections);
+        }
+        let mut sockets = seen.sockets.clone();
         sockets.sort_unstable();
         sockets.dedup();
         let known = self.sockets.of_mut(part);
@@ -67,6 +73,7 @@ impl Namespace {
     /// No symbol stands here any more.
     pub(crate) fn forget(&mut self) {
         self.sockets = Parts::default();
+        self.datagrams.clear();
         self.datagram_ports.clear();
         self.socket_looks.stop();
         self.connection_looks.stop();

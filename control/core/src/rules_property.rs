@@ -5,7 +5,7 @@
 use crate::detection::{desired, reconcile};
 use crate::exposure::Exposure;
 use crate::flow::FlowKey;
-use crate::flows::{Looked, follow};
+use crate::flows::{Looked, follow, follow_datagrams};
 use crate::rule::RuleState;
 use crate::seen::{Connection, IfIndex, OpenSocket, SocketPart};
 use crate::symbol::Seat;
@@ -172,6 +172,21 @@ impl World {
     fn look_at(&mut self, part: SocketPart) {
         let desired = self.desired(part);
         let _ = reconcile(&mut self.rules, part, &desired, self.looked, self.now, &mut self.tables);
+        if part == SocketPart::Others {
+            let is_datagram = |connection: &&Connection| {
+                FlowKey::try_from(&connection.flow)
+                    .is_ok_and(|flow| SocketPart::of_protocol(flow.protocol) == part)
+            };
+            let datagrams: Vec<_> = self.connections.iter().filter(is_datagram).copied().collect();
+            let looked = Looked {
+                detect: true,
+                seat: &self.seat,
+                exposure: &self.exposure,
+                connections: &datagrams,
+                datagram_ports: &BTreeSet::new(),
+            };
+            follow_datagrams(&mut self.rules, &looked, self.now, &mut self.tables);
+        }
         self.relay.hear(&mut self.tables);
     }
 

@@ -97,6 +97,8 @@ impl<T> Parts<T> {
 pub struct OpenSockets {
     /// The sockets, in any order; twins and inherited ones may come more than once.
     pub sockets: Vec<OpenSocket>,
+    /// Connected datagram sockets, if the part is that of datagrams.
+    pub connections: Vec<Connection>,
     /// The queues of listeners in which connections wait.
     pub queues: Vec<Queue>,
     /// How long it took to look: expensive looks are taken less often.

@@ -149,7 +149,7 @@ impl World {
                 self.control.handle_route_dump_ends(ROUTER, RouteFamilies::BOTH, self.now);
             }
             Action::DumpSockets { namespace, part } => {
-                let seen = OpenSockets { sockets: Vec::new(), queues: Vec::new(), took };
+                let seen = OpenSockets { took, ..OpenSockets::default() };
                 self.control.handle_sockets(*namespace, *part, &seen, self.now);
             }
             Action::DumpConnections { namespace } => {

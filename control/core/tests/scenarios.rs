@@ -147,6 +147,31 @@ fn an_unconnected_datagram_socket_gets_a_listener_rule_in_place_of_the_flow() {
 }
 
 #[test]
+fn a_datagram_socket_that_is_connected_keeps_its_packets_without_having_spoken() {
+    let mut world = World::up();
+    world.sockets = vec![listener(17, 5000)];
+    world.hint();
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "udp *:5000 active"]);
+    world.relay.heard.clear();
+    world.sockets.clear();
+    world.connections = vec![Connection { flow: flow(17, 5000, 53), time_wait: false }];
+    world.hint();
+    let flow = "udp 192.0.2.1:5000 from 192.0.2.2:53";
+    assert_eq!(world.relay.heard, [format!("add {flow}"), "delete udp *:5000".to_owned()]);
+    world.connections.clear();
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.rules(), ["ethertype 0x0806 active"], "it is closed, though nobody told");
+}
+
+#[test]
+fn a_datagram_socket_that_was_connected_when_it_was_seen_has_its_packets() {
+    let mut world = World::up();
+    world.connections = vec![Connection { flow: flow(17, 5000, 53), time_wait: false }];
+    world.hint();
+    assert_eq!(world.rules(), ["ethertype 0x0806 active", "udp 192.0.2.1:5000 from 192.0.2.2:53 active"]);
+}
+
+#[test]
 fn a_flow_without_a_socket_ends_when_idle() {
     let mut world = World::up();
     assert_eq!(world.send(&udp(5000, 53)), SymbolVerdict::Sent);

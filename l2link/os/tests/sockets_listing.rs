@@ -4,7 +4,7 @@
 mod sockets_fixture;
 
 use frames::protocol_address::{Family, Local};
-use l2link_os::sockets::{Part, SocketKind, SocketState, SocketTable};
+use l2link_os::sockets::{Part, Socket, SocketKind, SocketState, SocketTable};
 use l2link_os::{IfIndex, NetNs};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, SockAddr, Type};
@@ -159,6 +159,13 @@ fn udp_sockets_listen_unless_connected() {
         let mut table = table(netns);
         let expected = ["udp *:5353", "udp 0.0.0.0:53", "udp 127.0.0.1:123", "udp [::1]:547"];
         assert_eq!(shown(&table.dump_listeners().unwrap()), expected);
+        let others = table.dump_reachable(Part::Others).unwrap();
+        let connected: Vec<_> = others.iter().filter_map(Socket::flow).map(|flow| flow.to_string()).collect();
+        assert_eq!(
+            connected,
+            ["udp 127.0.0.1:998 from 127.0.0.1:53"],
+            "those at loopback addresses are left out"
+        );
         let mut flows: Vec<_> = table
             .dump_connections()
             .unwrap()

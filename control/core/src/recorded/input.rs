@@ -413,7 +413,7 @@ recorded_enum!(Weight { 0 => Fixed(weight), 1 => Auto });
 recorded_struct!(RoutesConfig { tables, netns });
 recorded_enum!(Failure { 0 => NamespaceAbsent, 1 => Refused(text), 2 => Removed });
 recorded_enum!(SocketPart { 0 => Listeners, 1 => Others });
-recorded_struct!(OpenSockets { sockets, queues, took });
+recorded_struct!(OpenSockets { sockets, connections, queues, took });
 recorded_struct!(OpenSocket { address, interface });
 recorded_struct!(Queue { listener, waiting, room });
 recorded_struct!(Connections { connections, took });

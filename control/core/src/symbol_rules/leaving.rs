@@ -8,6 +8,7 @@
 use super::{SymbolRules, Tables};
 use crate::flow::FlowKey;
 use crate::rule::{Resets, Rule, RuleState};
+use crate::seen::SocketPart;
 use core::time::Duration;
 use frames::ProtocolAddress;
 use l2link::Time;
@@ -70,6 +71,13 @@ impl SymbolRules {
                 self.remove(&listener, now, tables);
             }
         }
+    }
+
+    /// Lets the datagram listeners go that leave.
+    pub(crate) fn let_datagrams_go(&mut self, now: Time, tables: &mut Tables) {
+        let datagrams = self.leaving.iter().filter(|listener| SocketPart::of(listener) == SocketPart::Others);
+        let gone: Vec<_> = datagrams.copied().collect();
+        gone.iter().for_each(|listener| self.remove(listener, now, tables));
     }
 
     /// Takes those out that leave, whatever connections they have.

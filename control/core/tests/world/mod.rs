@@ -291,6 +291,15 @@ impl World {
         self.control.show_rules().iter().map(row).collect()
     }
 
+    /// The connected datagram sockets, if they are looked at together with this part.
+    fn datagrams(&self, part: SocketPart) -> Vec<Connection> {
+        let is_of = |connection: &&Connection| match connection.flow {
+            ProtocolAddress::Flow { protocol, .. } => SocketPart::of_protocol(protocol) == part,
+            _ => false,
+        };
+        self.connections.iter().filter(|_| part == SocketPart::Others).filter(is_of).copied().collect()
+    }
+
     pub(crate) fn counter(&self, name: &str) -> u64 {
         self.control.show_counters().iter().find(|row| row.name == name).map_or(0, |row| row.value)
     }
@@ -336,7 +345,12 @@ impl World {
                 Action::DumpSockets { namespace, part } => {
                     let sockets =
                         self.sockets.iter().filter(|socket| SocketPart::of(&socket.address) == part);
-                    let seen = OpenSockets { sockets: sockets.copied().collect(), queues: Vec::new(), took };
+                    let seen = OpenSockets {
+                        sockets: sockets.copied().collect(),
+                        connections: self.datagrams(part),
+                        queues: Vec::new(),
+                        took,
+                    };
                     self.control.handle_sockets(namespace, part, &seen, self.now);
                 }
                 Action::DumpConnections { namespace } => {

@@ -83,11 +83,13 @@ impl SocketTable {
     pub fn dump_listeners(&mut self) -> io::Result<Vec<Socket>> {
         let mut sockets = self.dump_part(Part::Listeners, Bound::Anywhere)?;
         sockets.append(&mut self.dump_part(Part::Others, Bound::Anywhere)?);
+        sockets.retain(|socket| socket.flow().is_none());
         Ok(sockets)
     }
 
     /// Those of one part that can be reached from outside: those that are bound to an
-    /// address of the loopback network are left out, but for IPv4-mapped ones.
+    /// address of the loopback network are left out, but for IPv4-mapped ones. Connected UDP and UDP-Lite sockets are among the
+    /// others: a socket that is connected between two looks is seen in both.
     ///
     /// # Errors
     /// As [`SocketTable::dump_listeners`].
@@ -99,14 +101,18 @@ impl SocketTable {
         let mut sockets = Vec::new();
         let (kind, protocol, states) = match part {
             Part::Listeners => (SocketKind::Tcp, 6, LISTEN_STATES),
-            Part::Others => (SocketKind::Udp, 17, UNCONNECTED_STATES),
+            Part::Others => (SocketKind::Udp, 17, UNCONNECTED_STATES | CONNECTED_STATES),
         };
         self.ports(kind, Query { protocol, states, bound }, &mut sockets)?;
         self.look_for_optional()?;
         for index in 0..self.optional.len() {
-            let Optional { listener_states, part: of, .. } = self.optional[index];
-            if of == part {
-                self.optional(index, listener_states, bound, &mut sockets)?;
+            let Optional { listener_states, connection_states, part: of, .. } = self.optional[index];
+            match of {
+                of if of != part => {}
+                Part::Listeners => self.optional(index, listener_states, bound, &mut sockets)?,
+                Part::Others => {
+                    self.optional(index, listener_states | connection_states, bound, &mut sockets)?
+                }
             }
         }
         sockets.retain(|socket| socket.local_port != 0);

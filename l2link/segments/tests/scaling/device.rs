@@ -266,7 +266,7 @@ fn work_control(control: &mut Control, sockets: &BTreeSet<OpenSocket>, now: Time
                 control.handle_sockets(
                     namespace,
                     part,
-                    &OpenSockets { sockets, queues: Vec::new(), took: LOOK },
+                    &OpenSockets { sockets, took: LOOK, ..OpenSockets::default() },
                     now,
                 );
             }
