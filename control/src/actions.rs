@@ -2,11 +2,14 @@
 
 use crate::daemon::Daemon;
 use crate::namespaces::{Namespace, Watched};
+use crate::symbol_interface::Standing;
 use control_core::seen::{IfIndex, NumberedSocket, RouteFamilies};
-use control_core::{Action, NamespaceId, VerifyRow};
+use control_core::{Action, Failure, NamespaceId, VerifyRow};
+use core::fmt;
+use frames::SymbolId;
 use l2link::Time;
 use l2link_os::api::{failure, success};
-use log::error;
+use log::{error, warn};
 use std::io;
 
 impl Daemon {
@@ -134,14 +137,39 @@ impl Daemon {
             let symbols = &mut self.symbols;
             let place = self.namespaces.iter_mut().find(|place| place.id == namespace);
             if let Some(watched) = place.and_then(Namespace::watched) {
-                let looked = symbols.restore(namespace, &mut watched.netlink);
+                let standings = symbols.follow(namespace, watched);
                 symbols.restore_ways_back(namespace, watched);
-                if let Err(error) = looked.and(symbols.look_at_fast_path(namespace, watched)) {
-                    self.looks.warn(now, format_args!("looking at the symbols of {namespace}: {error}"));
+                let fast = symbols.look_at_fast_path(namespace, watched);
+                match fast.and(standings) {
+                    Ok(standings) => self.take_standings(standings, now),
+                    Err(error) => {
+                        self.looks.warn(now, format_args!("looking at the symbols of {namespace}: {error}"));
+                    }
                 }
             }
             self.list_addresses(namespace, now);
         }
+    }
+
+    fn take_standings(&mut self, standings: Vec<(SymbolId, Standing)>, now: Time) {
+        for (symbol, standing) in standings {
+            match standing {
+                Standing::There { altered } => {
+                    self.control.handle_symbol_altered(symbol, altered.as_deref(), now)
+                }
+                Standing::Gone => {
+                    self.lose_symbol(symbol, "it was removed, or moved to another namespace", now)
+                }
+            }
+        }
+    }
+
+    /// A symbol's interface is of no use any more.
+    pub(crate) fn lose_symbol(&mut self, symbol: SymbolId, why: impl fmt::Display, now: Time) {
+        let name = self.symbols.name(symbol);
+        warn!(target: "control::symbol", "symbol {name}: the interface is gone: {why}");
+        self.symbols.remove(symbol, &mut self.namespaces, self.poll.registry(), now);
+        self.control.handle_symbol_failed(symbol, Failure::Removed, now);
     }
 
     /// Tells the core what programs put on the symbols of a namespace.

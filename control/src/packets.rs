@@ -5,11 +5,10 @@ use crate::daemon::{Daemon, Taken};
 use crate::fast_path;
 use crate::link_interface::LinkInterface;
 use ::fast_path::tunnel_of;
-use control_core::{Control, Failure, LinkVerdict, Recorded, SymbolVerdict};
+use control_core::{Control, LinkVerdict, Recorded, SymbolVerdict};
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
 use l2link_os::Sent;
-use log::warn;
 
 /// Parcels taken from one symbol in one pass: some 100 µs of work, so that no symbol makes the others wait for long.
 const SYMBOL_BUDGET: usize = 128;
@@ -91,10 +90,7 @@ impl Daemon {
                     return Taken::All;
                 }
                 Err(error) => {
-                    let name = self.symbols.name(symbol).to_owned();
-                    warn!(target: "control::symbol", "symbol {name}: the interface is gone: {error}");
-                    self.symbols.remove(symbol, &mut self.namespaces, self.poll.registry(), now);
-                    self.control.handle_symbol_failed(symbol, Failure::Removed, now);
+                    self.lose_symbol(symbol, error, now);
                     return Taken::All;
                 }
             };

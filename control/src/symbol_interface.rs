@@ -14,6 +14,9 @@ use log::{debug, info, warn};
 use std::io;
 use std::os::fd::AsFd;
 
+/// How often an Ethernet address is put back: who insists on another has it.
+const MACS_RESTORED_MAX: u32 = 10;
+
 /// The interface. [`SymbolInterface::remove`] removes it; dropping it does so only if no keeper holds it.
 #[derive(Debug)]
 pub(crate) struct SymbolInterface {
@@ -26,6 +29,8 @@ pub(crate) struct SymbolInterface {
     by_address: Option<ByAddress>,
     /// Somebody has set it down.
     down: bool,
+    /// How often its Ethernet address was put back.
+    macs_restored: u32,
     /// How the fast path reaches it, if it does.
     pub(crate) fast: Option<FastInterface>,
     /// What somebody has put there that packets pass as they leave, and that the fast path would pass by (tc(8)).
@@ -40,6 +45,18 @@ pub(crate) struct FastInterface {
     pub(crate) ifindex: u32,
     /// The near end of the crossing to it, if it is in another namespace than the daemon.
     pub(crate) near: Option<NonZeroU32>,
+}
+
+/// What has become of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is in its namespace.
+    There {
+        /// What somebody has done to it that keeps packets away.
+        altered: Option<String>,
+    },
+    /// It was removed, or moved to another namespace.
+    Gone,
 }
 
 /// What is different about the interface of an address symbol.
@@ -94,6 +111,7 @@ impl SymbolInterface {
             gateways: gateways.to_vec(),
             by_address,
             down: false,
+            macs_restored: 0,
             fast: None,
             shaper: None,
             attributes: Attributes { addresses: Vec::new(), ..attributes.clone() },
@@ -135,6 +153,7 @@ impl SymbolInterface {
             gateways: gateways.to_vec(),
             by_address,
             down: false,
+            macs_restored: 0,
             fast: None,
             shaper: None,
             attributes: Attributes {
@@ -243,36 +262,98 @@ impl SymbolInterface {
         self.add_default_routes(netlink);
     }
 
-    /// Puts back what the kernel has taken if somebody set the interface down and up again, as FRR does for `shutdown` and
-    /// `no shutdown`: the IPv6 addresses, of which a port's link-local one at least would come back by itself, and the
-    /// default routes. `present`: the addresses of the namespace. If only some are missing, somebody has deleted those.
-    pub(crate) fn restore(&mut self, netlink: &mut Netlink, present: &[InterfaceAddress]) -> io::Result<()> {
-        let Some(link) = netlink.link_by_index(self.ifindex)? else { return Ok(()) };
-        let was_down = core::mem::replace(&mut self.down, !link.up);
-        let ifindex = self.ifindex;
-        let own = self.attributes.addresses.iter().filter(|(address, _)| address.is_ipv6());
-        let own =
-            own.map(|(address, prefix)| InterfaceAddress { ifindex, address: *address, prefix: *prefix });
-        let lost: Vec<_> = own.clone().filter(|address| !present.contains(address)).collect();
-        let all_lost = !lost.is_empty() && lost.len() == own.count();
-        if !link.up || !(was_down || all_lost) {
-            return Ok(());
+    /// Looks at what somebody may have done to the interface, and puts back what a symbol cannot be without:
+    ///
+    /// - its Ethernet address, as nobody sends to any other than the port's;
+    /// - what the kernel has taken if somebody set the interface down and up again, as FRR does for `shutdown` and `no
+    ///   shutdown`: the IPv6 addresses, of which a port's link-local one at least would come back by itself, and the default
+    ///   routes.
+    ///
+    /// What else somebody has meant stays, and is told. `present`: the addresses of the namespace.
+    pub(crate) fn follow(
+        &mut self,
+        netns: &NetNs,
+        netlink: &mut Netlink,
+        present: &[InterfaceAddress],
+    ) -> io::Result<Standing> {
+        let Some(present_name) = self.tap.name_in(netns)? else { return Ok(Standing::Gone) };
+        let Some(link) = netlink.link_by_index(self.ifindex)? else { return Ok(Standing::Gone) };
+        let mac = match link.mac {
+            Some(mac) if mac != self.attributes.mac => self.restore_mac(netlink, mac)?,
+            _ => self.attributes.mac,
+        };
+        let restored = self.restore_addresses(netlink, link.up, present);
+        let name = &self.name;
+        let missing: Vec<String> = self
+            .addresses()
+            .filter(|own| !present.contains(own) && !restored.contains(own))
+            .map(|own| format!("{}/{}", own.address, own.prefix))
+            .collect();
+        let altered = if present_name != *name {
+            Some(format!("its interface is called {present_name} now"))
+        } else if !link.up {
+            Some("its interface is set down".to_owned())
+        } else if mac != self.attributes.mac {
+            Some(format!("its interface has the Ethernet address {mac}, which is not its port's"))
+        } else if !missing.is_empty() {
+            Some(format!("its interface lacks {}", missing.join(", ")))
+        } else {
+            None
+        };
+        Ok(Standing::There { altered })
+    }
+
+    /// Puts the port's Ethernet address in the place of another; says which one it is then.
+    fn restore_mac(&mut self, netlink: &mut Netlink, found: Mac) -> io::Result<Mac> {
+        let (name, own) = (&self.name, self.attributes.mac);
+        if self.macs_restored == MACS_RESTORED_MAX {
+            return Ok(found);
         }
-        let mut restored = was_down;
-        for address in lost {
-            match netlink.add_address(address, Dad::Off) {
-                Ok(()) => restored = true,
+        netlink.set_mac(self.ifindex, own)?;
+        self.macs_restored += 1;
+        warn!(target: "control::symbol", "symbol {name}: somebody gave its interface the Ethernet address {found}; its port's, {own}, is back");
+        Ok(own)
+    }
+
+    /// Puts back what the kernel has taken, and says which addresses these are. If only some of a kind are missing, somebody has
+    /// deleted those.
+    fn restore_addresses(
+        &mut self,
+        netlink: &mut Netlink,
+        up: bool,
+        present: &[InterfaceAddress],
+    ) -> Vec<InterfaceAddress> {
+        let was_down = core::mem::replace(&mut self.down, !up);
+        let (v6, v4): (Vec<_>, Vec<_>) = self.addresses().partition(|own| own.address.is_ipv6());
+        let lost: Vec<_> = v6.iter().filter(|own| !present.contains(own)).copied().collect();
+        // The kernel leaves those of IPv4 where they are.
+        let has_v4 = v4.is_empty() || v4.iter().any(|own| present.contains(own));
+        let all_lost = !lost.is_empty() && lost.len() == v6.len() && has_v4;
+        if !up || !(was_down || all_lost) {
+            return Vec::new();
+        }
+        let mut restored = Vec::new();
+        for own in lost {
+            match netlink.add_address(own, Dad::Off) {
+                Ok(()) => restored.push(own),
                 // They were refused when they were set: IPv6 is off.
                 Err(error) => {
-                    debug!(target: "control::symbol", "symbol {}: {}: {error}", self.name, address.address);
+                    debug!(target: "control::symbol", "symbol {}: {}: {error}", self.name, own.address);
                 }
             }
         }
-        if restored {
+        if was_down || !restored.is_empty() {
             info!(target: "control::symbol", "symbol {}: was set down and up; its addresses and routes are back", self.name);
             self.add_default_routes(netlink);
         }
-        Ok(())
+        restored
+    }
+
+    /// The addresses that were set.
+    fn addresses(&self) -> impl Iterator<Item = InterfaceAddress> {
+        let ifindex = self.ifindex;
+        let all = self.attributes.addresses.iter();
+        all.map(move |(address, prefix)| InterfaceAddress { ifindex, address: *address, prefix: *prefix })
     }
 
     /// An address that the kernel refuses (IPv6 is off) must not take the others with it.

@@ -4,7 +4,7 @@ use crate::crossings::Crossings;
 use crate::keeper::{Device, SymbolKeeper};
 use crate::namespaces::{Namespace, Watched};
 use crate::source::Source;
-use crate::symbol_interface::{ByAddress, FastInterface, SymbolInterface};
+use crate::symbol_interface::{ByAddress, FastInterface, Standing, SymbolInterface};
 use crate::way_back::WaysBack;
 use ::fast_path::{Cache, ELSEWHERE};
 use control_core::seen::{IfIndex, SymbolGroups};
@@ -14,7 +14,7 @@ use frames::SymbolId;
 use frames::message::Group;
 use l2link::Time;
 use l2link_os::keeper::{Kept, Predecessor};
-use l2link_os::{InterfaceAddress, Netlink, SetupError, Tap};
+use l2link_os::{InterfaceAddress, SetupError, Tap};
 use log::{info, warn};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -436,13 +436,19 @@ impl Symbols {
         interfaces.map(|(symbol, interface)| (*symbol, interface.foreign_addresses(present))).collect()
     }
 
-    /// Puts back what the kernel took from the symbols of a namespace that somebody had set down.
-    pub(crate) fn restore(&mut self, namespace: NamespaceId, netlink: &mut Netlink) -> io::Result<()> {
-        let places = &self.places;
-        let here = |symbol: &SymbolId| is_in(places, *symbol, namespace);
+    /// Looks at what somebody has done to the interfaces of a namespace's symbols, and puts back what can be.
+    pub(crate) fn follow(
+        &mut self,
+        namespace: NamespaceId,
+        watched: &mut Watched,
+    ) -> io::Result<Vec<(SymbolId, Standing)>> {
+        let Watched { netns, netlink, .. } = watched;
         let present = netlink.addresses(None)?;
-        let mut interfaces = self.interfaces.iter_mut().filter(|(symbol, _)| here(symbol));
-        interfaces.try_for_each(|(_, interface)| interface.restore(netlink, &present))
+        let places = &self.places;
+        let interfaces = self.interfaces.iter_mut().filter(|(symbol, _)| is_in(places, **symbol, namespace));
+        interfaces
+            .map(|(symbol, interface)| Ok((*symbol, interface.follow(netns, netlink, &present)?)))
+            .collect()
     }
 
     /// Gives each symbol of a namespace the groups of its interface.

@@ -271,6 +271,7 @@ impl Control {
         let symbol = &mut self.symbols[place];
         symbol.interface = Interface::Failed(failure);
         symbol.addresses.present = None;
+        symbol.altered = None;
         symbol.carrier = false;
         symbol.retry = Some(now + RETRY_INTERFACE);
         symbol.rules.discard_all(now, &mut self.tables);
@@ -283,6 +284,18 @@ impl Control {
         self.refresh(id, now);
         self.end_rules(now);
         self.flush();
+    }
+
+    /// What somebody has done to a symbol's interface that keeps packets away, in words; `None` if it is as it was made.
+    pub fn handle_symbol_altered(&mut self, symbol: SymbolId, altered: Option<&str>, now: Time) {
+        let Some(symbol) = self.symbol_mut(symbol).filter(|symbol| symbol.ifindex().is_some()) else {
+            return;
+        };
+        if symbol.altered.as_deref() != altered {
+            symbol.altered = altered.map(str::to_owned);
+            let id = symbol.id;
+            self.refresh(id, now);
+        }
     }
 
     /// An orderly exit begins: gives the ports back and removes the interfaces. To be followed by
@@ -359,7 +372,10 @@ impl Control {
         let row = SymbolRow::of(symbol);
         match state {
             State::Up => {
-                info!(target: "control::symbol", "symbol {name}: up");
+                match &*why {
+                    "" => info!(target: "control::symbol", "symbol {name}: up"),
+                    why => warn!(target: "control::symbol", "symbol {name}: up, but {why}"),
+                }
                 self.report(Event::SymbolUp(row), now);
             }
             State::Refused => {

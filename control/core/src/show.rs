@@ -72,7 +72,7 @@ pub struct SymbolRow {
     pub port: String,
     /// `up`, `down`, `waiting` or `refused`.
     pub state: String,
-    /// Why it is not up.
+    /// Why it is not up, or what somebody has done to its interface.
     pub reason: Option<String>,
     pub mac: Option<String>,
     pub mtu: Option<u32>,

@@ -107,6 +107,8 @@ pub(crate) struct Symbol {
     /// State and reason that were told last.
     pub(crate) told: (State, Option<String>),
     pub(crate) rules: SymbolRules,
+    /// What somebody has done to its interface.
+    pub(crate) altered: Option<String>,
     /// What programs put on its interface.
     pub(crate) addresses: SymbolAddresses,
     /// The open sockets and the connections have been looked at since the interface was made.
@@ -155,6 +157,7 @@ impl Symbol {
             hold: None,
             told: (State::Waiting, None),
             rules,
+            altered: None,
             addresses: SymbolAddresses::default(),
             looked: Looked::default(),
             joined: BTreeSet::new(),
@@ -196,7 +199,7 @@ impl Symbol {
         }
     }
 
-    /// State and, unless it is up, the reason for it.
+    /// State and, unless it is up, the reason for it; of one that is up, what keeps packets away all the same.
     pub(crate) fn state(&self) -> (State, Option<String>) {
         let relay = &self.config.relay;
         let with = |state, reason: String| (state, Some(reason));
@@ -244,7 +247,7 @@ impl Symbol {
             (Some(attributes), _) if !attributes.usable() => {
                 with(State::Down, format!("port {port} of relay {relay}: {}", attributes.state()))
             }
-            (Some(_), Some(_)) => (State::Up, None),
+            (Some(_), Some(_)) => (State::Up, self.altered.clone()),
             (None, _) | (_, None) => {
                 let what =
                     if self.config.translation.is_some() { "translate" } else { "allot a down tunnel" };

@@ -81,9 +81,9 @@ impl Control {
             };
             let (state, reason) = symbol.state();
             let mut hops = Vec::new();
-            if state != State::Up {
+            if let Some(reason) = reason {
                 let outcome = if state == State::Refused { Refused } else { Waits };
-                hops.push(hop(outcome, format!("it is {}, {}", state.name(), reason.unwrap_or_default())));
+                hops.push(hop(outcome, format!("it is {}, {reason}", state.name())));
             }
             let Some(seat) = self.seat(symbol, &all) else { return hops };
             if let Ok(flow) = FlowKey::try_from(&socket.address) {

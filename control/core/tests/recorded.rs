@@ -60,6 +60,7 @@ fn whatever_the_shell_tells_is_in_the_recording() {
     control.handle_closed_overrun(ROUTER, now);
     control.handle_memberships_changed(ROUTER, now);
     control.handle_routes_lost(ROUTER);
+    control.handle_symbol_altered(SYMBOL, Some("its interface is set down"), now);
     control.set_monitored(false);
     control.set_carrier_hold(Duration::from_secs(1));
     control.set_liveness(Duration::from_millis(250), 4);
@@ -98,6 +99,7 @@ fn whatever_the_shell_tells_is_in_the_recording() {
         "ClosedOverrun",
         "MembershipsChanged",
         "RoutesLost",
+        "SymbolAltered",
         "SetCarrierHold",
         "SetLiveness",
         "SetPeers",

@@ -9,7 +9,7 @@ use core::time::Duration;
 use frames::message::{FlowsRequest, Group, Message, Notice, PortAddress, PortFlags, PortUpdate, Status};
 use frames::protocol_address::{ETHERTYPE_ALL, Family, Local};
 use frames::{BootId, DropReason, ProtocolAddress, RequestId, SymbolId, UpTunnel};
-use world::{PORT, RelayModel, World};
+use world::{PORT, RelayModel, SYMBOL, World};
 
 const NAMESPACE: NamespaceId = NamespaceId(0);
 const HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -169,6 +169,24 @@ fn a_datagram_socket_that_was_connected_when_it_was_seen_has_its_packets() {
     world.connections = vec![Connection { flow: flow(17, 5000, 53), time_wait: false }];
     world.hint();
     assert_eq!(world.rules(), ["ethertype 0x0806 active", "udp 192.0.2.1:5000 from 192.0.2.2:53 active"]);
+}
+
+#[test]
+fn what_somebody_did_to_the_interface_is_shown_until_it_is_undone() {
+    let mut world = World::up();
+    let shown = |world: &World| {
+        let row = world.control.show_symbols().remove(0);
+        (row.state, row.reason, row.carrier)
+    };
+    let lacks = "its interface lacks 192.0.2.1/24";
+    world.control.handle_symbol_altered(SYMBOL, Some(lacks), world.now);
+    assert_eq!(shown(&world), ("up".to_owned(), Some(lacks.to_owned()), true));
+    world.control.handle_symbol_altered(SYMBOL, None, world.now);
+    assert_eq!(shown(&world), ("up".to_owned(), None, true));
+    world.control.handle_symbol_altered(SYMBOL, Some(lacks), world.now);
+    world.control.handle_symbol_failed(SYMBOL, Failure::Removed, world.now);
+    world.run(Duration::from_secs(2));
+    assert_eq!(shown(&world), ("up".to_owned(), None, true), "it was made anew");
 }
 
 #[test]

@@ -67,14 +67,23 @@ impl Tap {
     /// # Errors
     /// The kernel's.
     pub fn stands_as(&self, netns: &NetNs, name: &str) -> io::Result<bool> {
+        Ok(self.name_in(netns)?.is_some_and(|present| present == name))
+    }
+
+    /// How the interface is called at present; `None` if it is not in `netns`, or removed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn name_in(&self, netns: &NetNs) -> io::Result<Option<String>> {
         let mut request = empty_request();
         match control(&self.file, libc::TUNGETIFF, (&raw mut request).cast_const().cast()) {
-            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return Ok(None),
             result => result?,
         }
         let letters = request.ifr_name.iter().map(|letter| letter.to_ne_bytes()[0]);
-        let named = letters.take_while(|letter| *letter != 0).eq(name.bytes());
-        Ok(named && namespace_of(&self.file)? == netns.inode())
+        let name: Vec<u8> = letters.take_while(|letter| *letter != 0).collect();
+        let here = namespace_of(&self.file)? == netns.inode();
+        Ok(here.then(|| String::from_utf8_lossy(&name).into_owned()))
     }
 
     /// Drops what programs sent while nobody read, and says how many parcels that were. It ends where a program sends

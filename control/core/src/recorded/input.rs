@@ -95,6 +95,11 @@ pub enum Input<'a> {
         symbol: SymbolId,
         addresses: Cow<'a, [(IpAddr, u8)]>,
     },
+    SymbolAltered {
+        symbol: SymbolId,
+        altered: Option<Cow<'a, str>>,
+        now: Time,
+    },
     Hint {
         part: SocketPart,
         now: Time,
@@ -332,6 +337,7 @@ recorded_enum!(Input<'_> {
     57 => SetRefused { refused },
     58 => FastSent { way, traffic },
     59 => FastReceived { way, traffic, now },
+    60 => SymbolAltered { symbol, altered, now },
 });
 
 impl Input<'_> {
@@ -350,6 +356,7 @@ impl Input<'_> {
             | Self::SymbolCreated { now, .. }
             | Self::SymbolFailed { now, .. }
             | Self::SymbolAdopted { now, .. }
+            | Self::SymbolAltered { now, .. }
             | Self::Hint { now, .. }
             | Self::Sockets { now, .. }
             | Self::Connections { now, .. }

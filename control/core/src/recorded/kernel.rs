@@ -41,6 +41,11 @@ impl Recorded {
         self.control.handle_symbol_addresses(symbol, addresses);
     }
 
+    pub fn handle_symbol_altered(&mut self, symbol: SymbolId, altered: Option<&str>, now: Time) {
+        self.note(|| Input::SymbolAltered { symbol, altered: altered.map(Cow::Borrowed), now });
+        self.control.handle_symbol_altered(symbol, altered, now);
+    }
+
     pub fn handle_hint(&mut self, part: SocketPart, now: Time) {
         self.note(|| Input::Hint { part, now });
         self.control.handle_hint(part, now);

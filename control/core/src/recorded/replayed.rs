@@ -111,6 +111,9 @@ impl ReplayedControl {
             Input::SymbolAddresses { symbol, addresses } => {
                 self.recorded.handle_symbol_addresses(symbol, &addresses);
             }
+            Input::SymbolAltered { symbol, altered, now } => {
+                self.recorded.handle_symbol_altered(symbol, altered.as_deref(), now);
+            }
             Input::Hint { part, now } => self.recorded.handle_hint(part, now),
             Input::Sockets { namespace, part, seen, now } => {
                 self.recorded.handle_sockets(namespace, part, &seen, now);

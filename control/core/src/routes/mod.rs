@@ -346,7 +346,7 @@ impl Control {
             return;
         }
         self.find_refused();
-        self.find_symbols_down();
+        self.find_troubled_symbols();
         if let Some(verification) = self.routes.verification.take() {
             let mut rows = verification.found;
             if verification.more > 0 {
@@ -359,18 +359,11 @@ impl Control {
         }
     }
 
-    fn find_symbols_down(&mut self) {
+    fn find_troubled_symbols(&mut self) {
         for symbol in &self.symbols {
-            if let (
-                crate::symbol::State::Waiting | crate::symbol::State::Refused | crate::symbol::State::Down,
-                reason,
-            ) = symbol.state()
-            {
-                let row = VerifyRow {
-                    what: format!("symbol {}", symbol.config.name),
-                    difference: reason.unwrap_or_default(),
-                };
-                self.routes.find(|| row);
+            if let (_, Some(reason)) = symbol.state() {
+                let row = || VerifyRow { what: format!("symbol {}", symbol.config.name), difference: reason };
+                self.routes.find(row);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 const TOPIC: &str = "symbol";
 
 /// What a reason has in it, and what to do about it.
-const REMEDIES: [(&str, &str); 11] = [
+const REMEDIES: [(&str, &str); 15] = [
     (
         "has not been heard",
         "does l2relay run there, and is `relay` in the [[symbol]] its name? `l2ctl show peers` lists who was heard",
@@ -24,7 +24,17 @@ const REMEDIES: [(&str, &str); 11] = [
         "not permitted",
         "add a [[port.allow]] for this control to the port in the relay's file, and `l2ctl reload` there",
     ),
-    ("was removed", "`systemctl restart l2control` makes it again"),
+    ("was removed", "it is made again within a second; the daemon's log tells if that fails"),
+    ("is set down", "`ip link set … up` it"),
+    ("is called", "`ip link set … name …` gives it its name back"),
+    (
+        "its interface lacks",
+        "`ip addr add` it again, or `systemctl restart l2control`; of IPv6, is `disable_ipv6` set there?",
+    ),
+    (
+        "has the Ethernet address",
+        "`ip link set … address …` gives it its port's (`l2ctl show symbols --json`)",
+    ),
     ("were unmounted", "`systemctl restart l2control` mounts them again"),
     ("File exists", "an interface of that name is there: choose another `name` in the [[symbol]]"),
     ("port ", "`l2ctl show ports` on the relay tells more: is it connected, and up (`ip link set … up`)?"),
@@ -86,6 +96,8 @@ mod tests {
     )]
     #[case("port eth1 of relay relay1 does not have the address 192.0.2.10", "ip addr add")]
     #[case("port eth1 of relay relay1: no carrier", "show ports")]
+    #[case("its interface lacks 192.0.2.1/24", "ip addr add")]
+    #[case("its interface is called eth7 now", "name")]
     #[case("not permitted", "[[port.allow]]")]
     #[case("something else", "log")]
     fn each_reason_has_its_remedy(#[case] reason: &str, #[case] remedy: &str) {
