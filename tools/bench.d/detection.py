@@ -1,6 +1,7 @@
 """How soon a program that listens is reached, and how soon the relay knows of it.
 
-The rules are timed on a quiet machine, and while programs hold 20,000 other sockets in the symbol's namespace.
+The rules are timed on a quiet machine, and while programs hold 20,000 other sockets in the symbol's namespace. The peer is what
+pasta(1) does for `-t auto`: it reads the namespace's /proc/net/tcp once a second, and looks for ports that are listened at.
 """
 
 import json
@@ -28,6 +29,30 @@ sys.stdin.read()
 """
 
 
+# Looks each second for new listeners, and says when it saw which, until its input ends.
+POLL = """
+import select, sys, time
+known = set()
+while not select.select([sys.stdin], [], [], 1)[0]:
+    lines = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/net/{name}").readlines()[1:]]
+    now = {int(words[1].rsplit(":", 1)[1], 16) for words in lines if words[3] == "0A"}
+    for port in now - known:
+        print(port, time.monotonic(), flush=True)
+    known = now
+"""
+# Listens at one port after the other, at any moment, and says since when.
+LISTEN = """
+import random, socket, sys, time
+held = []
+for port in range(int(sys.argv[1]), int(sys.argv[1]) + int(sys.argv[2])):
+    time.sleep(random.uniform(0, 0.1))
+    begin = time.monotonic()
+    held.append(socket.create_server(("0.0.0.0", port)))
+    print(port, begin, flush=True)
+time.sleep(2)
+"""
+
+
 def study(folder, target, quick):
     count = 50 if quick else 300
     with Lab(folder, target) as lab:
@@ -37,12 +62,30 @@ def study(folder, target, quick):
             pair.setup()
             Measurements(pair, lab, quick).reachable()
             figures = reached(lab, count) | rules(pair, lab, count)
+            polled = poll(10 * count // 3)
             with held(CONTROL, SOCKETS, "127.0.0.1"):
                 figures |= rules(pair, lab, count, f", {SOCKETS:,} sockets")
         finally:
             pair.stop()
-    table({pair.name: figures})
-    return figures
+    table({pair.name: figures, "poll each second": polled})
+    rule = figures["listen() to rule, p50, µs"]
+    print(f"listen() to rule: {rule / polled['listen() to rule, p50, µs']:.5f} of a poll each second")
+    return {pair.name: figures, "poll each second": polled}
+
+
+def poll(count):
+    """From `listen()` until a program that polls has seen it; nobody is told of it yet."""
+    words = ["ip", "netns", "exec", CONTROL, sys.executable, "-c"]
+    poller = subprocess.Popen([*words, POLL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        begun = run([*words[4:], LISTEN, "20000", str(count)], CONTROL, timeout=60 + count)
+    finally:
+        poller.kill()
+    seen = poller.communicate()[0]
+    begun, seen = (dict(line.split() for line in text.splitlines()) for text in (begun, seen))
+    took = sorted(float(seen[port]) - float(begin) for port, begin in begun.items())
+    at = lambda share: took[int(share * (len(took) - 1))] * 1e6
+    return {"listen() to rule, p50, µs": at(0.5), "listen() to rule, p99, µs": at(0.99)}
 
 
 def reached(lab, count):

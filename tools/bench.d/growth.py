@@ -1,52 +1,81 @@
-"""What it costs the data path to have many rules, and many controls, on one port.
+"""What it costs the data path to have many rules, many flows and many controls on one port, by the daemons and by the kernel.
 
     client ── eth0 ══ eth1 [relay] lan0 ══ segment ══ lan0 [control]
                                               ╠══════ lan0 [control2], and so on, each with a symbol of the same port
 
-A rule for each socket: programs on the control hold so many UDP sockets at the port's address.
+A rule for each socket: programs on the control hold so many UDP sockets at the port's addresses. Flows are of datagrams from as many
+sources, one after the other. The kernel's path takes flows of some packets a second, so there are fewer of them.
 """
 
 import os
 import time
 from contextlib import ExitStack
+from typing import NamedTuple
 
-from contenders import SERVER_ADDRESS, Sealed
+from contenders import SERVER_ADDRESS, Kernel, Sealed
 from detection import held
 from lab import CLIENT, CONTROL, RELAY, Lab, run, switch
 from measurements import SMALL, Measurements
 from report import table
 
-RULES = (1, 1_000, 50_000)
-CONTROLS = 16
+OF_ADDRESS = 50_000  # rules of sockets at one address
+MORE_ADDRESSES = ("192.0.2.101",)
 SEGMENT = f"l2bench{os.getpid()}-segment"
+
+
+class Case(NamedTuple):
+    """How much there is."""
+
+    rules: int = 1
+    flows: int = 1
+    controls: int = 1
+
+    def __str__(self):
+        more = [f"{number:,} {what}" for what, number in self._asdict().items() if number > 1]
+        return ", ".join(more) or "one of each"
+
+
+CASES = {
+    Sealed: [Case(), Case(rules=1_000), Case(rules=100_000), Case(flows=1_000_000), Case(controls=16)],
+    Kernel: [Case(), Case(rules=100_000), Case(flows=10_000), Case(controls=16)],
+}
 
 
 def study(folder, target, quick):
     results = {}
-    for controls in (1, CONTROLS):
-        for rules in RULES if controls == 1 else RULES[:1]:
-            name = f"{rules:,} rules, {controls} controls"
-            print(f"measuring: {name}", flush=True)
-            place = folder / f"{rules}-{controls}"
+    for contender, cases in CASES.items():
+        of_one = {}
+        for number, case in enumerate(cases):
+            print(f"measuring: {contender.name}, {case}", flush=True)
+            place = folder / f"{contender.name.replace(' ', '-')}-{number}"
             place.mkdir()
-            results[name] = measure(place, target, quick, rules, controls)
-    table(results)
-    base = next(iter(results.values()))
-    for name, figures in results.items():
-        print(f"{name}: " + ", ".join(f"{row} {figures[row] / base[row]:.2f}" for row in base) + " of the first")
+            of_one[str(case)] = measure(contender, place, target, quick, case)
+        print(f"\n{contender.name}")
+        table(of_one)
+        base = of_one[str(Case())]
+        for name, figures in of_one.items():
+            print(f"{name}: " + ", ".join(f"{row} {figures[row] / base[row]:.2f}" for row in base) + " of the first")
+        results[contender.name] = of_one
     return results
 
 
-def measure(place, target, quick, rules, controls):
-    with Many(place, target, controls) as lab, ExitStack() as stack:
-        pair = Pair(lab)
+def measure(contender, place, target, quick, case):
+    with Many(place, target, case.controls) as lab, ExitStack() as stack:
+        pair = Pair(lab, contender)
         stack.callback(pair.stop)
         pair.setup()
         measurements = Measurements(pair, lab, quick)
         measurements.reachable()
-        if rules > 1:
-            stack.enter_context(held(CONTROL, rules, SERVER_ADDRESS))
-            lab.eventually(lambda: pair.rules() >= rules, 60)
+        measurements.flows = case.flows
+        rules = case.rules
+        for address in (SERVER_ADDRESS, *MORE_ADDRESSES):
+            if rules > 1:
+                stack.enter_context(held(CONTROL, min(rules, OF_ADDRESS), address))
+            rules -= OF_ADDRESS
+        if case.rules > 1:
+            # To look at so many sockets takes the control some time, which it does not spend at once again.
+            measurements.settle = 0.2 + 3 * case.rules / 100_000
+            lab.eventually(lambda: pair.rules() >= case.rules, 60)
         return {
             "UDP 64 bytes lossless, kpps": measurements.packets(SMALL) / 1e3,
             "request/response p50, µs": measurements.request(measurements.count)["p50_us"],
@@ -80,24 +109,31 @@ class Many(Lab):
             run(f"ip netns del {namespace}", check=False)
 
 
-class Pair(Sealed):
+class Pair:
     """This product, with more controls."""
 
+    def __init__(self, lab, contender):
+        self.lab = lab
+        self.pair = contender(lab)
+        self.stop = self.pair.stop
+
     def setup(self):
-        super().setup()
-        folder = self.relay_socket.parent
+        self.pair.setup()
+        for address in MORE_ADDRESSES:
+            run(f"ip -n {RELAY} addr add {address}/24 dev eth1")
+        folder = self.pair.relay_socket.parent
         text = (folder / "control.toml").read_text()
         for number, namespace in enumerate(self.lab.more, start=2):
             (folder / f"control{number}.toml").write_text(
                 text.replace('"control1"', f'"control{number}"').replace("control.sock", f"control{number}.sock")
             )
             words = [self.lab.target / "l2control", "--config", folder / f"control{number}.toml"]
-            self.spawn(words, namespace, f"l2control{number}.log")
+            self.pair.spawn(words, namespace, f"l2control{number}.log")
         for namespace in self.lab.more:
             self.lab.eventually(lambda ns=namespace: SERVER_ADDRESS in run(f"ip -n {ns} -o addr show"))
         time.sleep(0.5)
 
     def rules(self):
         """How many rules the relay has."""
-        words = [self.lab.target / "l2ctl", "--socket", self.relay_socket, "show", "rules", "--json"]
+        words = [self.lab.target / "l2ctl", "--socket", self.pair.relay_socket, "show", "rules", "--json"]
         return run(words).count('"up_tunnel"')

@@ -25,6 +25,8 @@ class Measurements:
         self.contender = contender
         self.lab = lab
         self.bench = lab.target / "l2bench"
+        self.flows = 1  # of the floods
+        self.settle = 0.2  # seconds until a server that was started is reached
         self.seconds = 2 if quick else 4
         self.count = 3_000 if quick else 10_000
 
@@ -43,7 +45,7 @@ class Measurements:
         words = ["ip", "netns", "exec", CONTROL, self.bench, verb, "--listen", f"{SERVER_ADDRESS}:{port}"]
         server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
-            time.sleep(0.2)
+            time.sleep(self.settle)
             yield server
         finally:
             server.kill()
@@ -89,6 +91,7 @@ class Measurements:
         """Sends at a rate, or as fast as can be; returns how many datagrams a second left and arrived."""
         with self.server("sink", 9) as sink:
             flood = [self.bench, "flood", "--to", f"{SERVER_ADDRESS}:9", "--bytes", str(size), "--seconds", "1"]
+            flood += ["--flows", str(self.flows)]
             sent = json.loads(run(flood + (["--rate", str(rate)] if rate else []), CLIENT))["sent"]
             output, _ = sink.communicate(timeout=30)
         return sent, json.loads(output)["received"]

@@ -4,8 +4,9 @@ use crate::sample;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::RcvBufForce;
 use serde_json::{Value, json};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// A flood is over when nothing came for this long.
@@ -29,9 +30,8 @@ const DONE: &[u8] = b"done";
 
 /// Sends for `seconds`, at most `rate` datagrams a second, and reports how many went out. A sender ahead of its rate
 /// sleeps, so that it takes no time from those who carry.
-pub(crate) fn flood(to: SocketAddr, bytes: usize, seconds: f64, rate: f64) -> io::Result<Value> {
-    let socket = connected(to)?;
-    let payload = vec![0x5a; bytes];
+pub(crate) fn flood(to: SocketAddr, bytes: usize, seconds: f64, rate: f64, flows: u32) -> io::Result<Value> {
+    let mut sender = Sender::new(to, bytes, flows)?;
     let begin = Instant::now();
     let (mut sent, mut refused) = (0u64, 0u64);
     loop {
@@ -44,14 +44,67 @@ pub(crate) fn flood(to: SocketAddr, bytes: usize, seconds: f64, rate: f64) -> io
             continue;
         }
         for _ in 0..BURST {
-            match socket.send(&payload) {
-                Ok(_) => sent += 1,
+            match sender.send() {
+                Ok(()) => sent += 1,
                 Err(_) => refused += 1,
             }
         }
     }
     Ok(json!({ "sent": sent, "refused": refused, "per_second": sent as f64 / begin.elapsed().as_secs_f64() }))
 }
+
+/// Sends datagrams of one flow, or of many in turn.
+enum Sender {
+    One { socket: UdpSocket, payload: Vec<u8> },
+    Many { socket: Socket, packet: Vec<u8>, to: SocketAddrV4, flows: u32, next: u32 },
+}
+
+impl Sender {
+    fn new(to: SocketAddr, bytes: usize, flows: u32) -> io::Result<Self> {
+        match to {
+            SocketAddr::V4(to) if flows > 1 => {
+                // With headers of its own (raw(7)); the kernel fills in what is zero.
+                let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))?;
+                let length = u16::try_from(UDP_HEADER + bytes).map_err(io::Error::other)?.to_be_bytes();
+                let mut packet = vec![0x5a; IPV4_HEADER + UDP_HEADER + bytes];
+                packet[..IPV4_HEADER].copy_from_slice(&[0; IPV4_HEADER]);
+                [packet[0], packet[8], packet[9]] = [0x45, 64, 17];
+                packet[16..20].copy_from_slice(&to.ip().octets());
+                packet[22..24].copy_from_slice(&to.port().to_be_bytes());
+                packet[24..28].copy_from_slice(&[length[0], length[1], 0, 0]);
+                Ok(Self::Many { socket, packet, to, flows, next: 0 })
+            }
+            _ if flows == 1 => Ok(Self::One { socket: connected(to)?, payload: vec![0x5a; bytes] }),
+            _ => Err(io::Error::new(io::ErrorKind::Unsupported, "--flows is for IPv4")),
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        match self {
+            Self::One { socket, payload } => socket.send(payload).map(|_| ()),
+            Self::Many { socket, packet, to, flows, next } => {
+                let [a, b, c, _] = to.ip().octets();
+                let (host, port) = (*next / PORTS, *next % PORTS);
+                *next = (*next + 1) % *flows;
+                let host = FIRST_HOST.wrapping_add(u8::try_from(host).map_err(io::Error::other)?);
+                packet[12..16].copy_from_slice(&[a, b, c, host]);
+                let port = FIRST_PORT + u16::try_from(port).map_err(io::Error::other)?;
+                packet[20..22].copy_from_slice(&port.to_be_bytes());
+                socket.send_to(packet, &SockAddr::from(*to)).map(|_| ())
+            }
+        }
+    }
+}
+
+/// `IPPROTO_RAW` (`linux/in.h`).
+const RAW: i32 = 255;
+/// Lengths of headers without options (RFC 791, 3.1; RFC 768).
+const IPV4_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
+/// Sources of many flows: ports, and the last numbers of their addresses from that on.
+const PORTS: u32 = 60_000;
+const FIRST_PORT: u16 = 5_000;
+const FIRST_HOST: u8 = 200;
 
 /// Counts datagrams from the first to the last.
 pub(crate) fn sink(listen: SocketAddr) -> io::Result<Value> {

@@ -36,6 +36,10 @@ enum Verb {
         /// Most datagrams a second.
         #[arg(long, default_value_t = f64::INFINITY)]
         rate: f64,
+        /// How many flows of IPv4 they belong to, one after the other: more than one with sources that nobody has, of the receiver's
+        /// network.
+        #[arg(long, default_value_t = 1)]
+        flows: u32,
     },
     /// Count the datagrams of a flood until it pauses.
     Sink {
@@ -123,7 +127,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
-        Verb::Flood { to, bytes, seconds, rate } => datagrams::flood(to, bytes, seconds, rate),
+        Verb::Flood { to, bytes, seconds, rate, flows } => datagrams::flood(to, bytes, seconds, rate, flows),
         Verb::Sink { listen } => datagrams::sink(listen),
         Verb::Echo { listen } => datagrams::echo(listen),
         Verb::Ask { to, count } => datagrams::ask(to, count),
