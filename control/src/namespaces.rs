@@ -313,9 +313,10 @@ fn connection(socket: &Socket) -> Option<Connection> {
     socket.flow().map(|flow| Connection { flow, time_wait: socket.state == SocketState::TIME_WAIT })
 }
 
-/// What a look costs is an input of the core, so it is measured by itself, besides the clock of the loop.
+/// What a look costs is an input of the core, so it is measured by itself, besides the clock of the loop: the processor's time,
+/// as one that has to wait for the processor costs nobody anything.
 fn timed<T>(look: impl FnOnce() -> io::Result<T>) -> io::Result<(T, Duration)> {
-    let before = clock::now();
+    let before = clock::worked()?;
     let found = look()?;
-    Ok((found, clock::now() - before))
+    Ok((found, clock::worked()?.saturating_sub(before)))
 }

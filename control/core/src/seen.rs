@@ -101,7 +101,7 @@ pub struct OpenSockets {
     pub connections: Vec<Connection>,
     /// The queues of listeners in which connections wait.
     pub queues: Vec<Queue>,
-    /// How long it took to look: expensive looks are taken less often.
+    /// The processor's time that it took to look: expensive looks are taken less often.
     pub took: Duration,
 }
 
@@ -143,7 +143,7 @@ pub struct NumberedSocket {
 pub struct Connections {
     /// The connections, in any order.
     pub connections: Vec<Connection>,
-    /// How long it took to look.
+    /// The processor's time that it took to look.
     pub took: Duration,
 }
 

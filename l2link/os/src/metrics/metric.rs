@@ -121,7 +121,7 @@ metrics! {
     FlowsEvicted: Control Counter "l2link_flows_evicted" {} "Flows given up because their symbol had too many.";
     RoutesMirrored: Control Gauge "l2link_routes_mirrored" {} "Routes of the symbols' namespaces that are told to relays, or would be.";
     RouteTableRepairs: Control Counter "l2link_route_table_repairs" {} "Parts of a relay's table that differed from what it had been told and were told again.";
-    LookDuration: Control Histogram "l2link_look_duration_seconds" ["seconds"] {what} "What a look at a namespace's sockets or connections took.";
+    LookDuration: Control Histogram "l2link_look_duration_seconds" ["seconds"] {what} "The processor's time that a look at a namespace's sockets or connections took.";
     RuleLatency: Control Histogram "l2link_rule_latency_seconds" ["seconds"] {origin} "From the event that told of a socket, or a flow's first packet, to the rule in force at the relay.";
     RouteLatency: Control Histogram "l2link_route_latency_seconds" ["seconds"] {} "From a change of a route in the control's kernel to its being in force in the relay's, one at a time.";
 
