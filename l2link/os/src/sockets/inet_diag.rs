@@ -51,6 +51,9 @@ pub(super) fn dump(
     kind: impl Fn(u8) -> Option<SocketKind>,
     sockets: &mut Vec<Socket>,
 ) -> io::Result<()> {
+    if query.protocol == TCP {
+        return dump_once(channel, TCPDIAG_GETSOCK, &request_of_tcp(query), &kind, sockets);
+    }
     dump_family(channel, AF_INET, query, &kind, sockets)?;
     match dump_family(channel, AF_INET6, query, &kind, sockets) {
         // A kernel started with ipv6.disable=1.
@@ -76,12 +79,36 @@ fn dump_family(
     let mut body = vec![0; request.buffer_len()];
     request.emit(&mut body);
     if query.bound == Bound::BeyondLoopback {
-        body.extend(not_loopback(family));
+        body.extend(not_loopback(&[family]));
     }
+    dump_once(channel, SOCK_DIAG_BY_FAMILY, &body, kind, sockets)
+}
+
+/// The request for TCP sockets of both families (`struct inet_diag_req`). It is that of old, which knows of no family, and makes
+/// the kernel walk through its table once in place of twice.
+fn request_of_tcp(query: Query) -> Vec<u8> {
+    // A family that does not count, no prefixes, no extensions, no addresses and ports.
+    let mut body = vec![0; 4 + SOCKET_ID];
+    body.extend(query.states.to_ne_bytes());
+    // The table: any.
+    body.extend([0; 4]);
+    if query.bound == Bound::BeyondLoopback {
+        body.extend(not_loopback(&[AF_INET, AF_INET6]));
+    }
+    body
+}
+
+fn dump_once(
+    channel: &mut Channel,
+    request: u16,
+    body: &[u8],
+    kind: &impl Fn(u8) -> Option<SocketKind>,
+    sockets: &mut Vec<Socket>,
+) -> io::Result<()> {
     let known = sockets.len();
     // A socket that moves within the kernel's table while it is dumped may be told twice.
     let mut cookies = Vec::new();
-    channel.dump(SOCK_DIAG_BY_FAMILY, &body, |message| match message {
+    channel.dump(request, body, |message| match message {
         None => {
             sockets.truncate(known);
             cookies.clear();
@@ -98,25 +125,36 @@ fn dump_family(
 }
 
 /// The attribute `INET_DIAG_REQ_BYTECODE` with a program that takes a socket unless its local address is of the loopback network
-/// (`inet_diag_bc_run` of net/ipv4/inet_diag.c): one condition, and a jump over the end, which rejects, if it holds. IPv4-mapped
-/// addresses of IPv6 sockets are not left out.
-fn not_loopback(family: u8) -> Vec<u8> {
-    let (prefix_length, address): (u8, &[u8]) = match family {
-        AF_INET => (8, &[127, 0, 0, 0]),
-        _ => (128, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
-    };
-    let length = OPERATION + CONDITION + if family == AF_INET { 4 } else { 16 };
-    let [over0, over1] = u16::from(length + OPERATION).to_ne_bytes();
-    let [end0, end1] = u16::from(2 * OPERATION).to_ne_bytes();
-    let mut program = vec![LOCAL_ADDRESS, length, over0, over1, family, prefix_length, 0, 0];
-    program.extend((-1_i32).to_ne_bytes());
-    program.extend(address);
-    program.extend([JUMP, OPERATION, end0, end1]);
-    let attribute = u16::from(length + 2 * OPERATION);
+/// of one of these families (`inet_diag_bc_run` of net/ipv4/inet_diag.c): for each a condition, and if it holds a jump over the
+/// end, which rejects. Where an IPv6 socket has an IPv4-mapped address, that counts.
+fn not_loopback(families: &[u8]) -> Vec<u8> {
+    let mut program = Vec::new();
+    for family in families.iter().rev() {
+        let (prefix_length, address): (u8, &[u8]) = match *family {
+            AF_INET => (8, &[127, 0, 0, 0]),
+            _ => (128, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        };
+        let length = OPERATION + CONDITION + if *family == AF_INET { 4 } else { 16 };
+        let [over0, over1] = u16::from(length + OPERATION).to_ne_bytes();
+        let mut step = vec![LOCAL_ADDRESS, length, over0, over1, *family, prefix_length, 0, 0];
+        step.extend((-1_i32).to_ne_bytes());
+        step.extend(address);
+        // From the jump over itself, the rest, and the place behind the end.
+        let [end0, end1] =
+            u16::try_from(program.len() + 2 * usize::from(OPERATION)).unwrap_or(0).to_ne_bytes();
+        step.extend([JUMP, OPERATION, end0, end1]);
+        step.append(&mut program);
+        program = step;
+    }
+    let attribute = u16::try_from(program.len() + 4).unwrap_or(0);
     let header = [attribute.to_ne_bytes(), REQUEST_BYTECODE.to_ne_bytes()].concat();
     [header, program].concat()
 }
 
+const TCP: u8 = 6;
+/// The request of old for TCP sockets, and the length of `struct inet_diag_sockid` in it (`linux/inet_diag.h`).
+const TCPDIAG_GETSOCK: u16 = 18;
+const SOCKET_ID: usize = 48;
 /// `INET_DIAG_REQ_BYTECODE`, and the operations `INET_DIAG_BC_S_COND` and `INET_DIAG_BC_JMP` (`linux/inet_diag.h`).
 const REQUEST_BYTECODE: u16 = 1;
 const LOCAL_ADDRESS: u8 = 7;

@@ -88,7 +88,7 @@ impl SocketTable {
     }
 
     /// Those of one part that can be reached from outside: those that are bound to an
-    /// address of the loopback network are left out, but for IPv4-mapped ones. Connected UDP and UDP-Lite sockets are among the
+    /// address of the loopback network are left out; IPv4-mapped ones may be there. Connected UDP and UDP-Lite sockets are among the
     /// others: a socket that is connected between two looks is seen in both.
     ///
     /// # Errors
