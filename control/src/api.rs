@@ -10,17 +10,20 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Answers one request. Returns whether the answer is that of the verification that was begun, and comes with its end.
-/// `sockets`: what [`needs_sockets`] says is needed. `namespaces`: those that are open, by their numbers.
+/// `sockets`: what [`needs_sockets`] says is needed. `namespaces`: those that are open, by their numbers. `detection`: what tells of
+/// new sockets.
 pub(crate) fn answer(
     server: &mut ApiServer,
     request: &Request,
     control: &mut Recorded,
     sockets: &[NumberedSocket],
     namespaces: &[Namespace],
+    detection: &'static str,
     now: Time,
 ) -> bool {
     let word = |key: &str| request.json.get(key).and_then(Value::as_str);
     let answer = match request.verb() {
+        Some(Verb::Show) if word("object") == Some("device") => rows(&[control.show_device(detection)]),
         Some(Verb::Show) => show(control, word("object").unwrap_or_default(), word("after"), sockets, now),
         Some(Verb::Monitor) => {
             server.monitor(request.client);
@@ -72,7 +75,6 @@ fn show(
     now: Time,
 ) -> Value {
     match object {
-        "device" => rows(&[control.show_device()]),
         "peers" => rows(&control.show_peers(now)),
         "ports" => rows(&control.show_ports()),
         "symbols" => rows(&control.show_symbols()),

@@ -121,7 +121,7 @@ impl Daemon {
             if !self.namespaces.iter().any(known) {
                 let routed = self.control.mirrors_routes(place.namespace);
                 let name = settings.core.netns.as_deref();
-                self.namespaces.push(Namespace::new(place.namespace, name, routed));
+                self.namespaces.push(Namespace::new(place.namespace, name, routed, self.trigger.watcher()));
             }
             self.symbols.place(id, place);
         }

@@ -7,6 +7,7 @@ mod symbol;
 pub(crate) use contradiction::clash;
 pub(crate) use symbol::{SymbolSettings, symbol_by_hand};
 
+use crate::trigger::Detection;
 use control_core::{Addressing, RefusedSymbol, RoutesConfig};
 use core::time::Duration;
 use frames::discovery::Role;
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) api: ApiSettings,
     /// Where figures for monitoring are to be had.
     pub(crate) metrics: Option<MetricsSettings>,
+    /// What is to tell of sockets.
+    pub(crate) detection: Detection,
     /// How long symbols are kept after this daemon; zero for not at all.
     pub(crate) keep_symbols: Duration,
     /// How long a symbol keeps its carrier without contact to its relay.
@@ -57,6 +60,8 @@ pub(crate) struct Settings {
 #[serde(deny_unknown_fields)]
 struct File {
     name: Spanned<String>,
+    #[serde(default)]
+    detection: Detection,
     keep_symbols_ms: Option<Spanned<u64>>,
     carrier_hold_ms: Option<Spanned<u64>>,
     link: LinkSection,
@@ -112,6 +117,7 @@ impl Settings {
             },
             link,
             api,
+            detection: file.detection,
             keep_symbols: duration(&file.keep_symbols_ms, "keep_symbols_ms", KEEP_SYMBOLS, &source)?,
             carrier_hold: duration(&file.carrier_hold_ms, "carrier_hold_ms", CARRIER_HOLD, &source)?,
             symbols: file

@@ -8,13 +8,14 @@ use crate::files::Files;
 use crate::keeper::SymbolKeeper;
 use crate::link_interface::{Followed, LinkInterface};
 use crate::metrics;
-use crate::namespaces::{self, Namespace};
+use crate::namespaces::Namespace;
 use crate::packets::new_batch;
 use crate::rate_limit::RateLimit;
 use crate::ready::Ready;
 use crate::source::Source;
 use crate::symbol_interface::ByAddress;
 use crate::symbols::{Adopted, Place, Symbols};
+use crate::trigger::Trigger;
 use crate::way_back;
 use ::fast_path::Cache;
 use control_core::{Beginning, Config, Control, Failure, Ground, Recorded};
@@ -28,7 +29,6 @@ use l2link_os::metrics::{Metric, MetricsServer};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::trigger::{Told, Trigger};
 use l2link_os::{KeyLog, RecordFile, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
@@ -48,7 +48,7 @@ pub(crate) struct Daemon {
     pub(crate) symbols: Symbols,
     pub(crate) files: Files,
     pub(crate) namespaces: Vec<Namespace>,
-    pub(crate) trigger: Option<Trigger>,
+    pub(crate) trigger: Trigger,
     pub(crate) signals: Signals,
     pub(crate) api: ApiServer,
     pub(crate) captures: Captures,
@@ -118,16 +118,16 @@ impl Daemon {
             registered.map_err(watch(source))
         };
         register(signals.as_raw_fd(), Source::Signals)?;
-        let trigger = Trigger::open()?;
-        if let Some(trigger) = &trigger {
-            register(trigger.as_raw_fd(), Source::Trigger)?;
+        let trigger = Trigger::open(settings.detection)?;
+        if let Some(descriptor) = trigger.descriptor() {
+            register(descriptor, Source::Trigger)?;
         }
         let (mac, mtu) = link.address();
         let link_config = settings.link.config(&settings.name, Role::Control, seed::boot_id()?, mac, mtu);
         let config = Config {
             refused: settings.refused.iter().map(|(_, symbol)| symbol.clone()).collect(),
             symbols: settings.symbols.iter().map(|symbol| symbol.core.clone()).collect(),
-            triggered: trigger.as_ref().is_some_and(Trigger::is_complete),
+            triggered: trigger.triggered(),
             addressing: settings.addressing,
             routes: settings.routes.clone(),
             carrier_hold: settings.carrier_hold,
@@ -168,7 +168,7 @@ impl Daemon {
             waiting: Vec::new(),
             namespaces: control
                 .namespaces()
-                .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id)))
+                .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id), trigger.watcher()))
                 .collect(),
             keylog,
             cache,
@@ -294,13 +294,7 @@ impl Daemon {
                     self.follow_link(now);
                 }
             }
-            Source::Trigger => {
-                if let Some(trigger) = &mut self.trigger {
-                    // One that cannot be read may tell of anything.
-                    let told = trigger.drain().unwrap_or(Told::ANYTHING);
-                    namespaces::hint(&mut self.control, told, now);
-                }
-            }
+            Source::Trigger => self.trigger.hint(&mut self.control, now),
             Source::Keeper => self.symbols.keeper.handle_gone(now),
             Source::Closed(namespace) => self.take_closed(namespace, now),
             Source::Groups(namespace) => self.take_group_events(namespace, now),
@@ -405,8 +399,8 @@ impl Daemon {
         self.count_overruns();
         self.take_fast_counts(now);
         let sockets = if api::needs_sockets(request) { self.numbered_sockets(now) } else { Vec::new() };
-        let (api, places) = (&mut self.api, &self.namespaces);
-        if api::answer(api, request, &mut self.control, &sockets, places, now) {
+        let (api, places, detection) = (&mut self.api, &self.namespaces, self.trigger.name());
+        if api::answer(api, request, &mut self.control, &sockets, places, detection, now) {
             self.verifying.push(request.client);
         }
     }

@@ -26,6 +26,7 @@ mod source;
 mod symbol_interface;
 mod symbol_note;
 mod symbols;
+mod trigger;
 mod way_back;
 
 use clap::Parser;
@@ -36,7 +37,6 @@ use l2link_os::config_file::ConfigError;
 use l2link_os::confine::{Confinement, forbid_core_dumps};
 use l2link_os::privileges::{self, Capability};
 use l2link_os::signals::Signals;
-use l2link_os::trigger;
 use l2link_pages::{Page, Section};
 use std::io::Write;
 use std::path::PathBuf;
@@ -185,12 +185,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Confinement::new(CAPABILITIES)
         .using(&arguments.config)
         .with_namespaces()
-        .with_fast_path(daemon.cache.is_some())
+        .with_bpf(daemon.cache.is_some() || daemon.trigger.is_bpf())
         .begin()?;
     if let Some(writer) = writer {
         writer.start()?;
     }
-    trigger::sweep();
+    l2link_os::trigger::sweep();
     daemon.run()?;
     Ok(())
 }

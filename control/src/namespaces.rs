@@ -2,11 +2,12 @@
 
 use crate::routes::RouteWatch;
 use crate::source::Source;
+use crate::trigger;
+use control_core::NamespaceId;
 use control_core::seen::{
     ClosedSocket, Connection, Connections, IfIndex, NumberedSocket, OpenSocket, OpenSockets, Queue,
     SocketPart,
 };
-use control_core::{NamespaceId, Recorded};
 use core::time::Duration;
 use frames::ProtocolAddress;
 use frames::message::Group;
@@ -15,10 +16,10 @@ use l2link_os::sockets::{
     DestroyEvents, Destroyed, Membership, MembershipEvents, MembershipTable, Part, Socket, SocketState,
     SocketTable,
 };
-use l2link_os::trigger::Told;
 use l2link_os::{Monitor, NetNs, Netlink, ReturnTables, SetupError, clock};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use socket_events::{Watch, Watcher};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -34,6 +35,8 @@ pub(crate) struct Namespace {
     name: Option<String>,
     /// Whether relays are told its routes.
     routed: bool,
+    /// Has to be told which namespaces are there, if anything has.
+    watcher: Option<Watcher>,
     open: Option<Watched>,
     check_at: Time,
 }
@@ -44,6 +47,7 @@ pub(crate) struct Watched {
     pub(crate) netns: NetNs,
     pub(crate) netlink: Netlink,
     pub(crate) sockets: SocketTable,
+    watch: Option<Watch>,
     pub(crate) closed: DestroyEvents,
     pub(crate) groups: MembershipTable,
     pub(crate) group_events: Option<MembershipEvents>,
@@ -56,8 +60,8 @@ pub(crate) struct Watched {
 }
 
 impl Namespace {
-    pub(crate) fn new(id: NamespaceId, name: Option<&str>, routed: bool) -> Self {
-        Self { id, name: name.map(str::to_owned), routed, open: None, check_at: Time(0) }
+    pub(crate) fn new(id: NamespaceId, name: Option<&str>, routed: bool, watcher: Option<Watcher>) -> Self {
+        Self { id, name: name.map(str::to_owned), routed, watcher, open: None, check_at: Time(0) }
     }
 
     /// Its name; none for the daemon's own.
@@ -81,7 +85,7 @@ impl Namespace {
             Some(watched) => watched,
             None => {
                 self.check_at = now + CHECK;
-                Watched::open(self.name.as_deref(), self.id, self.routed, registry)?
+                Watched::open(self, registry)?
             }
         };
         Ok(self.open.insert(watched))
@@ -134,16 +138,13 @@ impl Namespace {
 }
 
 impl Watched {
-    fn open(
-        name: Option<&str>,
-        id: NamespaceId,
-        routed: bool,
-        registry: &Registry,
-    ) -> Result<Self, SetupError> {
-        let netns = name.map_or_else(NetNs::current, NetNs::named)?;
+    fn open(place: &Namespace, registry: &Registry) -> Result<Self, SetupError> {
+        let Namespace { id, routed, .. } = *place;
+        let netns = place.name().map_or_else(NetNs::current, NetNs::named)?;
         let watched = Self {
             netlink: Netlink::open(&netns)?,
             sockets: SocketTable::open(&netns)?,
+            watch: place.watcher.as_ref().and_then(|watcher| trigger::watch(watcher, &netns, id)),
             closed: DestroyEvents::open(&netns)?,
             groups: MembershipTable::open(&netns)?,
             group_events: MembershipEvents::open(&netns)?,
@@ -174,7 +175,11 @@ impl Watched {
 
     /// All open sockets of a part that symbols may reach.
     pub(crate) fn open_sockets(&mut self, part: SocketPart, symbols: &[IfIndex]) -> io::Result<OpenSockets> {
-        let (sockets, took) = timed(|| self.sockets.dump_reachable(dumped(part)))?;
+        let part = dumped(part);
+        if let Some(watch) = &self.watch {
+            watch.begin_look(part);
+        }
+        let (sockets, took) = timed(|| self.sockets.dump_reachable(part))?;
         let open = self.by_symbol(&sockets, symbols)?.into_iter();
         let open = open.map(|(_, address, interface)| OpenSocket { address, interface });
         let connections = sockets.iter().filter_map(connection);
@@ -276,14 +281,6 @@ impl Watched {
             remote: socket.remote.map(|remote| (remote.ip(), remote.port())),
         });
         Ok((sockets.collect(), overrun))
-    }
-}
-
-/// Tells the core of what the trigger told.
-pub(crate) fn hint(control: &mut Recorded, told: Told, now: Time) {
-    let parts = [(told.listeners, SocketPart::Listeners), (told.others, SocketPart::Others)];
-    for (_, part) in parts.into_iter().filter(|(told, _)| *told) {
-        control.handle_hint(part, now);
     }
 }
 

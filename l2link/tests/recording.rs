@@ -259,7 +259,7 @@ fn a_batch_that_cannot_be_is_a_difference() {
 #[case::layout(
     8,
     99,
-    "the recording has layout 99, and this program reads 2: use the l2replay of the version that recorded it"
+    "the recording has layout 99, and this program reads 3: use the l2replay of the version that recorded it"
 )]
 #[case::version(
     19 + 4,
@@ -274,7 +274,7 @@ fn a_damaged_beginning_is_told(#[case] at: usize, #[case] byte: u8, #[case] told
     assert_ne!(bytes[at], byte);
     bytes[at] = byte;
     assert_eq!(replay(&bytes, false).unwrap_err().to_string(), told);
-    assert_eq!(LAYOUT, 2);
+    assert_eq!(LAYOUT, 3);
 }
 
 #[test]

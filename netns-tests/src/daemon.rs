@@ -2,7 +2,7 @@
 
 use crate::mounts::Mounts;
 use crate::netns::Netns;
-use crate::path::with_path;
+use crate::path::{with_detection, with_path};
 use crate::process::{Finished, Process};
 use crate::wait::{SOON, eventually};
 use crate::{binary, lab};
@@ -41,12 +41,17 @@ impl Daemon {
         daemon
     }
 
-    /// Writes its configuration file, with the path of packets that `L2LINK_FAST_PATH` says if `config` says nothing of it.
+    /// Writes its configuration file, with the path of packets that `L2LINK_FAST_PATH` says, and what `L2LINK_DETECTION` says of a
+    /// control, if `config` says nothing of it.
     ///
     /// # Panics
     /// When it cannot be written.
     pub fn configure(&self, config: &str) {
-        fs::write(self.config(), with_path(config)).expect("write a configuration");
+        let mut config = with_path(config);
+        if self.program == "l2control" {
+            config = with_detection(&config);
+        }
+        fs::write(self.config(), config).expect("write a configuration");
     }
 
     /// Writes its psk file with these permissions.

@@ -1,12 +1,15 @@
-//! The path of packets in the labs: through the daemons, or the kernel's fast path.
+//! What the kernel does for the daemons in the labs: the path of packets, and word of sockets.
 //!
 //! `L2LINK_FAST_PATH`, a value of `fast_path` in `[link]`, puts labs on the fast path whose tests do not choose how data is
-//! protected. The built daemons must have it: `cargo build --workspace --features fast-path/ebpf`.
+//! protected. `L2LINK_DETECTION`, a value of `detection`, puts controls on it whose tests do not choose themselves. The built daemons
+//! must have both: `cargo build --workspace --features l2relay/ebpf,l2control/ebpf`.
 
 use std::env;
 
 /// The environment variable.
 const VARIABLE: &str = "L2LINK_FAST_PATH";
+/// The same, for what tells a control of sockets.
+const DETECTION: &str = "L2LINK_DETECTION";
 /// Settings of `[link]` by which a test chooses itself.
 const CHOICES: [&str; 4] = ["security", "encrypt", "data", "fast_path"];
 
@@ -19,6 +22,17 @@ pub(crate) fn with_path(config: &str) -> String {
         return config.to_owned();
     }
     format!("{before}[link]\n{section}\ndata = \"clear\"\nfast_path = \"{word}\"{after}")
+}
+
+/// A control's configuration with what tells it of sockets, before all sections.
+pub(crate) fn with_detection(config: &str) -> String {
+    let word = env::var(DETECTION).ok().filter(|word| !word.is_empty());
+    // A file without `[api]` is no lab's, but wrong on purpose.
+    let chooses = config.lines().any(|line| line.starts_with("detection ="));
+    match word.filter(|_| config.contains("[api]\n") && !chooses) {
+        Some(word) => format!("detection = \"{word}\"\n{config}"),
+        None => config.to_owned(),
+    }
 }
 
 /// Whether the daemons under test must have the fast path.

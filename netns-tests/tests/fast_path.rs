@@ -131,7 +131,7 @@ fn layout(elsewhere: bool) -> Layout {
 
 fn skip() {
     let test = thread::current().name().unwrap_or("?").to_owned();
-    let build = "build them by `cargo build --workspace --features fast-path/ebpf`";
+    let build = "build them by `cargo build --workspace --features l2relay/ebpf,l2control/ebpf`";
     // Past the test harness's capture: a skipped test must not go unnoticed.
     let _ = writeln!(io::stderr(), "SKIPPED {test}: the daemons have no fast path; {build}");
 }

@@ -177,7 +177,7 @@ impl Daemon {
             written.into_iter().flatten().map(|file| folder_of(file)).chain(WRITTEN.map(PathBuf::from));
         Confinement::new(CAPABILITIES)
             .using(&config_file)
-            .with_fast_path(cache.is_some())
+            .with_bpf(cache.is_some())
             .writing_below(written)
             .begin()?;
         if let Some(writer) = writer {

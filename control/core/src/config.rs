@@ -3,6 +3,7 @@
 use crate::Exposure;
 use crate::files::Ownership;
 use crate::routes::RoutesConfig;
+use crate::seen::SocketPart;
 use crate::weight::Weight;
 use core::time::Duration;
 use frames::message::Translation;
@@ -18,11 +19,34 @@ pub struct Config {
     pub addressing: Addressing,
     /// Which routes relays are told; `None` for none.
     pub routes: Option<RoutesConfig>,
-    /// Whether something tells when sockets are opened; without it the core asks for looks more often.
-    pub triggered: bool,
+    /// Which sockets something tells of when they are opened; the core asks more often for looks at others.
+    pub triggered: Triggered,
     /// How long a symbol keeps its carrier without contact to its relay, after contact was lost and after an interface
     /// was adopted. Zero takes it at once.
     pub carrier_hold: Duration,
+}
+
+/// Which sockets something tells of when they are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Triggered {
+    /// None for sure.
+    #[default]
+    Nothing,
+    /// All but packet sockets.
+    AllButPackets,
+    /// All.
+    All,
+}
+
+impl Triggered {
+    /// Whether something tells of a part of the sockets, and whether it does of all of it.
+    pub(crate) fn of(self, part: SocketPart) -> (bool, bool) {
+        match self {
+            Self::Nothing => (false, true),
+            Self::AllButPackets => (true, part == SocketPart::Listeners),
+            Self::All => (true, true),
+        }
+    }
 }
 
 /// Who gives ports their addresses.
@@ -83,4 +107,20 @@ pub struct RefusedSymbol {
     pub port: String,
     /// Which contradiction.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    /// Of packet sockets the other part is; where nobody tells of them it is looked at as often as where their end is not told.
+    #[rstest]
+    #[case(Triggered::Nothing, (false, true), (false, true))]
+    #[case(Triggered::AllButPackets, (true, true), (true, false))]
+    #[case(Triggered::All, (true, true), (true, true))]
+    fn what_is_told(#[case] of: Triggered, #[case] listeners: (bool, bool), #[case] others: (bool, bool)) {
+        assert_eq!(of.of(SocketPart::Listeners), listeners);
+        assert_eq!(of.of(SocketPart::Others), others);
+    }
 }

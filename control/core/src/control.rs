@@ -14,7 +14,7 @@ use crate::seen::{IfIndex, SocketPart};
 use crate::show::SymbolRow;
 use crate::symbol::{Interface, RETRY_INTERFACE, Stage, State, Symbol};
 use crate::symbol_rules::Tables;
-use crate::{Addressing, Config, Decided, NamespaceId};
+use crate::{Addressing, Config, Decided, NamespaceId, Triggered};
 use core::time::Duration;
 use frames::message::{Message, PortRelease};
 use frames::session::CloseReason;
@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub struct Control {
     pub(crate) name: String,
     pub(crate) link: Link,
-    pub(crate) triggered: bool,
+    pub(crate) triggered: Triggered,
     pub(crate) addressing: Addressing,
     pub(crate) reports: Reports,
     /// Symbols that the configuration contradicts.

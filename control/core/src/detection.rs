@@ -34,10 +34,11 @@ use l2link::Time;
 use std::rc::Rc;
 
 impl Control {
-    /// Something of this part may have been opened or closed, anywhere on this machine.
-    pub fn handle_hint(&mut self, part: SocketPart, now: Time) {
+    /// Something of this part may have been opened or closed, in a namespace or anywhere on this machine.
+    pub fn handle_hint(&mut self, namespace: Option<NamespaceId>, part: SocketPart, now: Time) {
         for index in 0..self.namespaces.len() {
-            if self.is_inhabited(self.namespaces[index].id) {
+            let id = self.namespaces[index].id;
+            if namespace.is_none_or(|namespace| namespace == id) && self.is_inhabited(id) {
                 self.namespaces[index].socket_looks.of(part).hint(now);
             }
         }
@@ -55,13 +56,13 @@ impl Control {
         if !self.is_inhabited(namespace) {
             return;
         }
-        let triggered = self.triggered;
+        let (triggered, all_told) = self.triggered.of(part);
         let Some(place) = self.namespace_mut(namespace) else { return };
         let changed = place.replace_sockets(part, seen);
         self.tables.noticed = place.socket_looks.of(part).cause();
         self.latencies.socket_looks.record(seen.took);
         let all = self.addresses_in(namespace);
-        let (mut untold, mut queued) = (false, false);
+        let (mut untold, mut queued) = (!all_told, false);
         for index in 0..self.symbols.len() {
             if self.symbols[index].namespace == namespace {
                 self.reconcile_part(index, part, &all, now);

@@ -77,7 +77,7 @@ mod weight;
 pub use action::{Action, Failure};
 pub use attributes::Attributes;
 pub use by_hand::{Decided, HandError, Removed, Standing};
-pub use config::{Addressing, Config, RefusedSymbol, SymbolConfig};
+pub use config::{Addressing, Config, RefusedSymbol, SymbolConfig, Triggered};
 pub use control::Control;
 pub use exposure::Exposure;
 pub use frames::message::Translation;

@@ -132,7 +132,8 @@ impl Control {
         let refused = refused(&view);
         if let Some(flow) = refused.filter(|flow| symbol.rules.withholds(flow, &mut self.tables)) {
             self.drops.drop(DropReason::Refusal);
-            self.handle_hint(SocketPart::of_protocol(flow.protocol), now);
+            let namespace = symbol.namespace;
+            self.handle_hint(Some(namespace), SocketPart::of_protocol(flow.protocol), now);
             return Err(DropReason::Refusal);
         }
         let Some(flow) = return_path(&view) else { return Ok(()) };

@@ -43,6 +43,8 @@ pub struct DeviceRow {
     pub role: &'static str,
     /// The daemon's version.
     pub version: &'static str,
+    /// What tells it of new sockets: `bpf`, `tracefs`, or `polling` if nothing does.
+    pub detection: &'static str,
 }
 
 /// A relay's port that was granted.
@@ -154,10 +156,10 @@ pub struct CounterRow {
 }
 
 impl Control {
-    /// Who this is.
+    /// Who this is. `detection`: what tells it of new sockets.
     #[must_use]
-    pub fn show_device(&self) -> DeviceRow {
-        DeviceRow { name: self.name.clone(), role: "control", version: env!("CARGO_PKG_VERSION") }
+    pub fn show_device(&self, detection: &'static str) -> DeviceRow {
+        DeviceRow { name: self.name.clone(), role: "control", version: env!("CARGO_PKG_VERSION"), detection }
     }
 
     /// `show peers`.

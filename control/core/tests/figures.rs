@@ -101,7 +101,8 @@ fn a_tunnel_is_shown_with_its_sockets() {
     assert_eq!((row.direction.as_str(), row.packets, row.bytes), ("up", 1, 54));
     let down = world.control.show_tunnels(&[]).remove(0);
     assert_eq!((down.direction.as_str(), down.id, down.protocol_address), ("down", DOWN.0, None));
-    assert_eq!(world.control.show_device().role, "control");
+    let device = world.control.show_device("bpf");
+    assert_eq!((device.role, device.detection), ("control", "bpf"));
 }
 
 #[test]

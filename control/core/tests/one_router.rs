@@ -1,7 +1,9 @@
 //! A control with symbols of two relays in one namespace: what each relay is told.
 
 use control_core::seen::{Connections, IfIndex, OpenSockets, Route, RouteChange, RouteFamilies, RouteHop};
-use control_core::{Action, Addressing, Config, Control, Exposure, NamespaceId, RoutesConfig, SymbolConfig};
+use control_core::{
+    Action, Addressing, Config, Control, Exposure, NamespaceId, RoutesConfig, SymbolConfig, Triggered,
+};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::message::{
@@ -58,7 +60,7 @@ impl World {
         let config = Config {
             symbols: vec![symbol(1), symbol(2)],
             refused: Vec::new(),
-            triggered: true,
+            triggered: Triggered::All,
             carrier_hold: Duration::ZERO,
             addressing: Addressing::Relay,
             routes: Some(RoutesConfig::default()),

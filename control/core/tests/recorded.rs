@@ -5,7 +5,7 @@ mod world;
 use control_core::seen::{OpenSocket, RouteFamilies};
 use control_core::{
     Addressing, Beginning, Config, Decided, HandError, LinkVerdict, NamespaceId, Recorded, ReplayedControl,
-    RoutesConfig, SymbolConfig,
+    RoutesConfig, SymbolConfig, Triggered,
 };
 use core::time::Duration;
 use frames::data::Tunnel;
@@ -144,7 +144,7 @@ fn a_recording_that_cannot_go_on_ends_and_the_control_does_not() {
     let config = Config {
         symbols: vec![symbol_config("eth1", "eth1", Some("other"))],
         refused: Vec::new(),
-        triggered: true,
+        triggered: Triggered::All,
         carrier_hold: Duration::ZERO,
         addressing: Addressing::Relay,
         routes: None,

@@ -2,7 +2,7 @@
 
 mod world;
 
-use control_core::seen::{ClosedSocket, Connection, OpenSocket};
+use control_core::seen::{ClosedSocket, Connection, OpenSocket, SocketPart};
 use control_core::{Failure, NamespaceId, SymbolVerdict};
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -43,6 +43,17 @@ fn a_listener_comes_and_goes() {
     world.settle();
     assert_eq!(world.relay.heard, ["add tcp *:80", "delete tcp *:80"]);
     assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
+}
+
+#[test]
+fn a_hint_is_of_its_namespace() {
+    let mut world = World::up();
+    world.sockets = vec![listener(6, 80)];
+    for (namespace, heard) in [(NamespaceId(1), vec![]), (NAMESPACE, vec!["add tcp *:80"])] {
+        world.control.handle_hint(Some(namespace), SocketPart::Listeners, world.now);
+        world.settle();
+        assert_eq!(world.relay.heard, heard, "{namespace}");
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 pub struct Confinement {
     capabilities: Vec<Capability>,
     more_calls: &'static [i64],
-    fast_path: bool,
+    bpf: bool,
     folders: Option<Vec<PathBuf>>,
 }
 
@@ -44,7 +44,7 @@ impl Confinement {
     /// These capabilities stay, if the process has them.
     #[must_use]
     pub fn new(capabilities: &[Capability]) -> Self {
-        Self { capabilities: capabilities.to_vec(), more_calls: &[], fast_path: false, folders: None }
+        Self { capabilities: capabilities.to_vec(), more_calls: &[], bpf: false, folders: None }
     }
 
     /// It reads or changes this file later, which it then can even if the file belongs to somebody else.
@@ -67,8 +67,8 @@ impl Confinement {
 
     /// It changes tables of programs in the kernel that were loaded before, and attaches these.
     #[must_use]
-    pub fn with_fast_path(self, fast_path: bool) -> Self {
-        Self { fast_path, ..self }
+    pub fn with_bpf(self, bpf: bool) -> Self {
+        Self { bpf, ..self }
     }
 
     /// It writes below these folders, and these files, only. Those that are not there are left out. Such a process can
@@ -134,7 +134,7 @@ impl Confinement {
         };
         let calls = CALLS.iter().chain(self.more_calls).map(|call| (*call, Vec::new()));
         let mut calls: BTreeMap<_, _> = calls.collect();
-        if self.fast_path {
+        if self.bpf {
             let command =
                 |command| SeccompRule::new(vec![SeccompCondition::new(0, Dword, SeccompCmpOp::Eq, command)?]);
             let commands: Result<_, _> = BPF_COMMANDS.iter().map(|number| command(*number)).collect();

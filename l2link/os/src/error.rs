@@ -135,6 +135,9 @@ pub enum SetupError {
     /// The fast path that the configuration requires.
     #[error("fast_path = \"require\": {0}")]
     FastPath(fast_path::Error),
+    /// The programs that are to tell of sockets.
+    #[error("detection = \"bpf\": {0}")]
+    SocketEvents(String),
     /// The program `nft` cannot be started.
     #[error(
         "the program nft cannot be run ({source}): install the package nftables; without it the relay's kernel would \

@@ -8,8 +8,9 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,6 +79,27 @@ impl NetNs {
     #[must_use]
     pub fn inode(&self) -> u64 {
         self.inode
+    }
+
+    /// The number by which programs in the kernel know it (`SO_NETNS_COOKIE`, Linux 5.14).
+    ///
+    /// # Errors
+    /// As of [`NetNs::run`]; `ENOPROTOOPT` on an older kernel.
+    pub fn cookie(&self) -> io::Result<u64> {
+        let socket = self.run(UnixDatagram::unbound)??;
+        let mut cookie = 0_u64;
+        let mut length: libc::socklen_t = 8;
+        // SAFETY: the kernel writes at most `length` bytes to a u64 that is ours.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NETNS_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
     }
 
     /// The name as `ip netns` has it; `None` for [`NetNs::current`].

@@ -93,7 +93,7 @@ fn a_packet_whose_way_has_gone_meanwhile_comes_back() {
     let (Ok(mut knows), Ok(mut forgets)) = (FastPath::load(0x88b5), FastPath::load(0x88b5)) else {
         let _ = writeln!(
             std::io::stderr(),
-            "SKIPPED a test of the fast path: build it with `--features fast-path/ebpf`"
+            "SKIPPED a test of the fast path: build it with `--features l2relay/ebpf,l2control/ebpf`"
         );
         return;
     };

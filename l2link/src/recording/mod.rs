@@ -41,6 +41,6 @@ pub use secrets::{expose_secrets, take_secrets};
 /// First bytes of every recording.
 pub const MAGIC: [u8; 8] = *b"L2RECORD";
 /// The layout of records. Another number for every change of a [`Field`] or an input.
-pub const LAYOUT: u16 = 2;
+pub const LAYOUT: u16 = 3;
 /// Longest record: more than the sockets, or the interfaces, of any machine take.
 const RECORD_MAX: usize = 256 * 1024 * 1024;

@@ -33,7 +33,7 @@ impl Object {
     /// Keys in the order in which columns stand. Keys that are not listed follow by name.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Device => &["name", "role", "version"],
+            Self::Device => &["name", "role", "version", "detection"],
             Self::Peers => &[
                 "name",
                 "role",

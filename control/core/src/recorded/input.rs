@@ -1,7 +1,7 @@
 //! [`Input`]: everything that is given to a [`Control`](crate::Control), as it stands in a recording.
 
 use crate::action::Failure;
-use crate::config::{Addressing, Config, RefusedSymbol, SymbolConfig};
+use crate::config::{Addressing, Config, RefusedSymbol, SymbolConfig, Triggered};
 use crate::files::{FileHandle, Ownership, PacketFile};
 use crate::routes::RoutesConfig;
 use crate::seen::{
@@ -101,6 +101,7 @@ pub enum Input<'a> {
         now: Time,
     },
     Hint {
+        namespace: Option<NamespaceId>,
         part: SocketPart,
         now: Time,
     },
@@ -294,7 +295,7 @@ recorded_enum!(Input<'_> {
     14 => SymbolFailed { symbol, failure, now },
     15 => SymbolAdopted { symbol, interface, carrier, now },
     16 => SymbolAddresses { symbol, addresses },
-    17 => Hint { part, now },
+    17 => Hint { namespace, part, now },
     18 => Sockets { namespace, part, seen, now },
     19 => Connections { namespace, seen, now },
     20 => SocketClosed { namespace, closed, now },
@@ -412,6 +413,7 @@ impl Input<'_> {
 
 recorded_newtype!(FileHandle, IfIndex, NamespaceId);
 recorded_struct!(Config { symbols, refused, addressing, routes, triggered, carrier_hold });
+recorded_enum!(Triggered { 0 => Nothing, 1 => AllButPackets, 2 => All });
 recorded_enum!(Addressing { 0 => Relay, 1 => Control });
 recorded_struct!(SymbolConfig { relay, port, name, netns, exposure, translation, files, weight, detect });
 recorded_struct!(RefusedSymbol { name, kind, netns, relay, port, reason });

@@ -46,9 +46,9 @@ impl Recorded {
         self.control.handle_symbol_altered(symbol, altered, now);
     }
 
-    pub fn handle_hint(&mut self, part: SocketPart, now: Time) {
-        self.note(|| Input::Hint { part, now });
-        self.control.handle_hint(part, now);
+    pub fn handle_hint(&mut self, namespace: Option<NamespaceId>, part: SocketPart, now: Time) {
+        self.note(|| Input::Hint { namespace, part, now });
+        self.control.handle_hint(namespace, part, now);
     }
 
     pub fn handle_sockets(

@@ -114,7 +114,7 @@ impl ReplayedControl {
             Input::SymbolAltered { symbol, altered, now } => {
                 self.recorded.handle_symbol_altered(symbol, altered.as_deref(), now);
             }
-            Input::Hint { part, now } => self.recorded.handle_hint(part, now),
+            Input::Hint { namespace, part, now } => self.recorded.handle_hint(namespace, part, now),
             Input::Sockets { namespace, part, seen, now } => {
                 self.recorded.handle_sockets(namespace, part, &seen, now);
             }

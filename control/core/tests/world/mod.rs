@@ -10,7 +10,7 @@ use control_core::seen::{
 };
 use control_core::{
     Action, Addressing, Attributes, Beginning, Config, Exposure, Failure, LinkVerdict, NamespaceId, Recorded,
-    ReplayedControl, RoutesConfig, SymbolConfig, SymbolVerdict, Translation,
+    ReplayedControl, RoutesConfig, SymbolConfig, SymbolVerdict, Translation, Triggered,
 };
 use core::net::IpAddr;
 use core::time::Duration;
@@ -174,7 +174,7 @@ impl World {
         };
         let link = control_link();
         let (symbols, refused) = (vec![symbol], Vec::new());
-        let config = Config { symbols, refused, triggered: true, carrier_hold, addressing, routes };
+        let config = Config { symbols, refused, triggered: Triggered::All, carrier_hold, addressing, routes };
         let recording = Memory::default();
         let beginning = Beginning { config, link, seed: [1; 32].into(), now: Time(0) };
         Self {
@@ -228,7 +228,7 @@ impl World {
 
     /// Something changed in the kernel, and an event told so.
     pub(crate) fn hint(&mut self) {
-        SocketPart::ALL.into_iter().for_each(|part| self.control.handle_hint(part, self.now));
+        SocketPart::ALL.into_iter().for_each(|part| self.control.handle_hint(None, part, self.now));
         self.settle();
     }
 

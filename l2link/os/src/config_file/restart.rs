@@ -22,6 +22,8 @@ const RUNNING: [(&str, &str); 6] = [
 #[derive(Debug, Deserialize)]
 struct Start {
     name: Spanned<Value>,
+    /// Of a control.
+    detection: Option<Spanned<Value>>,
     link: Section,
     #[serde(default)]
     api: Section,
@@ -50,6 +52,10 @@ pub fn without_restart(
     };
     if old.name.get_ref() != new.name.get_ref() {
         return refuse("name", Some(new.name.span()));
+    }
+    let (old_detection, new_detection) = (old.detection.as_ref(), new.detection.as_ref());
+    if old_detection.map(Spanned::get_ref) != new_detection.map(Spanned::get_ref) {
+        return refuse("detection", new_detection.map(Spanned::span));
     }
     for (section, old, new) in [("link", &old.link, &new.link), ("api", &old.api, &new.api)] {
         let keys = new.keys().chain(old.keys()).filter(|key| !RUNNING.contains(&(section, key.as_str())));
@@ -134,6 +140,10 @@ mod tests {
     #[case::name(
         "name = \"b\"\n[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\n",
         "x.toml:1:8: `name` cannot"
+    )]
+    #[case::detection(
+        "name = \"a\"\ndetection = \"bpf\"\n[link]\ninterface = \"lan0\"\npsk_file = \"psk\"\n",
+        "x.toml:2:13: `detection` cannot"
     )]
     #[case::interface(
         "name = \"a\"\n[link]\ninterface = \"lan1\"\npsk_file = \"psk\"\n",

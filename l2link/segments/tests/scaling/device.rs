@@ -2,7 +2,7 @@
 
 use crate::allotted;
 use control_core::seen::{Connections, IfIndex, OpenSocket, OpenSockets, RouteFamilies, SocketPart};
-use control_core::{Addressing, Control, Exposure, SymbolConfig, Weight};
+use control_core::{Addressing, Control, Exposure, SymbolConfig, Triggered, Weight};
 use core::time::Duration;
 use frames::discovery::{Protection, Role};
 use frames::message::{PortAddress, PortFlags};
@@ -98,7 +98,7 @@ impl Device {
                 refused: Vec::new(),
                 addressing: Addressing::Relay,
                 routes: None,
-                triggered: true,
+                triggered: Triggered::All,
                 carrier_hold: Duration::ZERO,
             };
             let control = Control::new(config, device.link(Role::Control, boot), seed, now);
@@ -163,7 +163,7 @@ impl Device {
     pub(crate) fn hint(&mut self, now: Time) {
         self.weigh(|device| match &mut device.core {
             Some(Core::Control(control)) => {
-                SocketPart::ALL.into_iter().for_each(|part| control.handle_hint(part, now));
+                SocketPart::ALL.into_iter().for_each(|part| control.handle_hint(None, part, now));
             }
             Some(Core::Relay(_)) | None => {}
         });

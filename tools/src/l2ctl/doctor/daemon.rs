@@ -62,6 +62,9 @@ pub(super) fn examine(role: Option<Role>, socket: &Path, mount: Option<&Path>, f
     };
     findings.push(Finding::ok(TOPIC, format!("{program} answers at {}", socket.display())));
     findings.extend(self::peers(&peers));
+    if let Ok(device) = show(socket, Object::Device) {
+        findings.extend(device.iter().filter_map(detection));
+    }
     symbols::examine(socket, mount, findings);
     if let Ok(rules) = show(socket, Object::Rules) {
         findings.extend(refused(&rules));
@@ -102,6 +105,24 @@ fn peers(peers: &[Value]) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+/// What tells a control of new sockets.
+fn detection(device: &Value) -> Option<Finding> {
+    const TOPIC: &str = "detection";
+    Some(match device["detection"].as_str()? {
+        "bpf" => Finding::ok(TOPIC, "BPF tells l2control of new sockets at once"),
+        "tracefs" => Finding::ok(
+            TOPIC,
+            "tracefs tells l2control of new sockets at once, at some 40 ns for each system call of this machine; its log tells why it is \
+             not BPF",
+        ),
+        _ => Finding::note(
+            TOPIC,
+            "nothing tells l2control of new sockets: it finds them by polling, in up to 250 ms",
+            "its log tells why; `detection` of l2control.toml(5)",
+        ),
+    })
 }
 
 /// Rules that are not in force.

@@ -128,7 +128,7 @@ fn tracefs() -> Finding {
             "a kernel with CONFIG_FTRACE_SYSCALLS",
         );
     }
-    Finding::ok(TOPIC, "tracefs tells of new sockets at once")
+    Finding::ok(TOPIC, "tracefs can tell of new sockets at once")
 }
 
 /// The truth about sockets.
