@@ -61,6 +61,7 @@ class L2link(Contender):
     """This product."""
 
     link = ""
+    control = ""  # lines of the control's configuration, before all sections
     overhead = 0
     security = 'psk_file = "psk"\n'
 
@@ -75,7 +76,7 @@ class L2link(Contender):
             '[[port]]\ninterface = "eth1"\n[[port.allow]]\ncontrol = "*"\n'
         )
         (folder / "control.toml").write_text(
-            f'name = "control1"\n{link}[api]\nsocket = "{folder}/control.sock"\n'
+            f'name = "control1"\n{self.control}{link}[api]\nsocket = "{folder}/control.sock"\n'
             '[[symbol]]\nkind = "interface"\nrelay = "relay1"\nport = "eth1"\nname = "eth1"\n'
         )
         mtu = self.lab.mtu - self.overhead

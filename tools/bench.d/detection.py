@@ -1,10 +1,12 @@
 """How soon a program that listens is reached, and how soon the relay knows of it.
 
-The rules are timed on a quiet machine, and while programs hold 20,000 other sockets in the symbol's namespace. The peer is what
+The control hears of sockets by tracefs and by BPF in turn. The rules are timed on a quiet machine, and while programs hold 20,000 other
+sockets in the symbol's namespace. The peer is what
 pasta(1) does for `-t auto`: it reads the namespace's /proc/net/tcp once a second, and looks for ports that are listened at.
 """
 
 import json
+import statistics
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -54,23 +56,56 @@ time.sleep(2)
 
 
 def study(folder, target, quick):
+    """The medians of runs on both triggers in turn, their ratio, and what a program that polls reaches."""
+    samples = {"tracefs": [], "bpf": []}
+    for number in range(1 if quick else 3):
+        for trigger, runs in samples.items():
+            place = folder / f"{trigger}-{number}"
+            place.mkdir()
+            runs.append(measured(place, target, quick, trigger))
+    figures = {trigger: medians(runs) for trigger, runs in samples.items()}
+    ratios = {row: value / figures["tracefs"][row] for row, value in figures["bpf"].items()}
+    polled = polling(folder, target, quick)
+    table(figures | {"bpf / tracefs": ratios, "poll each second": polled})
+    for trigger in samples:
+        rule = figures[trigger]["listen() to rule, p50, µs"]
+        print(f"{trigger}, listen() to rule: {rule / polled['listen() to rule, p50, µs']:.5f} of a poll each second")
+    return figures | {"poll each second": polled}
+
+
+def measured(folder, target, quick, trigger):
+    """All figures of a pair whose control hears of sockets by this trigger."""
     count = 50 if quick else 300
     with Lab(folder, target) as lab:
         lab.cables()
-        pair = Sealed(lab)
+        pair = Triggered(lab, trigger)
         try:
             pair.setup()
             Measurements(pair, lab, quick).reachable()
             figures = reached(lab, count) | rules(pair, lab, count)
-            polled = poll(10 * count // 3)
             with held(CONTROL, SOCKETS, "127.0.0.1"):
                 figures |= rules(pair, lab, count, f", {SOCKETS:,} sockets")
         finally:
             pair.stop()
-    table({pair.name: figures, "poll each second": polled})
-    rule = figures["listen() to rule, p50, µs"]
-    print(f"listen() to rule: {rule / polled['listen() to rule, p50, µs']:.5f} of a poll each second")
-    return {pair.name: figures, "poll each second": polled}
+    return figures
+
+
+class Triggered(Sealed):
+    """The pair with this `detection`."""
+
+    def __init__(self, lab, trigger):
+        super().__init__(lab)
+        self.control = f'detection = "{trigger}"\n'
+
+
+def medians(runs):
+    return {row: statistics.median(run[row] for run in runs) for row in runs[0]}
+
+
+def polling(folder, target, quick):
+    """What a program that polls reaches where nothing else happens."""
+    with Lab(folder, target):
+        return poll(160 if quick else 1000)
 
 
 def poll(count):

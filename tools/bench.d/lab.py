@@ -113,7 +113,7 @@ def build():
     if folder := os.environ.get("L2LINK_BIN_DIR"):
         return Path(folder).resolve()
     subprocess.run(
-        ["cargo", "build", "--release", "--quiet", "--workspace", "--features", "fast-path/ebpf"],
+        ["cargo", "build", "--release", "--quiet", "--workspace", "--features", "l2relay/ebpf,l2control/ebpf"],
         cwd=ROOT,
         check=True,
     )

@@ -49,5 +49,5 @@ def spread(samples):
 
 def failed(folder):
     """Shows the ends of the logs of a folder."""
-    for log in sorted(Path(folder).glob("*.log")):
+    for log in sorted(Path(folder).rglob("*.log")):
         print(f"--- {log.name}\n{log.read_text()[-2000:]}", file=sys.stderr)
