@@ -307,7 +307,7 @@ fn a_wrong_file_changes_nothing(#[values(Role::Relay, Role::Control)] device: Ro
     refuses(daemon, "reload", "unknown field `color`");
     refuses(daemon, "reload", "^^^^^");
     daemon.configure(&more.replace("\"lan0\"", "\"lan1\""));
-    refuses(daemon, "reload", ":3:13: `link.interface` cannot be changed while the daemon runs");
+    refuses(daemon, "reload", ":13: `link.interface` cannot be changed while the daemon runs");
     refuses(daemon, "reload --check", "systemctl restart");
     daemon.process().signal(Signal::SIGHUP);
     daemon.await_log("nothing was changed: ");
