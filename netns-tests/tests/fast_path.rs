@@ -807,7 +807,7 @@ fn what_rules_it_out_is_told(#[values(Role::Relay, Role::Control)] role: Role) {
     };
     let sealed = "leaves it in clear";
     configure(&lab, "fast_path = \"require\"");
-    refused(&mut lab, sealed);
+    refused(&mut lab, "without `data` they are sealed");
     auto(&mut lab, "fast_path = \"auto\"", sealed);
 
     configure(&lab, FAST);

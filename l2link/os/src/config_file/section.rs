@@ -53,8 +53,7 @@ pub struct LinkSection {
     /// How data frames are protected; `sealed` by default.
     pub data: Option<Spanned<DataMode>>,
     /// Whether packets of known flows go by programs in the kernel; `off` by default.
-    #[serde(default)]
-    pub fast_path: FastPathWord,
+    pub fast_path: Option<Spanned<FastPathWord>>,
     /// File to which the keys of sessions are written, relative to the configuration file; none by default.
     pub keylog_file: Option<Spanned<PathBuf>>,
     /// Longest silence towards a live peer in ms; 100 by default.
@@ -176,7 +175,7 @@ impl LinkSection {
             security,
             control,
             data,
-            fast_path: self.fast_path.into(),
+            fast_path: self.fast_path(data, source)?,
             keylog,
             keepalive: self.keepalive(source)?,
             missed: self.missed(source)?,
@@ -282,6 +281,25 @@ impl LinkSection {
                 }
             }
         }
+    }
+
+    /// Whether there is to be a fast path for data of this protection.
+    fn fast_path(&self, data: Protection, source: &ConfigSource) -> Result<Policy, ConfigError> {
+        let Some(configured) = &self.fast_path else { return Ok(Policy::Off) };
+        let policy = Policy::from(*configured.get_ref());
+        if policy != Policy::Require || data == Protection::CLEAR {
+            return Ok(policy);
+        }
+        let (span, message) = match &self.data {
+            Some(data) => (data.span(), "data = \"sealed\" leaves nothing for fast_path = \"require\""),
+            None => (
+                configured.span(),
+                "fast_path = \"require\" needs packets in clear, and without `data` they are sealed",
+            ),
+        };
+        Err(source
+            .error_at(span, message)
+            .help("data = \"clear\" on all devices of the segment, if it is trusted; or fast_path = \"off\""))
     }
 
     fn keylog(

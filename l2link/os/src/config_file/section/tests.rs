@@ -68,6 +68,36 @@ fn a_key_log_warns_loudly_and_is_not_made_by_the_check() {
 }
 
 #[rstest]
+#[case::off("", Policy::Off)]
+#[case::where_it_can_be_had("fast_path = \"auto\"", Policy::Auto)]
+#[case::clear("data = \"clear\"\nfast_path = \"require\"", Policy::Require)]
+fn fast_path(#[case] lines: &str, #[case] expected: Policy) {
+    let settings = settings(&format!("interface = \"lan0\"\npsk_file = \"psk\"\n{lines}")).unwrap();
+    assert_eq!(settings.fast_path, expected);
+}
+
+#[test]
+fn without_security_the_fast_path_has_packets_in_clear() {
+    let lines = "interface = \"lan0\"\nsecurity = \"none\"\nfast_path = \"require\"";
+    assert_eq!(settings(lines).unwrap().fast_path, Policy::Require);
+}
+
+#[rstest]
+#[case::by_default(
+    "fast_path = \"require\"",
+    "c.toml:4:13: fast_path = \"require\" needs packets in clear, and without `data` they are sealed\n  |\n\
+     4 | fast_path = \"require\"\n  |             ^^^^^^^^^\nhelp: data = \"clear\""
+)]
+#[case::written(
+    "fast_path = \"require\"\ndata = \"sealed\"",
+    "c.toml:5:8: data = \"sealed\" leaves nothing for fast_path = \"require\"\n  |\n5 | data = \"sealed\"\n  |        ^^^^^^^^"
+)]
+fn a_fast_path_of_sealed_packets_is_refused(#[case] lines: &str, #[case] expected: &str) {
+    let error = settings(&format!("interface = \"lan0\"\npsk_file = \"psk\"\n{lines}")).unwrap_err();
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[rstest]
 #[case::sealed("", Protection::SEALED, Protection::SEALED)]
 #[case::written("data = \"sealed\"\nencrypt = false", Protection::SEALED, Protection::SEALED)]
 #[case::encrypted("encrypt = true", Protection::ENCRYPTED, Protection::ENCRYPTED)]
