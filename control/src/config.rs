@@ -67,7 +67,7 @@ struct File {
     link: LinkSection,
     #[serde(default)]
     api: ApiSection,
-    metrics: Option<MetricsSection>,
+    metrics: Option<Spanned<MetricsSection>>,
     #[serde(default)]
     files: FilesSection,
     #[serde(default)]
@@ -107,8 +107,9 @@ impl Settings {
     fn check((file, source): (File, ConfigSource)) -> Result<Self, ConfigError> {
         let link = file.link.check(Role::Control, &file.peer, &source)?;
         let api = file.api.check(Role::Control, &source)?;
+        let metrics = file.metrics.as_ref().map(|section| MetricsSection::check(section, &api, &source));
         let mut settings = Self {
-            metrics: file.metrics.as_ref().map(|metrics| metrics.check(&api, &source)).transpose()?,
+            metrics: metrics.transpose()?,
             name: device_name(&file.name, &source)?,
             warnings: link.warnings.clone(),
             addressing: match link.addressing {

@@ -49,7 +49,7 @@ struct File {
     link: LinkSection,
     #[serde(default)]
     api: ApiSection,
-    metrics: Option<MetricsSection>,
+    metrics: Option<Spanned<MetricsSection>>,
     #[serde(default)]
     routes: RoutesSection,
     #[serde(default)]
@@ -141,7 +141,8 @@ impl Settings {
         let name = device_name(&file.name, &source)?;
         let link = file.link.check(Role::Relay, &file.peer, &source)?;
         let api = file.api.check(Role::Relay, &source)?;
-        let metrics = file.metrics.as_ref().map(|metrics| metrics.check(&api, &source)).transpose()?;
+        let metrics = file.metrics.as_ref().map(|section| MetricsSection::check(section, &api, &source));
+        let metrics = metrics.transpose()?;
         let mut warnings = link.warnings.clone();
         let ports = ports(&file, &source, &mut warnings)?;
         strangers(&file, &link, &source, &mut warnings);

@@ -31,14 +31,19 @@ pub struct MetricsSettings {
 }
 
 impl MetricsSection {
-    /// Checks the section. `api` is what there is of the command socket.
+    /// Checks a section. `api` is what there is of the command socket.
     ///
     /// # Errors
     /// Names what is wrong, where, and how to mend it.
-    pub fn check(&self, api: &ApiSettings, source: &ConfigSource) -> Result<MetricsSettings, ConfigError> {
+    pub fn check(
+        section: &Spanned<Self>,
+        api: &ApiSettings,
+        source: &ConfigSource,
+    ) -> Result<MetricsSettings, ConfigError> {
+        let Self { socket: configured, group, listen } = section.get_ref();
         let socket =
-            self.socket.as_ref().map(|socket| source.socket_path(socket, "metrics socket")).transpose()?;
-        if let (Some(socket), Some(configured)) = (&socket, &self.socket)
+            configured.as_ref().map(|socket| source.socket_path(socket, "metrics socket")).transpose()?;
+        if let (Some(socket), Some(configured)) = (&socket, configured)
             && *socket == api.socket
         {
             let message = format!("{} is the command socket", socket.display());
@@ -46,13 +51,13 @@ impl MetricsSection {
                 .error_at(configured.span(), message)
                 .help("choose another path for [metrics]"));
         }
-        let listen = self.listen.as_ref().map(|listen| address(listen, source)).transpose()?;
+        let listen = listen.as_ref().map(|listen| address(listen, source)).transpose()?;
         if socket.is_none() && listen.is_none() {
-            return Err(source.error("[metrics] names no place").help(
+            return Err(source.error_at(section.span(), "[metrics] names no place").help(
                 "write `socket = \"PATH\"` or `listen = \"127.0.0.1:9401\"` into it, or leave it out",
             ));
         }
-        let access = match &self.group {
+        let access = match group {
             Some(group) if socket.is_none() => {
                 return Err(source
                     .error_at(group.span(), "`group` is for the socket of [metrics], and there is none")
@@ -94,13 +99,18 @@ mod tests {
     use crate::config_file::load;
     use rstest::rstest;
 
+    #[derive(Debug, Deserialize)]
+    struct File {
+        metrics: Spanned<MetricsSection>,
+    }
+
     fn check(text: &str) -> Result<MetricsSettings, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
-        std::fs::write(&path, text).unwrap();
-        let (section, source) = load::<MetricsSection>(&path).map_err(|error| error.to_string())?;
+        std::fs::write(&path, format!("[metrics]\n{text}")).unwrap();
+        let (file, source) = load::<File>(&path).map_err(|error| error.to_string())?;
         let api = ApiSettings { socket: "/run/l2link/relay.sock".into(), access: Access::default() };
-        let mut settings = section.check(&api, &source);
+        let mut settings = MetricsSection::check(&file.metrics, &api, &source);
         if let Ok(settings) = &mut settings
             && let Some(socket) = &mut settings.socket
         {
@@ -128,27 +138,30 @@ mod tests {
     }
 
     #[rstest]
-    #[case("", "c.toml: [metrics] names no place\nhelp: write `socket")]
-    #[case("listen = \"0.0.0.0:9401\"", "c.toml:1:10: 0.0.0.0 is no address of the loopback")]
-    #[case("listen = \"[::]:9401\"", "c.toml:1:10: :: is no address of the loopback")]
-    #[case("listen = \"192.0.2.1:80\"", "c.toml:1:10: 192.0.2.1 is no address of the loopback")]
-    #[case("listen = \"localhost:80\"", "c.toml:1:10: \"localhost:80\" is not an address with a port")]
-    #[case("listen = \"127.0.0.1\"", "c.toml:1:10: \"127.0.0.1\" is not an address with a port")]
-    #[case("listen = \"127.0.0.1:0\"", "c.toml:1:10: port 0 is none")]
-    #[case("socket = \"\"", "c.toml:1:10: the path of the metrics socket is empty")]
+    #[case(
+        "",
+        "c.toml:1:1: [metrics] names no place\n  |\n1 | [metrics]\n  | ^^^^^^^^^\nhelp: write `socket"
+    )]
+    #[case("listen = \"0.0.0.0:9401\"", "c.toml:2:10: 0.0.0.0 is no address of the loopback")]
+    #[case("listen = \"[::]:9401\"", "c.toml:2:10: :: is no address of the loopback")]
+    #[case("listen = \"192.0.2.1:80\"", "c.toml:2:10: 192.0.2.1 is no address of the loopback")]
+    #[case("listen = \"localhost:80\"", "c.toml:2:10: \"localhost:80\" is not an address with a port")]
+    #[case("listen = \"127.0.0.1\"", "c.toml:2:10: \"127.0.0.1\" is not an address with a port")]
+    #[case("listen = \"127.0.0.1:0\"", "c.toml:2:10: port 0 is none")]
+    #[case("socket = \"\"", "c.toml:2:10: the path of the metrics socket is empty")]
     #[case(
         "socket = \"/run/l2link/relay.sock\"",
-        "c.toml:1:10: /run/l2link/relay.sock is the command socket"
+        "c.toml:2:10: /run/l2link/relay.sock is the command socket"
     )]
     #[case(
         "listen = \"127.0.0.1:1\"\ngroup = \"root\"",
-        "c.toml:2:9: `group` is for the socket of [metrics]"
+        "c.toml:3:9: `group` is for the socket of [metrics]"
     )]
     #[case(
         "socket = \"m.sock\"\ngroup = \"no-such-group\"",
-        "c.toml:2:9: there is no group \"no-such-group\""
+        "c.toml:3:9: there is no group \"no-such-group\""
     )]
-    #[case("port = 9401", "c.toml:1:1: unknown field `port`")]
+    #[case("port = 9401", "c.toml:2:1: unknown field `port`")]
     fn wrong(#[case] text: &str, #[case] expected: &str) {
         let error = check(text).unwrap_err();
         assert!(error.contains(expected), "{error}");

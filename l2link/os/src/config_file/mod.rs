@@ -92,7 +92,9 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     })?;
     String::from_utf8(bytes).map_err(|cause| {
         let offset = cause.utf8_error().valid_up_to();
-        error(format!("is not UTF-8 text (byte {offset})"), "TOML files are UTF-8")
+        let text = String::from_utf8_lossy(cause.as_bytes()).into_owned();
+        let source = ConfigSource { path: path.to_owned(), text };
+        source.error_at(offset..offset, "this is not UTF-8").help("TOML files are UTF-8")
     })
 }
 
@@ -347,7 +349,10 @@ mod tests {
         let path = folder.path().join("x");
         std::fs::write(&path, b"name = \"\xff\"").unwrap();
         let error = load::<Sample>(&path).unwrap_err().to_string();
-        assert!(error.contains("is not UTF-8 text (byte 8)"), "{error}");
+        assert!(
+            error.contains("x:1:9: this is not UTF-8\n  |\n1 | name = \"\u{fffd}\"\n  |         ^"),
+            "{error}"
+        );
     }
 
     #[test]
