@@ -848,6 +848,32 @@ fn a_bridge_is_no_link_interface_for_it(#[values(Role::Relay, Role::Control)] ro
     assert!(!refused.success() && refused.stderr().contains("of kind bridge"), "{refused}");
 }
 
+/// The kernel takes one XDP program at an interface.
+#[rstest]
+fn another_program_at_the_link_interface_is_told(#[values(Role::Relay, Role::Control)] role: Role) {
+    let Some(mut lab) = up(FITTING) else { return };
+    let netns = if role == Role::Relay { Rc::clone(&lab.relay_ns) } else { Rc::clone(&lab.control_ns) };
+    lab.daemon(role).terminate();
+    // Another device there is one who has one.
+    let more = Control { name: "other".into(), link: FAST.into(), ..Control::without_symbols() };
+    let mut other = Daemon::new("l2control", &netns, lab.folder().join("other"), &more.to_string());
+    other.start();
+    other.await_log(BY_THE_KERNEL);
+    let refused = lab.daemon(role).run(&[]);
+    for words in [
+        "fast_path = \"require\": another XDP program (number ",
+        " is at the link interface lan0: `ip link set dev lan0 xdpdrv off`",
+        "`bpftool prog show id ",
+    ] {
+        assert!(!refused.success() && refused.stderr().contains(words), "{words:?}: {refused}");
+    }
+    configure(&lab, &FAST.replace("require", "auto"));
+    lab.daemon(role).start();
+    lab.daemon(role).await_log("all packets go by this daemon: another XDP program");
+    other.terminate();
+    lab.daemon(role).await_log(BY_THE_KERNEL);
+}
+
 #[rstest]
 fn offloads_of_the_link_interface_are_watched(#[values(Role::Relay, Role::Control)] role: Role) {
     let Some(mut lab) = up(FITTING) else { return };

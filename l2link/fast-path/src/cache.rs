@@ -63,6 +63,21 @@ pub struct LinkInterface<'a> {
     pub offloads: fn(&str) -> io::Result<bool>,
 }
 
+impl LinkInterface<'_> {
+    /// Whether packets can go and come by it the fast way, as far as that can be known without trying.
+    ///
+    /// # Errors
+    /// [`Error::Kind`], [`Error::Offloads`], [`Error::Asking`].
+    pub fn fit(&self) -> Result<(), Error> {
+        match (self.kind, (self.offloads)(self.name)) {
+            (Some(kind), _) if kind != "veth" => Err(Error::Kind(self.name.to_owned(), kind.to_owned())),
+            (_, Ok(false)) => Ok(()),
+            (_, Ok(true)) => Err(Error::Offloads(self.name.to_owned())),
+            (_, Err(error)) => Err(Error::Asking(error)),
+        }
+    }
+}
+
 /// The tunnel by which a link frame's packet comes, for [`Cache::learn_tunnel`]; to be taken before the frame is handled.
 #[must_use]
 pub fn tunnel_of(frame: &[u8]) -> Option<(SessionIndex, Tunnel)> {
@@ -138,16 +153,10 @@ impl Cache {
     }
 
     fn set_link(&mut self, link: Option<LinkInterface<'_>>) -> Result<(), Error> {
-        let fit =
-            link.map_or(Ok(()), |LinkInterface { name, kind, offloads, .. }| match (kind, offloads(name)) {
-                (Some(kind), _) if kind != "veth" => Err(Error::Kind(name.to_owned(), kind.to_owned())),
-                (_, Ok(false)) => Ok(()),
-                (_, Ok(true)) => Err(Error::Offloads(name.to_owned())),
-                (_, Err(error)) => Err(Error::Asking(error)),
-            });
+        let fit = link.map_or(Ok(()), |link| link.fit());
         let link = link.filter(|_| fit.is_ok());
-        self.linked = link.is_some();
         let set = self.fast_path.set_link(link.map(|link| link.ifindex));
+        self.linked = link.is_some() && set.is_ok();
         fit.and(set)
     }
 

@@ -13,14 +13,26 @@ pub enum Error {
     Sealed,
     /// The link interface does what is the kernel's to do.
     #[error(
-        "the link interface completes checksums or cuts packets itself, which for frames of the link is not to be relied on: `ethtool -K {0} tx off tso off`"
+        "the link interface completes checksums or cuts packets itself, which for frames of the link is not to be relied on: `ethtool -K {0} tx off tso off`; \
+         where its driver refuses that there is no fast path"
     )]
     Offloads(String),
     /// Frames do not reach the link interface as they came from a cable.
-    #[error(
-        "the link interface {0} is of kind {1}: the kernel can pass packets on from network cards and veth"
-    )]
+    #[error("the link interface {0} is of kind {1}, and there only is a fast path at network cards and veth")]
     Kind(String, String),
+    /// Another program for packets as they come from a cable is at the link interface, and the kernel takes one only.
+    #[error(
+        "another XDP program (number {id}) is at the link interface {interface}: `ip link set dev {interface} {mode} off` takes off what `ip` put \
+         there, else it goes with the program whose it is; `bpftool net` and `bpftool prog show id {id}` tell which"
+    )]
+    Taken {
+        /// The interface.
+        interface: String,
+        /// The kernel's number of the other program.
+        id: u32,
+        /// How it is there, in the words of `ip-link`(8).
+        mode: &'static str,
+    },
     /// What the link interface does cannot be known.
     #[error("asking what the link interface does of packets: {0}")]
     Asking(io::Error),
@@ -34,12 +46,12 @@ pub enum Error {
         source: io::Error,
     },
     /// The kernel refuses a program at an interface.
-    #[error("the kernel does not take {program} at interface {ifindex}: {source}")]
+    #[error("the kernel does not take the program {program} at interface {interface}: {source}")]
     Attach {
         /// The program.
         program: &'static str,
         /// The interface.
-        ifindex: u32,
+        interface: String,
         /// What it says.
         source: io::Error,
     },

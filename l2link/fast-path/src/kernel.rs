@@ -88,7 +88,7 @@ impl FastPath {
     /// Has packets come from the link by this interface, or by none.
     ///
     /// # Errors
-    /// [`Error::Attach`]. Then they come the daemon's way.
+    /// [`Error::Taken`] and [`Error::Attach`]. Then they come the daemon's way.
     pub fn set_link(&mut self, ifindex: Option<u32>) -> Result<(), Error> {
         if self.link.as_ref().map(|link| link.ifindex) == ifindex {
             return Ok(());
@@ -99,6 +99,9 @@ impl FastPath {
         }
         let Some(ifindex) = ifindex else { return Ok(()) };
         let deliver = self.attach("deliver", ifindex, BPF_TCX_INGRESS, 0)?;
+        if let Some((id, mode)) = other_program(ifindex) {
+            return Err(Error::Taken { interface: interface_name(ifindex), id, mode });
+        }
         // Drivers that cannot, or not with this MTU, have the kernel do it, a little later.
         let strip = self.attach("strip", ifindex, BPF_XDP, 0);
         let strip = strip.or_else(|_| self.attach("strip", ifindex, BPF_XDP, XDP_FLAGS_SKB_MODE))?;
@@ -382,7 +385,8 @@ impl FastPath {
     fn attach(&self, name: &'static str, ifindex: u32, kind: u32, flags: u32) -> Result<OwnedFd, Error> {
         let program = self.object.progs().find(|program| program.name() == name);
         let source = io::Error::from(io::ErrorKind::NotFound);
-        let program = program.ok_or(Error::Attach { program: name, ifindex, source })?;
+        let failed = |source| Error::Attach { program: name, interface: interface_name(ifindex), source };
+        let program = program.ok_or_else(|| failed(source))?;
         let index = i32::try_from(ifindex).unwrap_or(-1);
         let options = libbpf_sys::bpf_link_create_opts {
             sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
@@ -394,8 +398,7 @@ impl FastPath {
             libbpf_sys::bpf_link_create(program.as_fd().as_raw_fd(), index, kind, &raw const options)
         };
         if link < 0 {
-            let source = io::Error::from_raw_os_error(-link);
-            return Err(Error::Attach { program: name, ifindex, source });
+            return Err(failed(io::Error::from_raw_os_error(-link)));
         }
         // SAFETY: the kernel has just made the descriptor, for us alone.
         Ok(unsafe { OwnedFd::from_raw_fd(link) })
@@ -419,6 +422,27 @@ impl Maps {
             stations: map("stations")?,
         })
     }
+}
+
+/// The XDP program at an interface of the calling thread's namespace that has none of this daemon's, and how it is there in the words of
+/// `ip-link`(8).
+fn other_program(ifindex: u32) -> Option<(u32, &'static str)> {
+    let mut options = libbpf_sys::bpf_xdp_query_opts {
+        sz: size_of::<libbpf_sys::bpf_xdp_query_opts>() as libbpf_sys::size_t,
+        ..Default::default()
+    };
+    // SAFETY: the options live until the call returns, and begin with their size.
+    let result = unsafe { libbpf_sys::bpf_xdp_query(i32::try_from(ifindex).ok()?, 0, &raw mut options) };
+    // What cannot be known does not keep from trying. One in the card itself is not in the way.
+    let modes = [(options.drv_prog_id, "xdpdrv"), (options.skb_prog_id, "xdpgeneric")];
+    modes.into_iter().find(|(id, _)| result == 0 && *id != 0)
+}
+
+/// The name of an interface of the calling thread's namespace.
+fn interface_name(ifindex: u32) -> String {
+    let name = nix::net::if_::if_indextoname(ifindex).ok().and_then(|name| name.into_string().ok());
+    // Of one that has gone it is empty.
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("number {ifindex}"))
 }
 
 fn flow_key(ifindex: u32, flow: &Flow) -> FlowKey {

@@ -337,3 +337,24 @@ fn filter(fast_path: &FastPath, frame: &[u8]) -> bool {
     let header = [&OWN.0[..], &OTHER.0, &[8, 0]].concat();
     run(fast_path, "port_filter", &[&header, frame].concat()).0 != 0
 }
+
+#[test]
+fn another_program_at_the_link_interface_is_named() {
+    with_fast_path(|first| {
+        let mut second = FastPath::load(ETHERTYPE).unwrap();
+        let error = second.set_link(Some(LOOPBACK)).unwrap_err();
+        let Error::Taken { interface, id, mode } = &error else { panic!("{error}") };
+        assert_eq!((interface.as_str(), *mode), ("lo", "xdpgeneric"));
+        let text = error.to_string();
+        for part in [
+            format!("another XDP program (number {id}) is at the link interface lo: "),
+            "`ip link set dev lo xdpgeneric off`".into(),
+        ] {
+            assert!(text.contains(&part), "{text}");
+        }
+        drop(first);
+        second.set_link(Some(LOOPBACK)).unwrap();
+        let error = second.add_port(77).unwrap_err();
+        assert!(error.to_string().contains("at interface number 77: No such device"), "{error}");
+    });
+}
