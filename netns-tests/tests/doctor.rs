@@ -98,6 +98,26 @@ fn its_commands_mend_a_small_mtu_and_a_firewall_on_the_segment() {
 }
 
 #[test]
+fn a_link_that_can_have_no_fast_path_is_told() {
+    let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
+    let netns = &lab.relay_ns;
+    netns.ip(&[
+        "link set lan0 name cable0",
+        "link add lan0 link cable0 type macvlan",
+        "link set cable0 up",
+        "link set lan0 up",
+    ]);
+    for (word, level) in [("require", "wrong"), ("auto", "note")] {
+        let link = format!("data = \"clear\"\nfast_path = \"{word}\"");
+        lab.relay.configure(&Relay { link, ..Relay::default() }.to_string());
+        let (well, findings) = doctor(netns, &lab.relay);
+        assert_eq!(well, level == "note", "{findings:#?}");
+        let told = finding(&findings, level, "interface lan0 is a macvlan");
+        assert!(!told["remedy"].as_str().unwrap().contains("ethtool"), "{told}");
+    }
+}
+
+#[test]
 fn a_symbol_that_is_not_up_is_told_with_its_remedy_on_both_machines() {
     let Some(mut lab) = Lab::build(netns_tests::Layout::default()) else { return };
     let control = Control { symbols: vec![Symbol::new("eth9")], ..Control::default() };

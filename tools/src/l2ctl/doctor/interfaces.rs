@@ -2,9 +2,10 @@
 
 use super::settings::Settings;
 use super::{Finding, firewall};
+use fast_path::{Error, LinkInterface};
 use frames::discovery::Role;
 use l2link::Config;
-use l2link_os::{LinkInfo, NetNs, Netlink, SetupError, ethtool};
+use l2link_os::{IfIndex, LinkInfo, NetNs, Netlink, SetupError, ethtool};
 use std::fs;
 use std::path::Path;
 
@@ -23,9 +24,10 @@ pub(super) fn examine(settings: &Settings, findings: &mut Vec<Finding>) {
         }
     };
     findings.extend(link(&settings.link, &links));
+    let link = links.iter().find(|link| link.name == settings.link);
     match &*settings.fast_path {
-        "auto" => findings.push(fast_path(&settings.link, Finding::note)),
-        "require" => findings.push(fast_path(&settings.link, Finding::wrong)),
+        "auto" => findings.extend(link.map(|link| fast_path(link, settings.sealed, Finding::note))),
+        "require" => findings.extend(link.map(|link| fast_path(link, settings.sealed, Finding::wrong))),
         _ => {}
     }
     findings.extend(firewall::at(&settings.link));
@@ -66,23 +68,34 @@ fn link(name: &str, links: &[LinkInfo]) -> Vec<Finding> {
     findings
 }
 
-/// What the fast path needs of the interface on the segment; `lacking` is what it is if that is not there.
-fn fast_path(link: &str, lacking: fn(&'static str, String, String) -> Finding) -> Finding {
+/// What the fast path needs of packets, which cross the link `sealed` or in clear, and of the interface on the segment. `lacking` is
+/// what it is if that is not there.
+fn fast_path(link: &LinkInfo, sealed: bool, lacking: fn(&'static str, String, String) -> Finding) -> Finding {
     const TOPIC: &str = "fast path";
-    match ethtool::offloads(link) {
-        Ok(false) => {
-            Finding::ok(TOPIC, format!("interface {link} leaves checksums and packets to the kernel"))
-        }
-        Ok(true) => lacking(
+    let (name, kind) = (&*link.name, link.kind.as_deref());
+    if sealed {
+        return lacking(
             TOPIC,
-            format!("interface {link} completes checksums or cuts packets: all packets go by the daemon"),
-            format!("`ethtool -K {link} tx off tso off`"),
-        ),
-        Err(error) => Finding::note(
+            "packets cross the link sealed: all go by the daemon".into(),
+            "data = \"clear\" in the [link] of all devices, if the segment is trusted; or fast_path = \"off\"".into(),
+        );
+    }
+    let LinkInfo { ifindex: IfIndex(ifindex), .. } = *link;
+    match (LinkInterface { ifindex, name, kind, offloads: ethtool::offloads }).fit() {
+        Ok(()) => Finding::ok(TOPIC, format!("interface {name} leaves checksums and packets to the kernel")),
+        Err(Error::Kind(..)) => lacking(
             TOPIC,
-            format!("what interface {link} does of packets cannot be known: {error}"),
-            "run as root, where the interface is",
+            format!("interface {name} is a {}: all packets go by the daemon", kind.unwrap_or("virtual one")),
+            format!(
+                "only a network card or a veth can have it, in place of {name} in [link]; else fast_path = \"off\""
+            ),
         ),
+        Err(Error::Offloads(_)) => lacking(
+            TOPIC,
+            format!("interface {name} completes checksums or cuts packets: all packets go by the daemon"),
+            format!("`ethtool -K {name} tx off tso off`; where the driver refuses it, fast_path = \"off\""),
+        ),
+        Err(error) => Finding::note(TOPIC, error.to_string(), "run as root, where the interface is"),
     }
 }
 
@@ -171,7 +184,7 @@ pub(super) fn sysctl(path: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use l2link_os::IfIndex;
+    use crate::doctor::Level;
     use rstest::rstest;
 
     fn interface(name: &str, change: impl FnOnce(&mut LinkInfo)) -> LinkInfo {
@@ -207,6 +220,23 @@ mod tests {
         let [finding] = self::link("lan0", &[link]).try_into().unwrap();
         assert!(finding.found.contains(found), "{finding:?}");
         assert!(finding.remedy.as_ref().unwrap().contains(remedy), "{finding:?}");
+    }
+
+    #[rstest]
+    #[case::macvlan("macvlan", false, "interface lo is a macvlan", "only a network card or a veth")]
+    #[case::sealed("veth", true, "sealed", "data = \"clear\"")]
+    fn what_keeps_packets_off_the_fast_path_is_told(
+        #[case] kind: &str,
+        #[case] sealed: bool,
+        #[case] found: &str,
+        #[case] remedy: &str,
+    ) {
+        let link = interface("lo", |link| link.kind = Some(kind.to_owned()));
+        let finding = fast_path(&link, sealed, Finding::wrong);
+        assert_eq!(finding.level, Level::Wrong);
+        assert!(finding.found.contains(found), "{finding:?}");
+        let told = finding.remedy.unwrap();
+        assert!(told.contains(remedy) && !told.contains("ethtool"), "{told}");
     }
 
     #[test]

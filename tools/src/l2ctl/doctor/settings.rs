@@ -18,6 +18,8 @@ pub(super) struct Settings {
     pub(super) link: String,
     /// Whether packets of known flows are to go by the kernel: `auto`, `require`, or else not.
     pub(super) fast_path: String,
+    /// Whether packets cross the link sealed.
+    pub(super) sealed: bool,
     /// A relay's ports.
     pub(super) ports: Vec<String>,
     /// The namespaces of a control's symbols; none for the daemon's own.
@@ -55,6 +57,8 @@ struct Link {
     interface: String,
     #[serde(default)]
     fast_path: String,
+    security: Option<String>,
+    data: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +122,7 @@ pub(super) fn load(path: &Path) -> Result<Settings, ConfigError> {
         name: file.name,
         mount: source.resolve(&mount),
         relays: file.symbol.iter().map(|symbol| symbol.relay.clone()).collect(),
+        sealed: file.link.security.as_deref() != Some("none") && file.link.data.as_deref() != Some("clear"),
         fast_path: file.link.fast_path,
         link: file.link.interface,
         routes: file.port.iter().any(|port| port.allow.iter().any(|allow| allow.routes)),
@@ -177,6 +182,7 @@ fn check(role: Role, path: &Path) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::Level;
+    use rstest::rstest;
 
     fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -207,6 +213,16 @@ mod tests {
         assert_eq!((settings.role, settings.files), (Role::Control, true));
         assert_eq!(settings.namespaces, [None, Some("router".to_owned())]);
         assert_eq!(settings.socket, Path::new("/run/l2link/control.sock"));
+    }
+
+    #[rstest]
+    #[case("", true)]
+    #[case("data = \"sealed\"", true)]
+    #[case("data = \"clear\"", false)]
+    #[case("security = \"none\"", false)]
+    fn how_packets_cross_the_link(#[case] lines: &str, #[case] sealed: bool) {
+        let (_folder, path) = written(&format!("[link]\ninterface = \"lan0\"\n{lines}\n"));
+        assert_eq!(load(&path).unwrap().sealed, sealed);
     }
 
     #[test]
