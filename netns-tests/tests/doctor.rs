@@ -98,6 +98,20 @@ fn its_commands_mend_a_small_mtu_and_a_firewall_on_the_segment() {
 }
 
 #[test]
+fn its_command_takes_a_symbol_out_of_a_bridge() {
+    let Some(lab) = Lab::up() else { return };
+    let netns = &lab.control_ns;
+    let (well, _) = doctor(netns, &lab.control);
+    assert!(well);
+    netns.ip(&["link add br7 type bridge", "link set br7 up", "link set eth1 master br7"]);
+    let (well, findings) = doctor(netns, &lab.control);
+    assert!(!well);
+    netns.ok(&command(finding(&findings, "wrong", "the interface eth1 is a port of br7")));
+    let (well, findings) = doctor(netns, &lab.control);
+    assert!(well, "{findings:#?}");
+}
+
+#[test]
 fn a_link_that_can_have_no_fast_path_is_told() {
     let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
     let netns = &lab.relay_ns;

@@ -4,7 +4,9 @@
 use netns_tests::address::*;
 use netns_tests::book::{Page, chapters, readme, root};
 use netns_tests::program::{Frr, Nginx};
-use netns_tests::{Daemon, Finished, Lab, Layout, Mounts, PrivateRoot, Process, SOON, binary, eventually};
+use netns_tests::{
+    Daemon, Finished, Lab, Layout, Mounts, Netns, PrivateRoot, Process, SOON, binary, eventually,
+};
 use rstest::rstest;
 use serde_json::json;
 use std::fs;
@@ -59,6 +61,8 @@ struct Machines {
     frr: Option<Frr>,
     /// FRR as Debian starts it, and the file system in which it has its configuration.
     debian: Option<(PrivateRoot, Vec<Process>)>,
+    /// The namespace of a container, and its first process.
+    container: Option<(Netns, Process)>,
 }
 
 /// What is at [`FILES`] is somewhere else in a test.
@@ -88,7 +92,7 @@ impl Machines {
         };
         here(&lab.relay, "relay.toml");
         here(&lab.control, "control.toml");
-        Some(Self { lab, nginx: None, frr: None, debian: None })
+        Some(Self { lab, nginx: None, frr: None, debian: None, container: None })
     }
 
     /// Starts what earlier chapters have started.
@@ -221,6 +225,23 @@ impl Machines {
                 frr.await_text("show bgp summary", CLIENT_V4, SOON);
                 frr.await_text("show bgp ipv4 unicast", "198.18.0.80/32", SOON);
             }
+            "sudo ip netns attach web PID" => {
+                let web = lab.netns("web");
+                let process = web.spawn("sleep infinity");
+                // What makes containers gives their namespaces no names.
+                let line = format!("ip netns del {0} && ip netns attach {0} {1}", web.name(), process.pid());
+                let _ = self.sh(&line).expect_success();
+                self.container = Some((web, process));
+            }
+            "sudo l2ctl symbol add relay1 eth1 --name web --netns web" => {
+                let (web, _) = self.container.as_ref().expect("there is a container");
+                let line = format!("symbol add relay1 eth1 --name web --netns {}", web.name());
+                let _ = lab.control.l2ctl(&line).expect_success();
+                lab.control.await_row("symbols", &json!({"name": "web", "state": "up"}));
+                assert!(web.has_interface("web"));
+                let _ = lab.control.l2ctl("symbol del web").expect_success();
+                self.container = None;
+            }
             "sudo l2ctl monitor" => {
                 let mut command = Command::new("timeout");
                 command.arg("1").arg(binary("l2ctl")).arg("--socket").arg(lab.relay.socket()).arg("monitor");
@@ -352,7 +373,7 @@ fn run_all(examples: &str, mut run: impl FnMut(&str)) -> usize {
 }
 
 #[rstest]
-#[case::server("", 60)]
+#[case::server("", 62)]
 #[case::router("router", 11)]
 #[case::balance("balance", 3)]
 #[case::address("address", 3)]

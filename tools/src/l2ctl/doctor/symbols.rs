@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::columns::Object;
 use crate::daemon::show;
+use l2link_os::{NetNs, Netlink};
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, statfs};
 use serde_json::Value;
 use std::path::Path;
@@ -44,6 +45,7 @@ const REMEDIES: [(&str, &str); 15] = [
 pub(super) fn examine(socket: &Path, mount: Option<&Path>, findings: &mut Vec<Finding>) {
     let Ok(symbols) = show(socket, Object::Symbols) else { return };
     findings.extend(symbols.iter().map(finding));
+    findings.extend(symbols.iter().filter_map(bridged));
     let files = symbols.iter().any(|symbol| symbol["kind"] == "files" && symbol["state"] == "up");
     if let Some(mount) = mount.filter(|_| files) {
         findings.extend(hidden(mount));
@@ -63,6 +65,28 @@ fn finding(symbol: &Value) -> Finding {
     let known = REMEDIES.iter().find(|(words, _)| reason.contains(words));
     let remedy = known.map_or("the daemon's log tells more", |(_, remedy)| remedy);
     Finding::wrong(TOPIC, format!("{name} is {}: {reason}", text("state")), remedy)
+}
+
+/// A symbol of a control whose interface is a bridge's port.
+fn bridged(symbol: &Value) -> Option<Finding> {
+    let text = |key: &str| symbol[key].as_str();
+    let (name, netns) = (text("name")?, text("netns"));
+    let place = netns.map_or_else(NetNs::current, NetNs::named).ok()?;
+    let links = Netlink::open(&place).ok()?.links().ok()?;
+    let port = links.iter().find(|link| link.name == name && link.bridge_port)?;
+    let bridge = links.iter().find(|link| Some(link.ifindex) == port.master);
+    let bridge = bridge.map_or("a bridge", |bridge| &bridge.name);
+    let ip = netns.map_or("ip".to_owned(), |netns| format!("ip -n {netns}"));
+    Some(Finding::wrong(
+        TOPIC,
+        format!(
+            "the interface {name} is a port of {bridge}, which takes its packets: answers go by {name} all the same, and are lost"
+        ),
+        format!(
+            "`{ip} link set {name} nomaster`, and restart l2control if {name} has lost its addresses: programs use the symbol itself, \
+             and each namespace can have one"
+        ),
+    ))
 }
 
 /// Files that the daemon has mounted where others do not see them.
