@@ -10,7 +10,7 @@ use crate::routes::RouteRow;
 use crate::rule::RuleState;
 use crate::seen::{NumberedSocket, OpenSocket};
 use crate::symbol::{Seat, State, Symbol};
-use crate::{Control, Exposure, NamespaceId};
+use crate::{Control, Exposure, NamespaceId, SymbolConfig};
 use frames::ProtocolAddress;
 use frames::protocol_address::{Family, Local};
 use l2link::trace::Outcome::{InForce, Passes, Refused, Waits};
@@ -58,7 +58,8 @@ impl Control {
             hops.push(Hop::new(Socket, Passes, text));
             hops.extend(self.at_symbols(*namespace, socket, true));
         }
-        if open.is_empty() {
+        let files = self.by_files(asked);
+        if open.is_empty() && files.is_empty() {
             let places: Vec<String> = self.namespaces.iter().map(|place| self.place_name(place.id)).collect();
             let text = format!("{asked} is not open in {}; if it were:", places.join(", "));
             hops.push(Hop::new(Socket, Outcome::None, text));
@@ -67,7 +68,23 @@ impl Control {
                 hops.extend(self.at_symbols(place.id, &socket, false));
             }
         }
+        hops.extend(files);
         hops
+    }
+
+    /// What open files of symbols stand for it, and their rules.
+    fn by_files(&self, asked: &ProtocolAddress) -> Vec<Hop> {
+        let of_files = |(_, rule): (_, &crate::rule::Rule)| {
+            let symbol = self.symbol(rule.symbol).filter(|symbol| symbol.config.files.is_some())?;
+            is_asked_for(asked, &rule.protocol_address).then_some((symbol, rule.protocol_address))
+        };
+        let files = self.tables.receive.iter().filter_map(of_files);
+        let hops = files.flat_map(|(symbol, address)| {
+            let SymbolConfig { relay, port, .. } = &symbol.config;
+            let text = format!("{address} is open as a file of port {port} of {relay}");
+            [Hop::new(Socket, Passes, text), self.rule(symbol, &address, true)]
+        });
+        hops.collect()
     }
 
     /// What comes of a socket at the symbols of its namespace.

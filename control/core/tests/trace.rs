@@ -2,7 +2,7 @@
 
 mod world;
 
-use control_core::files::Ownership;
+use control_core::files::{Ownership, PacketFile};
 use control_core::seen::{
     Connection, IfIndex, NumberedSocket, OpenSocket, Route, RouteChange, RouteFamilies, RouteHop,
 };
@@ -270,6 +270,19 @@ fn why_nothing_comes_up_for_it() {
     let world = World::of_files(Ownership::default());
     let hops = world.control.trace_held(&nowhere, &[]);
     ends(&hops, Nothing, "there is no symbol of kind interface or address");
+}
+
+#[test]
+fn a_service_that_is_open_as_a_file_is_told() {
+    let mut world = World::of_files(Ownership::default()).brought_up();
+    let file = PacketFile::Udp(53);
+    world.control.handle_file_open(1, SYMBOL, file, true, 1_700_000_000_000_000, world.now);
+    world.settle();
+    let hops = trace(&world, "udp/53");
+    assert_eq!(outcomes(&hops), [Passes, InForce]);
+    assert_eq!(hops[0].text, "udp *:53 is open as a file of port eth1 of relay1");
+    assert_eq!(hops[1].text, "udp *:53 at port eth1 of relay1 is active");
+    assert_eq!(outcomes(&trace(&world, "udp/54"))[0], Nothing);
 }
 
 #[test]
