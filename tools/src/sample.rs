@@ -186,10 +186,10 @@ impl Rates {
     }
 }
 
-/// By what a row is the same one in two samples: all but its figures.
+/// By what a row is the same one in two samples: all but its figures, and the sockets that come and go under it.
 fn stream(row: &Value) -> String {
     let Some(fields) = row.as_object() else { return String::new() };
-    let fields = fields.iter().filter(|(key, _)| !matches!(key.as_str(), "packets" | "bytes"));
+    let fields = fields.iter().filter(|(key, _)| !matches!(key.as_str(), "packets" | "bytes" | "sockets"));
     fields.map(|(key, value)| format!("{key}={value} ")).collect()
 }
 
@@ -216,6 +216,14 @@ mod tests {
         assert_eq!(rates.stream(&after.tunnels[0]), Rate { packets: 250.0, bytes: 25_000.0 });
         assert_eq!(rates.counter("drop.unmatched"), 0.0);
         assert_eq!(rates.counter("drop.of-something-else"), 0.0);
+    }
+
+    #[test]
+    fn a_tunnel_is_the_same_with_other_sockets() {
+        let (mut before, mut after) = (sample(10, 1_000, 5), sample(11, 1_001, 5));
+        before.tunnels[0]["sockets"] = json!([7]);
+        after.tunnels[0]["sockets"] = json!([7, 8]);
+        assert_eq!(Rates::between(&before, &after).stream(&after.tunnels[0]).packets, 1.0);
     }
 
     #[test]

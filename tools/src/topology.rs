@@ -225,7 +225,7 @@ impl Topology {
             Some("down") => "down",
             _ => word(row, "state"),
         };
-        let traffic = Traffic { sample, rates: source.rates, peer: control, port, symbol: &row["symbol"] };
+        let traffic = Traffic { sample, rates: source.rates, peer: control, port, symbol: row };
         let virtual_address = text(row, "virtual_address");
         self.symbols.push(Symbol {
             relay: source.name.to_owned(),
@@ -273,7 +273,7 @@ impl Topology {
             named(&mut self.symbols[place]);
             return;
         }
-        let traffic = Traffic { sample, rates: source.rates, peer: relay, port, symbol: &row["name"] };
+        let traffic = Traffic { sample, rates: source.rates, peer: relay, port, symbol: row };
         let mut symbol = Symbol {
             relay: relay.to_owned(),
             port: port.to_owned(),
@@ -367,11 +367,8 @@ fn add_rules(symbols: &mut [Symbol], role: Role, name: &str, sample: &Sample) {
         let through = sample.tunnels.iter().find(|row| {
             word(row, "direction") == "up" && row["id"].as_u64() == Some(tunnel) && word(row, "peer") == far
         });
-        let place = match through.filter(|_| tunnel != 0).map(|row| &row["symbol"]) {
-            Some(Value::String(name)) => {
-                symbols.iter().position(|symbol| here(symbol) && symbol.name.as_ref() == Some(name))
-            }
-            Some(id) => symbols.iter().position(|symbol| here(symbol) && symbol.symbol == id.as_u64()),
+        let place = match through.filter(|_| tunnel != 0) {
+            Some(row) => symbols.iter().position(|symbol| here(symbol) && is_of(row, symbol)),
             // An address symbol's goes through no tunnel.
             None => {
                 let address = Some(word(rule, "address"));
@@ -395,6 +392,16 @@ fn add_rules(symbols: &mut [Symbol], role: Role, name: &str, sample: &Sample) {
     symbols.iter_mut().for_each(|symbol| symbol.services.sort());
 }
 
+/// Whether a tunnel is of a symbol, which a relay tells by its number, and a control by its name, kind and namespace.
+fn is_of(tunnel: &Value, symbol: &Symbol) -> bool {
+    match tunnel["symbol"].as_str() {
+        None => symbol.symbol == tunnel["symbol"].as_u64(),
+        Some(_) => [("symbol", &symbol.name), ("kind", &symbol.kind), ("netns", &symbol.netns)]
+            .into_iter()
+            .all(|(key, own)| tunnel.get(key).is_none() || text(tunnel, key) == *own),
+    }
+}
+
 /// A rule as `l2ctl rule` writes it.
 fn service(rule: &Value) -> String {
     let (protocol, address) = (word(rule, "protocol"), word(rule, "address"));
@@ -415,6 +422,7 @@ struct Traffic<'a> {
     /// The other end.
     peer: &'a str,
     port: &'a str,
+    /// The row of the symbol: of a relay's it is the number that matters, of a control's the name with kind and namespace.
     symbol: &'a Value,
 }
 
@@ -427,6 +435,19 @@ impl Traffic<'_> {
         self.sum(false)
     }
 
+    fn is_own(&self, row: &Value) -> bool {
+        if let Some(number) = self.symbol.get("symbol") {
+            return row["symbol"] == *number;
+        }
+        let same = |key: &str| row[key] == self.symbol[key];
+        row["symbol"] == self.symbol["name"]
+            && match row.get("table") {
+                // A translation, which only address symbols have.
+                Some(_) => word(self.symbol, "kind") == "address",
+                None => same("kind") && same("netns"),
+            }
+    }
+
     fn sum(&self, up: bool) -> Rate {
         let mut sum = Rate::default();
         let Some(rates) = self.rates else { return sum };
@@ -437,7 +458,7 @@ impl Traffic<'_> {
         };
         for row in self.sample.tunnels.iter().chain(&self.sample.translations) {
             let far = ["peer", "control", "relay"].iter().any(|key| word(row, key) == self.peer);
-            if far && word(row, "port") == self.port && row["symbol"] == *self.symbol && is_up(row) == up {
+            if far && word(row, "port") == self.port && self.is_own(row) && is_up(row) == up {
                 sum += rates.stream(row);
             }
         }

@@ -97,6 +97,9 @@ pub struct TunnelRow {
     pub id: u32,
     pub peer: String,
     pub symbol: String,
+    /// Of the symbol, as its name need not be unique.
+    pub kind: String,
+    pub netns: Option<String>,
     pub port: String,
     pub protocol_address: Option<String>,
     /// Inode numbers of the sockets for which an up tunnel is, as `/proc/PID/fd` shows them.
@@ -315,6 +318,8 @@ impl TunnelRow {
             id: symbol.down_tunnel.filter(|tunnel| tunnel.0 != 0)?.0,
             peer: symbol.config.relay.clone(),
             symbol: symbol.config.name.clone(),
+            kind: symbol.config.kind().to_owned(),
+            netns: symbol.config.netns.clone(),
             port: symbol.config.port.clone(),
             protocol_address: None,
             sockets: Vec::new(),
@@ -329,6 +334,8 @@ impl TunnelRow {
             id: tunnel.0,
             peer: symbol.config.relay.clone(),
             symbol: symbol.config.name.clone(),
+            kind: symbol.config.kind().to_owned(),
+            netns: symbol.config.netns.clone(),
             port: symbol.config.port.clone(),
             protocol_address: Some(rule.protocol_address.to_string()),
             sockets: Vec::new(),

@@ -68,6 +68,8 @@ impl Object {
                 "id",
                 "peer",
                 "symbol",
+                "kind",
+                "netns",
                 "port",
                 "protocol_address",
                 "owners",
@@ -141,7 +143,7 @@ pub(crate) fn identity(object: Object, row: &Value) -> String {
             matches!(key, "name" | "role" | "relay" | "control" | "symbol" | "kind" | "netns" | "port")
         }
         Object::Routes => matches!(key, "prefix" | "table" | "metric" | "netns" | "control" | "protocol"),
-        Object::Tunnels => matches!(key, "direction" | "id" | "peer" | "symbol"),
+        Object::Tunnels => matches!(key, "direction" | "id" | "peer" | "symbol" | "kind" | "netns"),
         Object::Device | Object::Translations | Object::Rules | Object::Counters | Object::Configuration => {
             !changes(key)
         }

@@ -103,3 +103,43 @@ fn a_daemon_that_tells_nothing_is_told() {
     assert_eq!((&*topology.silent[0].name, &*topology.silent[0].reason), ("relay", "no daemon listens"));
     assert!(topology.devices.is_empty() && topology.segments.is_empty());
 }
+
+#[test]
+fn symbols_of_one_name_are_told_apart_by_their_control() {
+    let symbol = |kind: &str, netns: Option<&str>| json!({"name": "eth1", "kind": kind, "netns": netns, "relay": "relay1", "port": "eth1", "state": "up", "addresses": []});
+    let tunnel = |id: u32, kind: &str, netns: Option<&str>, packets: u64| {
+        json!({"direction": "up", "id": id, "peer": "relay1", "symbol": "eth1", "kind": kind, "netns": netns, "port": "eth1",
+               "packets": packets, "bytes": 0})
+    };
+    let rule = |tunnel: u32, port: u16| {
+        json!({"relay": "relay1", "port": "eth1", "protocol": "tcp", "address": "*", "port_number": port, "remote": null,
+               "control": "control1", "up_tunnel": tunnel, "state": "active", "reason": null})
+    };
+    let sample = |packets: [u64; 3], at: u64| Sample {
+        symbols: vec![symbol("interface", Some("a")), symbol("interface", Some("b")), symbol("files", None)],
+        rules: vec![rule(1, 81), rule(2, 82), rule(3, 83)],
+        tunnels: vec![
+            tunnel(1, "interface", Some("a"), packets[0]),
+            tunnel(2, "interface", Some("b"), packets[1]),
+            tunnel(3, "files", None, packets[2]),
+        ],
+        at: core::time::Duration::from_secs(at),
+        ..control()
+    };
+    let (before, after) = (sample([0; 3], 1), sample([10, 20, 30], 2));
+    let rates = Rates::between(&before, &after);
+    let topology = Topology::new(&[Source { rates: Some(&rates), ..source("control1", &after) }]);
+    let told: Vec<_> = topology
+        .symbols
+        .iter()
+        .map(|symbol| {
+            (symbol.label(), &*symbol.services[0].service, symbol.services.len(), symbol.up.packets)
+        })
+        .collect();
+    let expected = [
+        ("eth1 in a".to_owned(), "tcp/81", 1, 10.0),
+        ("eth1 in b".to_owned(), "tcp/82", 1, 20.0),
+        ("eth1".to_owned(), "tcp/83", 1, 30.0),
+    ];
+    assert_eq!(told, expected);
+}
