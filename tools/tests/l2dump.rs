@@ -87,6 +87,39 @@ fn what_is_written_is_what_was_read() {
     assert_eq!(String::from_utf8(bytes(&written).unwrap()), String::from_utf8(read));
 }
 
+#[rstest]
+#[case::one(&[0x81, 0x00, 0x20, 0x07], "[7]")]
+#[case::two(&[0x88, 0xa8, 0x00, 0x64, 0x81, 0x00, 0x00, 0x07], "[100,7]")]
+fn frames_of_a_trunk_are_read_without_their_tags(#[case] tags: &[u8], #[case] vlans: &str) {
+    let plain = golden_capture("untagged");
+    let all = golden::frames();
+    let tagged: Vec<Vec<u8>> =
+        all.iter().map(|golden| [&golden.bytes[..12], tags, &golden.bytes[12..]].concat()).collect();
+    let frames: Vec<&[u8]> = tagged.iter().map(Vec::as_slice).collect();
+    let path = capture(&format!("l2dump-tagged-{}", tags.len()), &frames);
+    assert_eq!(lines(&["-r", text(&path)]), lines(&["-r", text(&plain)]));
+    let json = lines(&["-r", text(&path), "--json"]);
+    let said = format!(",\"size\":{},\"vlan\":{vlans},", tagged[0].len());
+    assert!(json[0].contains(&said), "{said} {}", json[0]);
+    assert!(json.iter().all(|line| line.contains("\"vlan\":")), "{json:?}");
+    // What is written has them again.
+    let written = path.with_extension("written");
+    let _ = lines(&["-r", text(&path), "-w", text(&written)]);
+    let Some(vlan) = tshark(&["-r", text(&written), "-Y", "vlan.id == 7", "-T", "fields", "-e", "vlan.id"])
+    else {
+        return;
+    };
+    assert_eq!(String::from_utf8(vlan.stdout).unwrap().lines().count(), all.len());
+}
+
+#[test]
+fn a_capture_without_any_frame_of_the_link_is_told() {
+    let other = capture("l2dump-others", &[&[2; 60]]);
+    let output = l2dump(&["-r", text(&other)]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    assert_eq!(stderr(&output), "none of 1 frames is of the link: their EtherType is not 0x88b5\n");
+}
+
 #[test]
 fn frames_that_the_capture_cut_are_no_damage() {
     let plain = golden_capture("cut");

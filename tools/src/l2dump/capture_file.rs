@@ -104,11 +104,11 @@ impl Form {
                 self.resolution = if header.is_nanosecond_precision() { NANOS } else { 1_000_000 };
                 Ok(Found::Other)
             }
-            PcapBlockOwned::Legacy(packet) => Ok(Found::Frame(Captured {
-                time: time(packet.ts_sec.into(), packet.ts_usec.into(), self.resolution),
-                bytes: packet.data.to_vec(),
-                length: packet.origlen as usize,
-            })),
+            PcapBlockOwned::Legacy(packet) => Ok(Found::Frame(Captured::new(
+                time(packet.ts_sec.into(), packet.ts_usec.into(), self.resolution),
+                packet.data,
+                packet.origlen as usize,
+            ))),
             PcapBlockOwned::NG(block) => Ok(self.take_block(&block)),
         }
     }
@@ -158,7 +158,7 @@ impl Interface {
 }
 
 fn frame(packet: &impl PcapNGPacketBlock, time: Duration) -> Found {
-    Found::Frame(Captured { time, bytes: packet.packet_data().to_vec(), length: packet.orig_len() as usize })
+    Found::Frame(Captured::new(time, packet.packet_data(), packet.orig_len() as usize))
 }
 
 fn time(seconds: u64, units: u64, resolution: u64) -> Duration {

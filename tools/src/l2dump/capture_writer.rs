@@ -35,14 +35,15 @@ impl CaptureWriter {
 
     pub(crate) fn write(&mut self, frame: &Captured, report: &Report) -> Result<(), Failure> {
         let bytes = report.plain.as_deref().unwrap_or(&frame.bytes);
+        let (addresses, rest) = bytes.split_at(bytes.len().min(ADDRESSES));
         let word = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         self.words(&[
             word(frame.time.as_secs()),
             frame.time.subsec_nanos(),
-            word(bytes.len() as u64),
-            word(frame.length as u64),
+            word((bytes.len() + frame.tags.len()) as u64),
+            word((frame.length + frame.tags.len()) as u64),
         ])?;
-        self.bytes(bytes)
+        [addresses, &frame.tags, rest].iter().try_for_each(|part| self.bytes(part))
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
@@ -69,6 +70,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// Length of the addresses, behind which tags stand.
+const ADDRESSES: usize = 12;
 const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
 /// 2.4: two numbers of 16 bits.
 const VERSION: u32 = 0x0004_0002;

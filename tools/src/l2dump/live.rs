@@ -38,8 +38,7 @@ impl Live {
                 Ok(Some(sniffed)) => {
                     self.frames += 1;
                     self.is_down = false;
-                    let (time, bytes, length) = (sniffed.time, sniffed.frame.to_vec(), sniffed.length);
-                    return Ok(Some(Captured { time, bytes, length }));
+                    return Ok(Some(Captured::new(sniffed.time, sniffed.frame, sniffed.length)));
                 }
                 Ok(None) => {}
                 // It goes on when the interface is up again.

@@ -42,10 +42,10 @@ use std::process::ExitCode;
 
 /// Print the frames of the link protocol, one a line: those of a capture file, or those that pass an interface.
 #[derive(Debug, Parser)]
-#[command(name = "l2dump", version)]
+#[command(name = "l2dump", version, group(clap::ArgGroup::new("source").args(["interface", "read"]).required(true)))]
 struct Arguments {
     /// Listen on this interface until interrupted
-    #[arg(short, long, value_name = "INTERFACE", required_unless_present = "read", conflicts_with = "read")]
+    #[arg(short, long, value_name = "INTERFACE")]
     interface: Option<String>,
     /// Read this capture, pcap or pcapng; "-" is standard input
     #[arg(short, long, value_name = "FILE")]

@@ -2,7 +2,7 @@
 
 use crate::capture::Captured;
 use crate::decode::Report;
-use crate::fields::Object;
+use crate::fields::{Object, Value};
 use std::io::{self, BufWriter, Stdout, Write};
 use std::time::Duration;
 
@@ -25,7 +25,11 @@ impl Printer {
     pub(crate) fn print(&mut self, number: u64, frame: &Captured, report: &Report) -> io::Result<()> {
         if self.json {
             let time = format!("{}.{:09}", frame.time.as_secs(), frame.time.subsec_nanos());
-            let head = Object::new().with("number", number).with("time", time).with("size", frame.length);
+            let size = frame.length + frame.tags.len();
+            let mut head = Object::new().with("number", number).with("time", time).with("size", size);
+            if !frame.tags.is_empty() {
+                head = head.with("vlan", Value::List(frame.vlans().into_iter().map(Value::from).collect()));
+            }
             serde_json::to_writer(&mut self.output, &head.and(report.fields.clone()))?;
             return writeln!(self.output);
         }
