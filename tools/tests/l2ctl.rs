@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 /// Runs `l2ctl` with a daemon that sends `answers`, and returns the daemon's request as well.
@@ -22,7 +22,13 @@ fn l2ctl(arguments: &[&str], answers: &'static str) -> (Output, String) {
 }
 
 fn run(socket: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_l2ctl")).arg("--socket").arg(socket).args(arguments).output().unwrap()
+    command(socket, arguments).output().unwrap()
+}
+
+fn command(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_l2ctl"));
+    command.arg("--socket").arg(socket).args(arguments);
+    command
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -94,6 +100,22 @@ fn events_are_printed_until_the_daemon_ends() {
     assert_eq!(text(&output.stdout), "{\"event\":\"peer-up\"}\n{\"event\":\"peer-down\"}\n");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("closed the connection"), "{output:?}");
+}
+
+#[test]
+fn a_monitor_ends_with_its_reader_though_nothing_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut monitor = command(&path, &["monitor"]).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut daemon, _) = listener.accept().unwrap();
+    daemon.write_all(b"{\"ok\":true,\"data\":[{\"event\":\"peer-up\"}]}\n").unwrap();
+    let mut output = BufReader::new(monitor.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert!(line.contains("peer-up"), "{line}");
+    drop(output);
+    assert_eq!(monitor.wait().unwrap().code(), Some(0));
 }
 
 #[test]

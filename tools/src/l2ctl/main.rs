@@ -8,6 +8,7 @@
 
 mod bundle;
 mod by_hand;
+mod calendar;
 mod capture;
 mod columns;
 mod daemon;
@@ -315,6 +316,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         &Command::Completions { shell } => l2link_pages::complete::<Arguments>(shell, out)?,
         &Command::Monitor { json } => {
             let socket = find()?;
+            monitor::end_with_reader()?;
             for event in daemon::monitor(&socket)? {
                 let event = event?;
                 if json {

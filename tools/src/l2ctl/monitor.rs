@@ -1,14 +1,32 @@
 //! Events as lines.
 
+use crate::calendar;
 use crate::columns::{Object, cell, keys_of};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::thread;
 
-/// Prints one event: when (since the start of the daemon), what, and the keys of the object that it happened to.
+/// Has the process end when the reader of its output leaves, which writing would notice with the next event only.
+pub(crate) fn end_with_reader() -> io::Result<()> {
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    let watch = move || {
+        loop {
+            let mut waiting = [PollFd::new(output.as_fd(), PollFlags::empty())];
+            if poll(&mut waiting, PollTimeout::NONE).is_ok_and(|events| events > 0) {
+                std::process::exit(0);
+            }
+        }
+    };
+    thread::Builder::new().name("reader".to_owned()).spawn(watch)?;
+    Ok(())
+}
+
+/// Prints one event: when it was told, what, and the keys of the object that it happened to.
 pub(crate) fn print(out: &mut impl Write, event: &Value) -> io::Result<()> {
     let name = event["event"].as_str().unwrap_or("event");
-    let seconds = event["time_us"].as_f64().unwrap_or(0.0) / 1e6;
-    write!(out, "{seconds:12.6} s  {name:<14}")?;
+    write!(out, "{}  {name:<14}", calendar::now())?;
     for key in keys_of(order(name), std::slice::from_ref(event)) {
         if !matches!(key, "event" | "time_us") {
             write!(out, "  {key}={}", cell(key, &event[key]))?;
@@ -38,9 +56,7 @@ mod tests {
             "port_number": 80, "remote": null});
         let mut out = Vec::new();
         print(&mut out, &event).unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "    1.234567 s  rule-added      port=eth1  protocol=tcp  port_number=80\n"
-        );
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(&line[23..], "Z  rule-added      port=eth1  protocol=tcp  port_number=80\n");
     }
 }

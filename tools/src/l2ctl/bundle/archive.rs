@@ -106,36 +106,10 @@ impl Drop for Archive {
     }
 }
 
-/// A point in time, in seconds since 1970, as `20261126T014500Z` (ISO 8601, basic format).
-pub(super) fn timestamp(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Days since 0000-03-01, with which leap days are at the ends of years (Hinnant, chrono-Compatible Low-Level Date Algorithms).
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3_600, second / 60 % 60, second % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
     use std::os::unix::fs::PermissionsExt;
-
-    #[rstest]
-    #[case(0, "19700101T000000Z")]
-    #[case(951_782_399, "20000228T235959Z")]
-    #[case(951_782_400, "20000229T000000Z")]
-    #[case(951_868_800, "20000301T000000Z")]
-    #[case(1_735_689_599, "20241231T235959Z")]
-    #[case(4_107_542_400, "21000301T000000Z")]
-    fn time_is_told_by_the_calendar(#[case] seconds: u64, #[case] expected: &str) {
-        assert_eq!(timestamp(seconds), expected);
-    }
 
     #[test]
     fn nothing_is_overwritten_and_nothing_half_is_left() {

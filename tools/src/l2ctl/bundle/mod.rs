@@ -17,6 +17,7 @@
 mod archive;
 mod facts;
 
+use crate::calendar;
 use crate::columns::Object;
 use crate::{Failure, daemon, doctor, socket};
 use archive::Archive;
@@ -43,7 +44,7 @@ pub(crate) fn run(
     sockets: &[PathBuf],
 ) -> Result<(), Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let name = format!("l2link-{}-{}", facts::host(), archive::timestamp(now.as_secs()));
+    let name = format!("l2link-{}-{}", facts::host(), calendar::basic(now.as_secs()));
     let path = file.map_or_else(|| PathBuf::from(format!("{name}.tar.gz")), Path::to_owned);
     let told = |error| Failure::Daemon(format!("cannot write {}: {error}", path.display()));
     let mut archive = Archive::create(&path, &name, now.as_secs()).map_err(told)?;
