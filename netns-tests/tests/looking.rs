@@ -1,9 +1,12 @@
 //! What `l2ctl` shows of running daemons besides their tables: topology and repeated looks.
 
 use netns_tests::address::*;
+use netns_tests::book::Page;
+use netns_tests::config::{Control, Port, Relay, Symbol, with_addresses};
 use netns_tests::program::Nginx;
-use netns_tests::{Finished, Lab, Layout, Terminal, binary, eventually};
-use serde_json::Value;
+use netns_tests::{Daemon, Finished, Lab, Layout, SOON, Terminal, binary, eventually};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -87,4 +90,53 @@ fn a_table_is_watched_in_place_and_a_pipe_gets_lines() {
     let looks = Finished::new(&mut command).stdout();
     let looks: Vec<Value> = looks.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(looks.len() > 2 && looks.iter().all(|look| look[0]["name"] == "control1"), "{looks:?}");
+}
+
+/// The objects of which the book has the keys, and these as a daemon has them.
+fn documented_keys(role: &str) -> Vec<(String, BTreeSet<String>)> {
+    let chapter = Page::read("docs/book/src/reference/json.md").text;
+    let sections = chapter.split("\n## show ").skip(1).map(|section| {
+        let (object, rest) = section.split_once('\n').expect("a heading");
+        let rows = rest.lines().take_while(|line| !line.starts_with("## "));
+        let rows = rows.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let own = rows.filter(|(_, rest)| rest.starts_with("both |") || rest.starts_with(role));
+        (object.to_owned(), own.map(|(key, _)| key.to_owned()).collect())
+    });
+    sections.collect()
+}
+
+#[test]
+fn tables_have_the_keys_that_the_book_has() {
+    let Some(mut lab) = Lab::build(Layout { router: true, ..Layout::default() }) else { return };
+    let netns = lab.programs().name().to_owned();
+    lab.relay.configure(&Relay { ports: vec![Port::routed("eth1")], ..Relay::default() }.to_string());
+    let control = Control {
+        routes: "enabled = true".into(),
+        symbols: vec![Symbol { netns: Some(netns.clone()), ..Symbol::new("eth1") }],
+        ..Control::default()
+    };
+    lab.control.configure(&with_addresses(&control, &netns, &[("web", "192.0.2.10", "")]));
+    lab.relay_ns.ip(&["addr add 192.0.2.10/24 dev eth1"]);
+    lab.start();
+    lab.control.await_row("symbols", &json!({"name": "web", "state": "up"}));
+    lab.programs().ip(&[&format!("route add 198.51.100.0/24 via {CLIENT_V4}")]);
+    let _ = lab.await_route_state("198.51.100.0/24", "installed");
+    let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
+    lab.relay.await_row("translations", &json!({"table": "dispatch", "control": "control1"}));
+    let keys = |row: &Value| row.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+    let look = |daemon: &Daemon, object: &str| {
+        eventually(SOON, object, || match daemon.show(object)? {
+            rows if rows.is_empty() => Err("no row".to_owned()),
+            rows => Ok(rows),
+        })
+    };
+    for (role, daemon) in [("relay", &lab.relay), ("control", &lab.control)] {
+        let documented = documented_keys(role);
+        assert_eq!(documented.len(), 10, "{documented:?}");
+        for (object, documented) in documented {
+            for row in look(daemon, &object) {
+                assert_eq!(keys(&row), documented, "show {object} of the {role}: {row:#}");
+            }
+        }
+    }
 }

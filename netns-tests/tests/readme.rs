@@ -278,6 +278,11 @@ impl Machines {
                     .sh(&line.replace("sudo l2ctl", &l2ctl).replace("--seconds 10", "--seconds 1"))
                     .expect_success();
             }
+            _ if line.contains("| jq ") => {
+                let l2ctl =
+                    format!("{} --socket {}", binary("l2ctl").display(), lab.relay.socket().display());
+                let _ = self.sh(&line.replace("sudo l2ctl", &l2ctl)).expect_success();
+            }
             _ if line.contains("both.pcapng") => {
                 let _ = self.sh(line).expect_success();
             }
@@ -373,7 +378,7 @@ fn run_all(examples: &str, mut run: impl FnMut(&str)) -> usize {
 }
 
 #[rstest]
-#[case::server("", 62)]
+#[case::server("", 64)]
 #[case::router("router", 11)]
 #[case::balance("balance", 3)]
 #[case::address("address", 3)]

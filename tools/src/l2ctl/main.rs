@@ -222,6 +222,7 @@ const PAGE: Page = Page {
                     "/etc/l2link/relay.toml, /etc/l2link/control.toml",
                     "The configurations at which doctor looks, and which support-bundle takes in.",
                 ),
+                ("/usr/share/doc/l2link/book/reference/json.md", "The keys of what --json prints."),
             ],
         },
     ],
