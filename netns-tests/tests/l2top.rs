@@ -5,6 +5,7 @@ use netns_tests::program::Nginx;
 use netns_tests::{Finished, Lab, Layout, Terminal, binary};
 use nix::sys::signal::Signal;
 use rstest::rstest;
+use std::path::Path;
 use std::process::Command;
 
 const COLUMNS: u16 = 80;
@@ -21,6 +22,24 @@ fn once(lab: &Lab, arguments: &[&str]) -> Finished {
     let mut command = Command::new(binary("l2top"));
     command.args(["--once", "--interval", "0.2", "--socket"]).arg(lab.relay.socket()).args(arguments);
     Finished::new(&mut command)
+}
+
+#[test]
+fn it_gives_the_terminal_back_for_a_while() {
+    let Some(lab) = Lab::up() else { return };
+    let mut shell = Terminal::start(Path::new("bash"), &["--norc", "--noediting", "-i"], COLUMNS, LINES);
+    let top = format!("{} --socket {}\n", binary("l2top").display(), lab.relay.socket().display());
+    shell.type_keys(&top);
+    shell.await_text("[1 Topology]");
+    shell.type_keys("\x1a");
+    shell.await_text("Stopped");
+    shell.await_usable();
+    shell.type_keys("fg\n");
+    shell.await_text("[1 Topology]");
+    shell.type_keys("q");
+    shell.await_usable();
+    shell.type_keys("exit\n");
+    assert!(shell.wait().success());
 }
 
 #[test]

@@ -128,8 +128,11 @@ fn print(arguments: &Arguments, sockets: &[PathBuf]) -> Result<(), Box<dyn Error
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
     view::render(&mut model, area, &mut buffer);
-    write!(io::stdout(), "{}", text(&buffer))?;
-    Ok(())
+    match write!(io::stdout(), "{}", text(&buffer)) {
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| format!("cannot write the output: {error}").into()),
+    }
 }
 
 /// The letters of a picture, without what is blank at the end.
@@ -181,14 +184,23 @@ fn show(
         let until = Instant::now() + TICK;
         while event::poll(until.saturating_duration_since(Instant::now()))? {
             stale = true;
-            if let Event::Key(key) = event::read()?
-                && key.kind != KeyEventKind::Release
-                && press(model, key) == Wish::Quit
-            {
-                return Ok(());
+            let Event::Key(key) = event::read()? else { continue };
+            match if key.kind == KeyEventKind::Release { Wish::Stay } else { press(model, key) } {
+                Wish::Stay => {}
+                Wish::Suspend => suspend(terminal)?,
+                Wish::Quit => return Ok(()),
             }
         }
     }
+}
+
+/// Gives the terminal back to the shell until that has this program go on.
+fn suspend(terminal: &mut ratatui::DefaultTerminal) -> Result<(), Box<dyn Error>> {
+    terminal.show_cursor()?;
+    ratatui::try_restore()?;
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGTSTP)?;
+    *terminal = ratatui::try_init()?;
+    Ok(())
 }
 
 fn take(model: &mut Model, News { place, told }: News) {
@@ -201,6 +213,7 @@ fn take(model: &mut Model, News { place, told }: News) {
 #[derive(Debug, PartialEq, Eq)]
 enum Wish {
     Stay,
+    Suspend,
     Quit,
 }
 
@@ -210,6 +223,7 @@ fn press(model: &mut Model, key: KeyEvent) -> Wish {
     match key.code {
         KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => return Wish::Quit,
         KeyCode::Char('q') | KeyCode::Esc => return Wish::Quit,
+        KeyCode::Char('z') if key.modifiers.contains(KeyModifiers::CONTROL) => return Wish::Suspend,
         KeyCode::Tab | KeyCode::Right => model.turn(1),
         KeyCode::BackTab | KeyCode::Left => model.turn(-1),
         KeyCode::Char(digit @ '1'..='6') => model.choose(usize::from(digit as u8 - b'1')),
