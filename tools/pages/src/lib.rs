@@ -20,6 +20,7 @@ pub use keys::{keys_in, keys_of};
 use clap::{Command, CommandFactory, Parser};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use core::fmt::Write as _;
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -115,7 +116,28 @@ fn generate(command: &Command, page: &Page, folder: &Path) -> io::Result<()> {
 fn completions(command: &Command, shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command.clone(), command.get_name(), &mut script);
+    if shell == Shell::Fish {
+        script.extend(fish_words(command).into_bytes());
+    }
     script
+}
+
+/// The words that an argument of a verb may be, which clap leaves out for fish.
+fn fish_words(command: &Command) -> String {
+    let name = command.get_name();
+    let mut lines = String::new();
+    for verb in command.get_subcommands() {
+        for value in verb.get_positionals().flat_map(clap::Arg::get_possible_values) {
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default().replace('\'', "\\'");
+            let _ = writeln!(
+                lines,
+                "complete -c {name} -n \"__fish_{name}_using_subcommand {}\" -f -a \"{}\" -d '{help}'",
+                verb.get_name(),
+                value.get_name(),
+            );
+        }
+    }
+    lines
 }
 
 /// The page of a program or verb, and those of the verbs below it.
@@ -176,10 +198,18 @@ mod tests {
             /// How far
             #[arg(long)]
             far: bool,
+            /// Where to
+            place: Place,
         },
         /// Not for everybody
         #[command(hide = true)]
         Secret,
+    }
+
+    #[derive(Debug, Clone, clap::ValueEnum)]
+    enum Place {
+        /// Where one's at home
+        Home,
     }
 
     const PAGE: Page = Page {
@@ -227,6 +257,11 @@ mod tests {
         ] {
             let script = fs::read_to_string(folder.path().join("completions").join(file)).unwrap();
             assert!(script.contains(part) && script.contains("far"), "{file}\n{script}");
+            assert!(script.contains("home"), "{file}\n{script}");
         }
+        let fish = fs::read_to_string(folder.path().join("completions/fish/tool.fish")).unwrap();
+        let home =
+            r#"complete -c tool -n "__fish_tool_using_subcommand go" -f -a "home" -d 'Where one\'s at home'"#;
+        assert!(fish.ends_with(&format!("{home}\n")), "{fish}");
     }
 }
