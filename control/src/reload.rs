@@ -48,7 +48,11 @@ impl Daemon {
     /// Goes back to the earlier configuration if nobody has confirmed the present one in time.
     pub(crate) fn end_trial(&mut self, now: Time) {
         let Some(earlier) = self.reloads.take_back(now) else { return };
-        warn!(target: "reload", "nobody has confirmed the configuration: back to the earlier one");
+        let file = earlier.source.path().display();
+        warn!(
+            target: "reload",
+            "nobody has confirmed the configuration: back to the earlier one; {file} has the other still, and a restart takes it"
+        );
         let difference = self.difference(&earlier);
         let changes = self.changes(&earlier, &difference);
         match self.take_over(&earlier, difference, now) {

@@ -339,6 +339,7 @@ fn what_is_not_confirmed_is_taken_back(#[values(Role::Relay, Role::Control)] dev
     assert!(daemon.l2ctl("show configuration").expect_success().contains("REVERTS IN"));
     refuses(daemon, "reload", "has yet to be confirmed");
     daemon.await_log("nobody has confirmed the configuration");
+    daemon.await_log(".toml has the other still");
     daemon.await_no_row(object, &json!({"name": "eth2"}));
     daemon.await_row("configuration", &json!({"state": "in force", "reverts_in_ms": null}));
     // The file says it still.

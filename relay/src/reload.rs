@@ -47,7 +47,11 @@ impl Daemon {
     /// Goes back to the earlier configuration if nobody has confirmed the present one in time.
     pub(crate) fn end_trial(&mut self, now: Time) {
         let Some(earlier) = self.reloads.take_back(now) else { return };
-        log::warn!(target: "reload", "nobody has confirmed the configuration: back to the earlier one");
+        let file = earlier.source.path().display();
+        log::warn!(
+            target: "reload",
+            "nobody has confirmed the configuration: back to the earlier one; {file} has the other still, and a restart takes it"
+        );
         let changes = self.changes(&earlier);
         match self.take_over(&earlier, now) {
             Ok(()) => {
