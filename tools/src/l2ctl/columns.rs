@@ -193,10 +193,35 @@ pub(crate) fn cell(key: &str, value: &Value) -> String {
             Some(value) if key.ends_with("_ms") => duration(value * 1e3),
             Some(value) if key.ends_with("_us") => duration(value),
             Some(value) if key == "bytes" => bytes(value),
-            _ => number.to_string(),
+            _ => named(key, number.as_u64()).map_or_else(|| number.to_string(), str::to_owned),
         },
         Value::Object(fields) => nexthop(fields).unwrap_or_else(|| value.to_string()),
     }
+}
+
+/// The name that `ip route` gives a number, where it is the same everywhere (rt_tables, rt_protos of iproute2).
+fn named(key: &str, number: Option<u64>) -> Option<&'static str> {
+    let names: &[(u64, &str)] = match key {
+        "table" => &[(253, "default"), (254, "main"), (255, "local")],
+        "protocol" => &[
+            (2, "kernel"),
+            (3, "boot"),
+            (4, "static"),
+            (9, "ra"),
+            (11, "zebra"),
+            (12, "bird"),
+            (16, "dhcp"),
+            (42, "babel"),
+            (186, "bgp"),
+            (187, "isis"),
+            (188, "ospf"),
+            (189, "rip"),
+            (192, "eigrp"),
+            (193, "openr"),
+        ],
+        _ => return None,
+    };
+    names.iter().find(|(known, _)| Some(*known) == number).map(|(_, name)| *name)
 }
 
 /// Programs, each with its processes: `nginx(17,18) ospfd(20)`. Of many processes the first stand for all.
@@ -237,7 +262,7 @@ fn nexthop(fields: &Map<String, Value>) -> Option<String> {
 
 /// Whether a column of this key is read from the right.
 pub(crate) fn is_quantity(key: &str, value: &Value) -> bool {
-    value.is_number() && !matches!(key, "port_number")
+    value.is_number() && !matches!(key, "port_number" | "table" | "protocol")
 }
 
 fn duration(us: f64) -> String {
@@ -280,6 +305,10 @@ mod tests {
     #[case("bytes", json!(999), "999 B")]
     #[case("bytes", json!(1_500_000), "1.5 MB")]
     #[case("mtu", json!(1500), "1500")]
+    #[case("table", json!(254), "main")]
+    #[case("table", json!(100), "100")]
+    #[case("protocol", json!(188), "ospf")]
+    #[case("protocol", json!("tcp"), "tcp")]
     #[case("rtt_us", json!(null), "-")]
     #[case("addresses", json!(["192.0.2.1/24", "2001:db8::1/64"]), "192.0.2.1/24 2001:db8::1/64")]
     #[case("addresses", json!([]), "-")]
