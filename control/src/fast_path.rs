@@ -17,6 +17,9 @@ impl Daemon {
         // What is captured goes by the daemon.
         let active = !self.captures.is_active();
         cache.follow(self.control.changes(), active, self.control.link().fast_peers(), now);
+        if cache.is_link_due(now) {
+            cache.follow_link(self.link.fast_link());
+        }
         if cache.is_count_due(now) {
             self.take_fast_counts(now);
         }

@@ -15,6 +15,9 @@ impl Daemon {
         // What is captured goes by the daemon.
         let active = !self.captures.is_active();
         cache.follow(self.relay.changes(), active, self.relay.link().fast_peers(), now);
+        if cache.is_link_due(now) {
+            cache.follow_link(self.wire.fast_link());
+        }
         if cache.is_count_due(now) {
             self.take_fast_counts(now);
         }

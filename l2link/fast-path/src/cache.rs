@@ -45,6 +45,8 @@ pub struct Cache {
     pending: Vec<FastFlow>,
     /// When counters are read next.
     count_at: Time,
+    /// When the link's interface is tried again, if packets do not go by it.
+    link_at: Time,
     /// What was logged of the link interface last.
     told: Option<String>,
     failed: bool,
@@ -130,6 +132,7 @@ impl Cache {
             newcomers: Newcomers::new(),
             pending: Vec::new(),
             count_at: Time(0),
+            link_at: Time(0),
             told: None,
             failed: false,
         }
@@ -139,10 +142,21 @@ impl Cache {
     /// be called whenever anything about it changes.
     pub fn follow_link(&mut self, link: Option<LinkInterface<'_>>) {
         let told = match self.set_link(link) {
-            Ok(()) => ACTIVE.to_owned(),
+            Ok(()) if self.linked => ACTIVE.to_owned(),
+            // There is no interface at present.
+            Ok(()) => return,
             Err(error) => format!("all packets go by this daemon: {error}"),
         };
         self.tell(told);
+    }
+
+    /// Whether it is time to try [`Cache::follow_link`] again, as the kernel does not tell when what was in the way has gone.
+    pub fn is_link_due(&mut self, now: Time) -> bool {
+        if self.linked || now < self.link_at {
+            return false;
+        }
+        self.link_at = now + LINK_EVERY;
+        true
     }
 
     fn tell(&mut self, told: String) {
@@ -334,3 +348,5 @@ const ACTIVE: &str = "packets of known flows go by the kernel";
 const PENDING_MAX: usize = 4096;
 /// Longest time for which counters are left alone: those that count no more are removed then.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// Time between two tries of the link's interface.
+const LINK_EVERY: Duration = Duration::from_secs(5);

@@ -98,10 +98,10 @@ impl FastPath {
             self.write_peer(place, None)?;
         }
         let Some(ifindex) = ifindex else { return Ok(()) };
-        let deliver = self.attach("deliver", ifindex, BPF_TCX_INGRESS, 0)?;
         if let Some((id, mode)) = other_program(ifindex) {
             return Err(Error::Taken { interface: interface_name(ifindex), id, mode });
         }
+        let deliver = self.attach("deliver", ifindex, BPF_TCX_INGRESS, 0)?;
         // Drivers that cannot, or not with this MTU, have the kernel do it, a little later.
         let strip = self.attach("strip", ifindex, BPF_XDP, 0);
         let strip = strip.or_else(|_| self.attach("strip", ifindex, BPF_XDP, XDP_FLAGS_SKB_MODE))?;
