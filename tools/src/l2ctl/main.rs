@@ -245,10 +245,11 @@ fn main() -> ExitCode {
     })
 }
 
-/// Ends for a command line that is wrong. A word that is none of a command's is answered by those that are.
+/// Ends for a command line that is wrong. A word that is none of a command's, or is missing, is answered by those that are.
 fn refuse(error: &clap::Error) -> ! {
-    if error.kind() == ErrorKind::InvalidSubcommand {
-        let (command, words) = right_words(std::env::args().skip(1));
+    let (command, words) = right_words(std::env::args().skip(1));
+    let asks = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::MissingRequiredArgument);
+    if asks && !words.is_empty() {
         // Nobody is left to tell if this fails.
         let _ = writeln!(io::stderr(), "{error}\n{command} knows: {words}");
         std::process::exit(2);
@@ -264,7 +265,9 @@ fn right_words(words: impl Iterator<Item = String>) -> (String, String) {
             command = next.clone();
         }
     }
-    let follow: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let verbs = command.get_subcommands().map(|verb| verb.get_name().to_owned());
+    let values = command.get_positionals().flat_map(clap::Arg::get_possible_values);
+    let follow: Vec<String> = verbs.chain(values.map(|value| value.get_name().to_owned())).collect();
     (command.get_name().to_owned(), follow.join(", "))
 }
 
@@ -383,6 +386,8 @@ mod tests {
     fn a_wrong_word_is_answered_by_the_right_ones() {
         let words = |line: &str| right_words(line.split(' ').map(str::to_owned));
         assert_eq!(words("rule ad eth1"), ("rule".to_owned(), "add, del, list".to_owned()));
+        assert!(words("show --json").1.starts_with("device, peers, ports"));
+        assert_eq!(words("peer weight"), ("weight".to_owned(), String::new()));
         assert_eq!(words("peer drian"), ("peer".to_owned(), "weight, drain, forget".to_owned()));
         assert!(words("dance").1.starts_with("show, topology, trace, verify, rule, symbol, route, peer"));
     }
