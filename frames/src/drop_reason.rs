@@ -97,6 +97,8 @@ drop_reasons! {
     // Packets at a relay's port.
     /// A packet at a port is too short or contradicts itself.
     BadPacket = "bad-packet",
+    /// A super-packet at a port is in a tunnel of a kind that cannot be cut.
+    TunnelOffload = "tunnel-offload",
     /// A packet is addressed to the port and no rule matches it.
     Unmatched = "unmatched",
     /// A packet at a port is not for the port; the relay's kernel forwards or ignores it.

@@ -124,12 +124,12 @@ impl Daemon {
             let count = received.unwrap_or(0);
             self.arrivals.clear();
             self.arrivals.extend((0..count).map(|index| {
-                let parcel = self.ports.parcel_mut(place, index);
+                let parcel = self.ports.parcel(place, index);
                 self.relay.classify_port_parcel(id, parcel)
             }));
             self.relay.fetch(&self.arrivals);
             for (index, arrival) in self.arrivals.iter().enumerate() {
-                let parcel = self.ports.parcel_mut(place, index);
+                let parcel = self.ports.parcel(place, index);
                 let seen = capture::arrives(&self.captures, name.as_deref(), parcel);
                 let verdict = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
                 fast_path::learn_flow(self.cache.as_mut(), &self.relay, ifindex, arrival, parcel, verdict);

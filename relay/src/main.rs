@@ -7,6 +7,7 @@ mod by_hand;
 mod capture;
 mod complaint;
 mod config;
+mod cuts;
 mod daemon;
 mod failure;
 mod fast_path;

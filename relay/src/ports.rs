@@ -1,6 +1,7 @@
 //! [`Ports`]: a socket for each port whose interface is there.
 
 use crate::complaint::Complaint;
+use crate::cuts::Cuts;
 use crate::interfaces::Address;
 use crate::source::Source;
 use crate::wire::{Failed, register};
@@ -19,6 +20,8 @@ use std::io;
 pub(crate) struct Ports {
     /// The place of one that is offered no more stays empty.
     ports: Vec<Option<Port>>,
+    /// Of the parcels that were received last.
+    cuts: Cuts,
     link_ethertype: u16,
 }
 
@@ -36,7 +39,7 @@ struct Port {
 impl Ports {
     /// Ports of these interfaces, none of them open yet.
     pub(crate) fn new(interfaces: impl IntoIterator<Item = String>, link_ethertype: u16) -> Self {
-        let mut ports = Self { ports: Vec::new(), link_ethertype };
+        let mut ports = Self { ports: Vec::new(), cuts: Cuts::default(), link_ethertype };
         interfaces.into_iter().for_each(|interface| ports.add(interface));
         ports
     }
@@ -154,27 +157,30 @@ impl Ports {
         self.ports.get(place)?.as_ref().map(|port| port.id)
     }
 
-    /// Takes parcels out of a port's socket; zero if none waits. After a failure, which ends with the call, there may
-    /// be.
+    /// Takes parcels out of a port's socket, and cuts those that are in tunnels; zero if none waits. After a failure, which ends
+    /// with the call, there may be.
     pub(crate) fn receive(&mut self, place: usize, relay: &mut Recorded, now: Time) -> Result<usize, Failed> {
         let Some(Some(port)) = self.ports.get_mut(place) else { return Ok(0) };
         let Some(socket) = &mut port.socket else { return Ok(0) };
         let received = socket.receive();
         relay.handle_drops(DropReason::PortRxOverrun, socket.overruns());
         relay.handle_drops(DropReason::TooLarge, socket.skipped());
-        received.map_err(|error| {
-            if error.kind() != io::ErrorKind::NetworkDown {
-                let text = format!("receiving at port {}: {error}", port.interface);
-                port.complaint.warn("relay::port", text, now);
+        match received {
+            Ok(count) => Ok(self.cuts.cut(socket, count)),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NetworkDown {
+                    let text = format!("receiving at port {}: {error}", port.interface);
+                    port.complaint.warn("relay::port", text, now);
+                }
+                Err(Failed)
             }
-            Failed
-        })
+        }
     }
 
-    /// Parcel `index` of those that [`Ports::receive`] took at this place.
-    pub(crate) fn parcel_mut(&mut self, place: usize, index: usize) -> &mut [u8] {
-        let socket = self.ports.get_mut(place).and_then(|port| port.as_mut()?.socket.as_mut());
-        socket.map_or(&mut [], |socket| socket.parcel_mut(index))
+    /// Parcel `index` of those that there were after the last [`Ports::receive`], which was at this place.
+    pub(crate) fn parcel(&self, place: usize, index: usize) -> &[u8] {
+        let socket = self.ports.get(place).and_then(|port| port.as_ref()?.socket.as_ref());
+        socket.map_or(&[], |socket| self.cuts.parcel(socket, index))
     }
 
     /// Queues a parcel that leaves by a port. Returns whether the port is open.

@@ -205,6 +205,7 @@ local DROP_REASONS = {
   ["link-tx-error"] = "The kernel refused a link frame.",
   ["link-rx-overrun"] = "The kernel's receive queue of the link interface overflowed.",
   ["bad-packet"] = "A packet at a port is too short or contradicts itself.",
+  ["tunnel-offload"] = "A super-packet at a port is in a tunnel of a kind that cannot be cut.",
   ["unmatched"] = "A packet is addressed to the port and no rule matches it.",
   ["not-for-port"] = "A packet at a port is not for the port; the relay's kernel forwards or ignores it.",
   ["orphan-fragment"] = "A later fragment came without its first one.",

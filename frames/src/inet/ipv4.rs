@@ -16,6 +16,7 @@ pub(super) const HEADER: usize = size_of::<Ipv4Header>();
 pub(super) const TOTAL_LENGTH: usize = 2;
 pub(super) const IDENTIFICATION: usize = 4;
 pub(super) const FLAGS: usize = 6;
+pub(super) const PROTOCOL: usize = 9;
 pub(super) const CHECKSUM: usize = 10;
 pub(super) const SOURCE: usize = 12;
 pub(super) const DESTINATION: usize = 16;

@@ -11,6 +11,7 @@ pub(super) const ETHERTYPE: u16 = 0x86dd;
 
 /// Places of fields in the header.
 pub(super) const PAYLOAD_LENGTH: usize = 4;
+pub(super) const NEXT_HEADER: usize = 6;
 pub(super) const SOURCE: usize = 8;
 pub(super) const DESTINATION: usize = 24;
 /// Bytes of the header.

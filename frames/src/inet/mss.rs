@@ -28,7 +28,7 @@ fn lower(parcel: &mut [u8], packet_max: usize) -> Option<()> {
     let headers = if datagram.source.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
     let limit = packet_max.checked_sub(headers)?.checked_sub(TCP_HEADER)?;
     let new = u16::try_from(limit).ok()?.to_be_bytes();
-    let at = mss(datagram.payload.get(..tcp_header(&datagram).ok()?)?)?;
+    let at = mss(datagram.payload.get(..tcp_header(datagram.payload).ok()?)?)?;
     let old = two(datagram.payload, at)?;
     if old <= new {
         return None;

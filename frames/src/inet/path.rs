@@ -108,7 +108,7 @@ pub fn error_about(packet: &[u8], obstacle: Obstacle, station: Mac, buffer: &mut
     } else {
         put(out, 0, &[0x60])?;
         put(out, ipv6::PAYLOAD_LENGTH, &u16::try_from(message).ok()?.to_be_bytes())?;
-        put(out, NEXT_HEADER, &[icmp::ICMPV6, HOPS])?;
+        put(out, ipv6::NEXT_HEADER, &[icmp::ICMPV6, HOPS])?;
         put(out, ipv6::SOURCE, packet.get(ipv6::DESTINATION..)?.first_chunk::<16>()?)?;
         put(out, ipv6::DESTINATION, packet.get(ipv6::SOURCE..)?.first_chunk::<16>()?)?;
         let addresses = checksum::sum(out.get(ipv6::SOURCE..header)?);
@@ -136,9 +136,8 @@ const V4_ERROR_MAX: usize = 576;
 const V6_ERROR_MAX: usize = 1280;
 /// Time to live and hop limit.
 const HOPS: u8 = 64;
-/// Place of time to live in IPv4, with the protocol behind it; of next header in IPv6, with the hop limit behind it.
+/// Place of time to live in IPv4, with the protocol behind it. In IPv6 the hop limit is behind the next header.
 const TTL: usize = 8;
-const NEXT_HEADER: usize = 6;
 /// RFC 792, RFC 1191.
 const UNREACHABLE: u8 = 3;
 const NET_UNREACHABLE: u8 = 0;

@@ -3,16 +3,18 @@
 //! # Theory of operation
 //!
 //! A parcel may be a TCP or UDP super-packet with its checksum open, which a kernel or a card would cut. Where a kernel takes
-//! whole packets only (a raw IP socket), they are cut here, as Linux does it (`tcp_gso_segment`, `__udp_gso_segment`):
+//! whole packets only (a raw IP socket), or would not know it for what it is (inside a tunnel), they are cut here, as Linux does it
+//! (`tcp_gso_segment`, `__udp_gso_segment`, `skb_udp_tunnel_segment`, `gre_gso_segment`):
 //!
 //! - Each segment gets the headers of all, its own length, in IPv4 an identification one higher than the one before, and
 //!   checksums of its own.
 //! - TCP: sequence numbers go on; FIN and PSH are in the last segment only, CWR in the first if the parcel says so.
+//! - Inside a tunnel, all this holds for the inner headers; the outer ones have their own lengths, identifications and checksums.
 
-use super::datagram::{Datagram, Extent};
+use super::inner::{Outer, gso_type, ip_packet, open_at, protocol};
+use super::translate::place;
 use super::{checksum, ipv4, ipv6};
-use crate::data::{GsoType, OffloadFlags, OffloadHeader};
-use crate::header::EthernetHeader;
+use crate::data::{GsoType, OffloadHeader};
 use crate::{ParseError, tlv};
 use core::net::IpAddr;
 
@@ -23,7 +25,11 @@ pub struct Segments<'a> {
     packet: &'a [u8],
     /// Bytes of it that every segment has.
     headers: usize,
-    /// Where the transport header begins.
+    /// What is around the packet that is cut, if it is in a tunnel.
+    outer: Option<Outer>,
+    /// Where the IP header of what is cut begins.
+    network: usize,
+    /// Where the transport header of it begins.
     transport: usize,
     /// How it is cut.
     cut: Cut,
@@ -48,35 +54,37 @@ impl<'a> Segments<'a> {
     /// The packets of this parcel (offload header and Ethernet frame).
     ///
     /// # Errors
-    /// [`ParseError`] for what is no IP packet, or not of the kind that the offload header says.
+    /// [`ParseError`] for what is no IP packet, not of the kind that the offload header says, or in a tunnel of a kind that
+    /// cannot be cut.
     pub fn new(parcel: &'a [u8]) -> Result<Self, ParseError> {
         let (offload, frame) = tlv::fixed::<OffloadHeader>(parcel)?;
         offload.check(frame.len())?;
-        let (ethernet, packet) = tlv::fixed::<EthernetHeader>(frame)?;
-        let datagram = match ethernet.ethertype.get() {
-            ipv4::ETHERTYPE => ipv4::datagram(packet, Extent::Whole)?,
-            ipv6::ETHERTYPE => ipv6::datagram(packet, Extent::Whole)?,
-            other => return Err(ParseError::Value { field: "ethertype", value: other.into() }),
-        };
-        let transport = datagram.payload.as_ptr().addr().wrapping_sub(packet.as_ptr().addr());
-        let end = transport.saturating_add(datagram.payload.len());
-        let whole = packet.get(..end).ok_or(ParseError::Truncated { need: end, have: packet.len() })?;
-        let size = usize::from(offload.gso_size.get());
-        let kind = GsoType(offload.gso_type & !GsoType::ECN);
-        let (cut, header) = match kind {
-            GsoType::NONE => (Cut::Whole(open_checksum(offload, whole.len())), 0),
-            GsoType::TCP4 | GsoType::TCP6 if datagram.protocol == TCP => {
-                let cut = Cut::Tcp(size, offload.gso_type & GsoType::ECN != 0);
-                (cut, tcp_header(&datagram)?)
+        let (packet, datagram) = ip_packet(frame)?;
+        let payload = place(packet, datagram.payload).unwrap_or(packet.len());
+        let (kind, open) = (gso_type(offload), open_at(offload));
+        let of_the_kind = protocol(kind).is_none_or(|protocol| protocol == datagram.protocol);
+        let (outer, network, transport) = match open {
+            Some(open) if kind != GsoType::NONE && open != payload => {
+                let (outer, network) = Outer::new(packet, &datagram, kind, open)?;
+                (Some(outer), network, open)
             }
-            GsoType::UDP_L4 if datagram.protocol == UDP => (Cut::Udp(size), UDP_HEADER),
-            GsoType(other) => return Err(ParseError::Value { field: "gso type", value: other.into() }),
+            _ if of_the_kind => (None, 0, payload),
+            _ => return Err(ParseError::Value { field: "gso type", value: kind.0.into() }),
+        };
+        let size = usize::from(offload.gso_size.get());
+        let (cut, header) = match kind {
+            GsoType::NONE => (Cut::Whole(open_checksum(offload, packet.len())), 0),
+            GsoType::UDP_L4 => (Cut::Udp(size), UDP_HEADER),
+            _ => {
+                let cut = Cut::Tcp(size, offload.gso_type & GsoType::ECN != 0);
+                (cut, tcp_header(packet.get(transport..).unwrap_or_default())?)
+            }
         };
         let headers = transport.saturating_add(header);
-        if headers > whole.len() {
-            return Err(ParseError::Truncated { need: headers, have: whole.len() });
+        if headers > packet.len() {
+            return Err(ParseError::Truncated { need: headers, have: packet.len() });
         }
-        Ok(Self { packet: whole, headers, transport, cut, done: 0, given: 0, ended: false })
+        Ok(Self { packet, headers, outer, network, transport, cut, done: 0, given: 0, ended: false })
     }
 
     /// Where the packets go.
@@ -122,25 +130,21 @@ impl<'a> Segments<'a> {
         head.copy_from_slice(self.packet.get(..self.headers)?);
         tail.copy_from_slice(payload);
         self.number(head, payload.len(), is_last)?;
-        finish(out, self.transport, protocol)?;
+        let inner = out.get_mut(self.network..)?;
+        count(inner, self.given)?;
+        finish(inner, self.transport.checked_sub(self.network)?, protocol)?;
+        if let Some(outer) = &self.outer {
+            count(out, self.given)?;
+            outer.finish(out)?;
+        }
         self.done = self.done.saturating_add(payload.len());
         self.given = self.given.wrapping_add(1);
         self.ended = is_last;
         Some(out.len())
     }
 
-    /// What differs from segment to segment, the checksums excepted.
+    /// What differs from segment to segment in the transport header, the checksum excepted.
     fn number(&self, head: &mut [u8], payload: usize, is_last: bool) -> Option<()> {
-        let total = head.len().saturating_add(payload);
-        if head.first()? >> 4 == 4 {
-            let total = u16::try_from(total).ok()?;
-            put(head, ipv4::TOTAL_LENGTH, &total.to_be_bytes())?;
-            let id = u16::from_be_bytes(*head.get(ipv4::IDENTIFICATION..)?.first_chunk()?);
-            put(head, ipv4::IDENTIFICATION, &id.wrapping_add(self.given).to_be_bytes())?;
-        } else {
-            let length = u16::try_from(total.checked_sub(ipv6::HEADER)?).ok()?;
-            put(head, ipv6::PAYLOAD_LENGTH, &length.to_be_bytes())?;
-        }
         match self.cut {
             Cut::Tcp(_, cwr_once) => {
                 let at = self.transport.checked_add(TCP_SEQUENCE)?;
@@ -165,12 +169,22 @@ impl<'a> Segments<'a> {
     }
 }
 
+/// What differs from segment to segment in the IP header, the checksum excepted. `given`: segments before it.
+fn count(packet: &mut [u8], given: u16) -> Option<()> {
+    let total = packet.len();
+    if packet.first()? >> 4 == 4 {
+        put(packet, ipv4::TOTAL_LENGTH, &u16::try_from(total).ok()?.to_be_bytes())?;
+        let id = u16::from_be_bytes(*packet.get(ipv4::IDENTIFICATION..)?.first_chunk()?);
+        put(packet, ipv4::IDENTIFICATION, &id.wrapping_add(given).to_be_bytes())
+    } else {
+        let length = u16::try_from(total.checked_sub(ipv6::HEADER)?).ok()?;
+        put(packet, ipv6::PAYLOAD_LENGTH, &length.to_be_bytes())
+    }
+}
+
 /// Start and offset of a checksum to be completed, in the packet.
 fn open_checksum(offload: &OffloadHeader, len: usize) -> Option<(usize, usize)> {
-    if !OffloadFlags::from_bits_retain(offload.flags).contains(OffloadFlags::NEEDS_CHECKSUM) {
-        return None;
-    }
-    let start = usize::from(offload.checksum_start.get()).checked_sub(size_of::<EthernetHeader>())?;
+    let start = open_at(offload)?;
     let offset = usize::from(offload.checksum_offset.get());
     (start.checked_add(offset)?.checked_add(2)? <= len).then_some((start, offset))
 }
@@ -185,7 +199,7 @@ fn complete(packet: &mut [u8], start: usize, offset: usize) {
 }
 
 /// The checksums of a whole packet, computed from nothing.
-fn finish(packet: &mut [u8], transport: usize, protocol: u8) -> Option<()> {
+pub(super) fn finish(packet: &mut [u8], transport: usize, protocol: u8) -> Option<()> {
     let is_v4 = packet.first()? >> 4 == 4;
     let addresses =
         if is_v4 { ipv4::SOURCE..ipv4::SOURCE.checked_add(8)? } else { ipv6::SOURCE..ipv6::HEADER };
@@ -217,9 +231,9 @@ pub(super) fn header_checksum(packet: &mut [u8]) -> Option<()> {
 }
 
 /// Bytes of the TCP header.
-pub(super) fn tcp_header(datagram: &Datagram<'_>) -> Result<usize, ParseError> {
-    let have = datagram.payload.len();
-    let offset = datagram.payload.get(TCP_DATA_OFFSET).ok_or(ParseError::Truncated { need: 20, have })?;
+pub(super) fn tcp_header(segment: &[u8]) -> Result<usize, ParseError> {
+    let have = segment.len();
+    let offset = segment.get(TCP_DATA_OFFSET).ok_or(ParseError::Truncated { need: 20, have })?;
     let len = usize::from(offset >> 4).saturating_mul(4);
     if len < 20 {
         return Err(ParseError::Value { field: "data offset", value: (offset >> 4).into() });
@@ -241,8 +255,8 @@ pub(super) const TCP_CHECKSUM: usize = 16;
 const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;
-const UDP: u8 = 17;
+pub(super) const UDP: u8 = 17;
 /// Length of the UDP header, and places in it (RFC 768).
-const UDP_HEADER: usize = 8;
-const UDP_LENGTH: usize = 4;
-const UDP_CHECKSUM: usize = 6;
+pub(super) const UDP_HEADER: usize = 8;
+pub(super) const UDP_LENGTH: usize = 4;
+pub(super) const UDP_CHECKSUM: usize = 6;

@@ -7,7 +7,9 @@ use frames::ParseError;
 use frames::body::Body;
 use frames::data::OffloadHeader;
 use frames::header::{Flags, Frame, HEADERS_LEN, Kind};
-use frames::inet::{End, Ip, Layer3, Segments, Transport, addresses, classify, translate, without_padding};
+use frames::inet::{
+    End, Ip, Layer3, Segments, Transport, addresses, classify, offloads_inner, translate, without_padding,
+};
 use frames::message::{MESSAGE_MAX, Message, MessageHeader, RawMessage};
 
 /// Any bytes as an Ethernet frame of the protocol.
@@ -79,6 +81,7 @@ pub(crate) fn message(raw: &RawMessage<'_>) {
 
 /// Any bytes as an Ethernet frame of the outside world.
 pub(crate) fn packet(bytes: &[u8]) {
+    super_packets(bytes);
     let Ok(view) = classify(bytes) else { return };
     let _ = view.to_string();
     assert!(view.ethertype >= 0x600 || view.ethertype == 0x0004);
@@ -100,6 +103,21 @@ pub(crate) fn packet(bytes: &[u8]) {
     padded.extend([0; 46]);
     if view.layer3 != Layer3::Other && !ends_with_the_frame(bytes) {
         assert_eq!(classify(&padded), Ok(view), "padded");
+    }
+}
+
+/// Bytes as super-packets whose last two say how they are to be cut and where the checksum begins.
+fn super_packets(bytes: &[u8]) {
+    let [.., size, start] = *bytes else { return };
+    for (gso_type, offset) in [(1, 16), (4, 16), (5, 6)] {
+        let offload = [1, gso_type, 0, 0, 0, size, 0, start, 0, offset];
+        let parcel = [&offload, bytes].concat();
+        let _ = offloads_inner(&parcel);
+        let Ok(mut segments) = Segments::new(&parcel) else { continue };
+        let mut buffer = vec![0; bytes.len()];
+        while let Some(length) = segments.write_next(&mut buffer) {
+            assert!(length + 14 <= bytes.len(), "no longer than what it is cut from");
+        }
     }
 }
 

@@ -89,6 +89,13 @@ impl Receiver {
     }
 
     /// Frame `index` of the last call.
+    pub(crate) fn frame(&self, index: usize) -> &[u8] {
+        let (slot, len) = self.frames[index];
+        let start = slot * self.slot_len;
+        &self.memory[start..start + len]
+    }
+
+    /// The same, to be changed.
     pub(crate) fn frame_mut(&mut self, index: usize) -> &mut [u8] {
         let (slot, len) = self.frames[index];
         let start = slot * self.slot_len;

@@ -101,8 +101,9 @@ impl PortSocket {
     ///
     /// # Panics
     /// If there are not so many.
-    pub fn parcel_mut(&mut self, index: usize) -> &mut [u8] {
-        self.receiver.frame_mut(index)
+    #[must_use]
+    pub fn parcel(&self, index: usize) -> &[u8] {
+        self.receiver.frame(index)
     }
 
     /// Sends a parcel with the next [`PortSocket::flush`], or at once. Its offload header is overwritten. May wait for

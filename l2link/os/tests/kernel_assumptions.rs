@@ -162,7 +162,7 @@ fn any(port: &mut PortSocket, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
     let mut found = false;
     while let count @ 1.. = port.receive().unwrap() {
         for index in 0..count {
-            found |= wanted(port.parcel_mut(index));
+            found |= wanted(port.parcel(index));
         }
     }
     found

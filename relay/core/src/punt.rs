@@ -11,7 +11,7 @@ use crate::fragment::{Followed, FragmentKey};
 use crate::police::PuntClass;
 use crate::relay::{OFFLOAD, PortVerdict, Relay};
 use crate::select::{Left, Selector};
-use frames::inet::{self, Layer3, PacketView, Transport, classify};
+use frames::inet::{self, Layer3, PacketView, Transport, classify, offloads_inner};
 use frames::{DropReason, PortId};
 use l2link::{Batch, Time};
 
@@ -24,11 +24,15 @@ pub struct Arrival {
 }
 
 impl Relay {
-    /// Reads the headers of a parcel that arrived at a port.
+    /// Reads the headers of a parcel that arrived at a port. One that leaves something to be done inside a tunnel is dropped:
+    /// whoever receives packets cuts them before, if they can be cut ([`frames::inet::Segments`]).
     #[must_use]
     pub fn classify_port_parcel(&self, port: PortId, parcel: &[u8]) -> Arrival {
-        let view = parcel.get(OFFLOAD..).ok_or(DropReason::BadPacket);
-        let view = view.and_then(|frame| classify(frame).map_err(|_| DropReason::BadPacket));
+        let view = match parcel.get(OFFLOAD..) {
+            Some(_) if offloads_inner(parcel) => Err(DropReason::TunnelOffload),
+            Some(frame) => classify(frame).map_err(|_| DropReason::BadPacket),
+            None => Err(DropReason::BadPacket),
+        };
         let ip = view
             .as_ref()
             .ok()

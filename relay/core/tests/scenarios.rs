@@ -355,6 +355,21 @@ fn garbage_at_a_port_is_counted() {
     assert_eq!(segment.dropped(DropReason::BadPacket), 34);
 }
 
+/// GRE with a sequence number, TCP inside, still to be cut: it is not for a kernel, though a program listens for the protocol.
+#[test]
+fn what_is_to_be_done_inside_a_tunnel_does_not_cross() {
+    let mut segment = Segment::with_control();
+    let gre = ProtocolAddress::IpProtocol { protocol: 47, local: Local::Any(Family::V4) };
+    assert_eq!(segment.rule(0, 7, gre), Status::OK);
+    let inner = &tcp(40_000, 80)[14..];
+    let frame = ipv4(47, 1, 0, false, &[&[0x10, 0, 0x08, 0, 0, 0, 0, 1][..], inner].concat());
+    let offload = [1, 1, 0, 0, 0, 100, 0, 14 + 20 + 8 + 20, 0, 16];
+    let verdict = segment.arrive_parcel(&[&offload[..], &frame].concat());
+    assert_eq!(verdict, PortVerdict::Drop(DropReason::TunnelOffload));
+    assert_eq!(segment.dropped(DropReason::TunnelOffload), 1);
+    assert_eq!(segment.arrive(&frame), PortVerdict::Sent, "nothing is left to be done");
+}
+
 #[test]
 fn a_membership_needs_the_port_and_a_group() {
     let mut segment = Segment::with_control();

@@ -231,10 +231,14 @@ impl Segment {
 
     /// A packet arrives at eth1.
     pub(crate) fn arrive(&mut self, frame: &[u8]) -> PortVerdict {
-        let parcel = parcel(frame);
+        self.arrive_parcel(&parcel(frame))
+    }
+
+    /// A packet arrives at eth1, behind an offload header.
+    pub(crate) fn arrive_parcel(&mut self, parcel: &[u8]) -> PortVerdict {
         let mut batch = Batch::new(self.relay.parcel_frames_max(), self.relay.frame_len_max());
-        let arrival = self.relay.classify_port_parcel(PORT, &parcel);
-        let mut verdict = self.relay.handle_port_parcel(&arrival, &parcel, self.now, &mut batch);
+        let arrival = self.relay.classify_port_parcel(PORT, parcel);
+        let mut verdict = self.relay.handle_port_parcel(&arrival, parcel, self.now, &mut batch);
         loop {
             self.give_controls(&batch);
             batch.clear();
@@ -242,7 +246,7 @@ impl Segment {
                 self.exchange();
                 return verdict;
             }
-            verdict = self.relay.resume_port_parcel(&parcel, self.now, &mut batch);
+            verdict = self.relay.resume_port_parcel(parcel, self.now, &mut batch);
         }
     }
 
