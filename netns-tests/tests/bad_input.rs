@@ -112,7 +112,7 @@ fn a_bad_psk_file_is_refused(#[case] psk: &str, #[case] mode: u32, #[case] words
 fn a_missing_psk_file_is_named() {
     let Some(lab) = lab() else { return };
     fs::remove_file(lab.control.folder().join("psk")).unwrap();
-    refused(&lab.control.run(&[]), CONFIG_ERROR, &["control.toml:4:12", "psk", "No such file"]);
+    refused(&lab.control.run(&[]), CONFIG_ERROR, &["control.toml:", ":12: key file", "psk", "No such file"]);
 }
 
 #[test]
