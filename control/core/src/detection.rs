@@ -19,7 +19,7 @@
 //! the same look as the others: what is theirs has a rule of its own before the listener goes, which it does at once.
 
 use crate::exposure::Exposure;
-use crate::flows::{self, Looked, follow_datagrams};
+use crate::flows::{Looked, follow_datagrams};
 use crate::looks::Found;
 use crate::seen::{OpenSocket, OpenSockets, SocketPart};
 use crate::symbol::{Interface, Seat, Symbol};
@@ -105,6 +105,7 @@ impl Control {
         if reconcile(&mut symbol.rules, part, &desired, known, now, &mut self.tables) {
             place.connection_looks.ask(now);
         }
+        let (namespace, mut adopted) = (symbol.namespace, false);
         if part == SocketPart::Others {
             let looked = Looked {
                 detect: symbol.config.detect,
@@ -113,12 +114,13 @@ impl Control {
                 connections: &place.datagrams,
                 datagram_ports: &place.datagram_ports,
             };
-            if follow_datagrams(&mut symbol.rules, &looked, now, &mut self.tables) {
-                place.connection_looks.at_latest(now + flows::REGULAR);
-            }
+            adopted = follow_datagrams(&mut symbol.rules, &looked, now, &mut self.tables);
         }
         *symbol.looked.sockets.of_mut(part) = true;
         symbol.rules.restore_flows(&seat, now, &mut self.tables);
+        if adopted {
+            self.watch_flow(namespace, now);
+        }
         self.join_by_hand(index);
     }
 

@@ -35,7 +35,7 @@ use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 
 /// How often connections are looked at while there are flows of sockets.
-pub(crate) const REGULAR: Duration = Duration::from_secs(2);
+const REGULAR: Duration = Duration::from_secs(2);
 /// How often flows are searched for idle ones.
 pub(crate) const SWEEP: Duration = Duration::from_secs(5);
 const ECHO_IDLE: Duration = Duration::from_secs(30);
