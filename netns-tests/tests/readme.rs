@@ -228,6 +228,13 @@ impl Machines {
             "sudo ip netns attach web PID" => {
                 let web = lab.netns("web");
                 let process = web.spawn("sleep infinity");
+                // Until then it is `ip`, and may not have entered the namespace.
+                eventually(SOON, "the container's process runs", || {
+                    match fs::read_to_string(format!("/proc/{}/comm", process.pid())) {
+                        Ok(name) if name.trim() == "sleep" => Ok(()),
+                        other => Err(format!("{other:?}")),
+                    }
+                });
                 // What makes containers gives their namespaces no names.
                 let line = format!("ip netns del {0} && ip netns attach {0} {1}", web.name(), process.pid());
                 let _ = self.sh(&line).expect_success();
