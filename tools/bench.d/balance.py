@@ -146,6 +146,7 @@ class Haproxy:
         self.children = []
 
     def __enter__(self):
+        forget_connections()
         try:
             self.start()
             Lab.eventually(lambda: run(f"curl -s --max-time 1 http://{ADDRESS}/", CLIENT, check=False) == PAGE)
@@ -262,6 +263,12 @@ class WholeKernel(Kernel):
 # Those whose processes can have a budget: all but the kernel's own.
 LIMITED = {"haproxy, TCP": Haproxy, "nginx stream": NginxStream, "l2link": L2link, "l2link clear": Clear,
            "l2link kernel": Kernel, "l2link, all": Whole, "l2link kernel, all": WholeKernel}
+
+
+def forget_connections():
+    """What the contender before has left in TIME-WAIT: tens of thousands, of which a control tells its relay when they meet."""
+    for namespace in (CLIENT, RELAY, *SERVERS):
+        run("ss --kill --no-header state time-wait", namespace, check=False)
 
 
 def temporary(place):
