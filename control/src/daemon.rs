@@ -29,7 +29,7 @@ use l2link_os::metrics::{Metric, MetricsServer};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{KeyLog, RecordFile, SetupError, clock, seed};
+use l2link_os::{BusyPoll, KeyLog, RecordFile, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -42,6 +42,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) poll: Poll,
+    pub(crate) busy_poll: BusyPoll,
     pub(crate) ready: Ready,
     pub(crate) control: Recorded,
     pub(crate) link: LinkInterface,
@@ -178,6 +179,7 @@ impl Daemon {
             receive: RateLimit::default(),
             name: settings.name.clone(),
             link_name: settings.link.interface.clone(),
+            busy_poll: BusyPoll::new(settings.link.busy_poll),
             reloads: Reloads::new(settings, now),
             verifying: Vec::new(),
             routes_wait: false,
@@ -210,7 +212,7 @@ impl Daemon {
             // 2. Wait, but not if a source has more to give.
             let busy = !self.ready.is_empty() || self.routes_wait;
             let timeout = if busy { Some(Duration::ZERO) } else { self.timeout(now) };
-            match self.poll.poll(&mut events, timeout) {
+            match self.busy_poll.wait(&mut self.poll, &mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(SetupError::system("wait for events", error));
                 }
@@ -380,6 +382,7 @@ impl Daemon {
         let Some(server) = &mut self.metrics else { return };
         if server.handle(self.poll.registry(), event, now) {
             let mut figures = metrics::collect(&self.name, &self.control, now);
+            figures.add(Metric::BusyPoll, &[], self.busy_poll.spent());
             figures.add_each(Metric::ApiRefused, self.api.refused());
             server.answer(figures, now);
         }

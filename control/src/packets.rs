@@ -52,6 +52,7 @@ impl Daemon {
                                 cache.fit_segments(interface.ifindex, parcel);
                             }
                             let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
+                            self.busy_poll.note_packet();
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             let refused = !matches!(delivered, Some(Ok(())));
                             if let (Some(tunnel), Some((cache, interface))) = (tunnel, fast) {
@@ -99,6 +100,9 @@ impl Daemon {
             while verdict == SymbolVerdict::Flush && !self.batch.is_empty() {
                 send(&mut self.link, &mut self.batch, &mut self.control);
                 verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
+            }
+            if verdict == SymbolVerdict::Sent {
+                self.busy_poll.note_packet();
             }
             if let (Some(cache), Some(ifindex), SymbolVerdict::Sent) = (&mut self.cache, ifindex, verdict)
                 && let Some(flow) = self.control.fast_flow(symbol, parcel)

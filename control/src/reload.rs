@@ -106,6 +106,7 @@ impl Daemon {
         self.prepare(settings)?;
         let before = self.reloads.in_force().clone();
         self.control.set_liveness(settings.link.keepalive, settings.link.missed);
+        self.busy_poll.set_longest(settings.link.busy_poll);
         self.control.set_peers(settings.link.peer_keys(), now);
         self.control.set_carrier_hold(settings.carrier_hold);
         self.symbols.keeper.set_keep(settings.keep_symbols, now);

@@ -76,6 +76,7 @@ fn figures_follow_what_happens() {
         // One listener, and the rule for neighbors; the flow of a client that is gone already may count.
         await_figure(daemon, "l2link_rules{state=\"active\"}", |rules| rules >= 2.0);
         await_figure(daemon, "l2link_routes{state=\"installed\"}", |routes| routes == 1.0);
+        await_figure(daemon, "l2link_busy_poll_seconds_total", |seconds| seconds > 0.0);
         await_figure(daemon, "l2link_link_frames_total{direction=\"rx\",kind=\"DATA\"}", |frames| {
             frames >= 10.0
         });

@@ -223,10 +223,13 @@ fn times_change_without_losing_the_session_or_the_symbol() {
     let patient = Relay { link: "missed = 20".into(), ..Relay::default() };
     reload(&lab.relay, &patient, "link: missed changed");
     let more = "keep_symbols_ms = 50000\ncarrier_hold_ms = 5000";
-    let control =
-        Control { more: more.into(), link: "keepalive_ms = 20\nmissed = 20".into(), ..Control::default() };
+    let control = Control {
+        more: more.into(),
+        link: "keepalive_ms = 20\nmissed = 20\nbusy_poll_us = 0".into(),
+        ..Control::default()
+    };
     let said = "control: keep_symbols_ms changed\ncontrol: carrier_hold_ms changed\n\
-                link: keepalive_ms changed\nlink: missed changed";
+                link: keepalive_ms changed\nlink: missed changed\nlink: busy_poll_us changed";
     let heard = lab.relay.counter("rx.KEEPALIVE.frames");
     reload(&lab.control, &control, said);
     // More than come otherwise in that time.

@@ -25,6 +25,9 @@ impl Daemon {
                 while let Some(verdict) = next {
                     let mut seen = self.captures.handling();
                     let mut fate = PortVerdict::Sent;
+                    if !matches!(verdict, LinkVerdict::Consumed | LinkVerdict::Drop(_)) {
+                        self.busy_poll.note_packet();
+                    }
                     match verdict {
                         LinkVerdict::Transmit { port, parcel } => {
                             if let Some(cache) = &self.cache {
@@ -132,6 +135,9 @@ impl Daemon {
                 let parcel = self.ports.parcel(place, index);
                 let seen = capture::arrives(&self.captures, name.as_deref(), parcel);
                 let verdict = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
+                if verdict == PortVerdict::Sent {
+                    self.busy_poll.note_packet();
+                }
                 fast_path::learn_flow(self.cache.as_mut(), &self.relay, ifindex, arrival, parcel, verdict);
                 if let Some(seen) = seen {
                     let captures = &mut self.captures;
@@ -165,8 +171,11 @@ impl Daemon {
                 let captures = &mut self.captures;
                 capture::end(seen, verdict, &mut self.relay, &self.ports, captures, &mut self.api);
             }
-            if let PortVerdict::Drop(reason) = verdict {
-                log::trace!(target: "relay::transit", "dropped on the way to a relay: {reason}");
+            match verdict {
+                PortVerdict::Drop(reason) => {
+                    log::trace!(target: "relay::transit", "dropped on the way to a relay: {reason}");
+                }
+                _ => self.busy_poll.note_packet(),
             }
         }
         self.wire.flush(&mut self.relay);

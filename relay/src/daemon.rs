@@ -32,7 +32,7 @@ use l2link_os::privileges::{Capability, require};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{KeyLog, NetNs, RecordFile, SetupError, clock, seed};
+use l2link_os::{BusyPoll, KeyLog, NetNs, RecordFile, SetupError, clock, seed};
 use mio::{Events, Poll};
 use relay_core::{Arrival, Beginning, Recorded};
 use serde_json::Value;
@@ -88,6 +88,7 @@ pub(crate) struct Daemon {
     pub(crate) ready: BTreeSet<Source>,
     /// The signal that ends the daemon.
     stopping: Option<Signal>,
+    pub(crate) busy_poll: BusyPoll,
     // Last, as the others' registrations end before it does.
     pub(crate) poll: Poll,
 }
@@ -155,6 +156,7 @@ impl Daemon {
         }
         wire.size_batch(&relay);
         let is_clear = relay.link().is_data_clear();
+        let busy_poll = BusyPoll::new(settings.link.busy_poll);
         let (policy, ethertype) = (settings.link.fast_path, settings.link.ethertype);
         let cache =
             Cache::open(policy, ethertype, is_clear, wire.fast_link()).map_err(SetupError::FastPath)?;
@@ -214,6 +216,7 @@ impl Daemon {
             arrivals: Vec::new(),
             ready: BTreeSet::new(),
             stopping: None,
+            busy_poll,
             poll,
         })
     }
@@ -237,7 +240,7 @@ impl Daemon {
             }
             // 2. Wait, unless something is left to do or to read.
             let timeout = if acting { Some(Duration::ZERO) } else { self.timeout(clock::now()) };
-            if let Err(error) = self.poll.poll(&mut events, timeout)
+            if let Err(error) = self.busy_poll.wait(&mut self.poll, &mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 return Err(error.into());
@@ -388,6 +391,7 @@ impl Daemon {
         let Some(server) = &mut self.metrics else { return };
         if server.handle(self.poll.registry(), event, now) {
             let mut figures = metrics::collect(&self.name, &self.relay, self.routes.batches(), now);
+            figures.add(Metric::BusyPoll, &[], self.busy_poll.spent());
             figures.add_each(Metric::ApiRefused, self.api.refused());
             server.answer(figures, now);
         }

@@ -96,6 +96,7 @@ impl Daemon {
         let ports = &settings.relay.ports;
         let before = self.reloads.in_force().clone();
         self.relay.set_liveness(settings.link.keepalive, settings.link.missed);
+        self.busy_poll.set_longest(settings.link.busy_poll);
         self.relay.set_peers(settings.link.peer_keys(), now);
         for route in self.routes_to_go(settings) {
             // One that is gone already is as it is to be.

@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod api;
+mod busy_poll;
 pub mod capture;
 pub mod capture_filter;
 pub mod clock;
@@ -55,6 +56,7 @@ pub mod sysctl;
 pub mod tap;
 pub mod trigger;
 
+pub use busy_poll::BusyPoll;
 pub use capture_filter::CaptureFilter;
 pub use crossing::Crossing;
 pub use damper::Damper;

@@ -38,6 +38,7 @@ fn sections(before: &Settings, after: &Settings) -> Vec<Change> {
         ("link", "keepalive_ms", link.keepalive != new_link.keepalive),
         ("link", "missed", link.missed != new_link.missed),
         ("link", "keylog_file", link.keylog != new_link.keylog),
+        ("link", "busy_poll_us", link.busy_poll != new_link.busy_poll),
         ("api", "access", before.api.access != after.api.access),
         ("metrics", "section", before.metrics != after.metrics),
         ("routes", "hold_seconds", fib.hold != new_fib.hold),

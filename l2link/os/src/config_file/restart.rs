@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use toml::{Spanned, Value};
 
 /// Keys of these sections that are taken over all the same.
-const RUNNING: [(&str, &str); 6] = [
+const RUNNING: [(&str, &str); 7] = [
     ("link", "keepalive_ms"),
     ("link", "missed"),
     ("link", "keylog_file"),
+    ("link", "busy_poll_us"),
     ("api", "group"),
     ("api", "group_may"),
     ("api", "others_may"),

@@ -1,8 +1,8 @@
 //! The sections that the files of both daemons share.
 
 use super::{ConfigError, ConfigSource, PeerSection, interface_name};
-use crate::KeyLog;
 use crate::psk::{self, KeyKind, PskError};
+use crate::{BusyPoll, KeyLog};
 use core::time::Duration;
 use fast_path::Policy;
 use frames::discovery::{Protection, Role};
@@ -33,6 +33,8 @@ const ETHERTYPES_TAKEN: [(u16, &str); 10] = [
 const KEEPALIVE_MS: core::ops::RangeInclusive<u64> = 10..=10_000;
 /// Allowed range of `missed`.
 const MISSED: core::ops::RangeInclusive<u32> = 2..=20;
+/// Longer is no wait for the next packet any more.
+const BUSY_POLL_US_MAX: u64 = 1000;
 
 /// Section `[link]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -60,6 +62,8 @@ pub struct LinkSection {
     pub keepalive_ms: Option<Spanned<u64>>,
     /// Silent intervals that mean that contact is lost; 3 by default.
     pub missed: Option<Spanned<u32>>,
+    /// How long the next packet is looked for before the daemon sleeps, in µs; 50 by default.
+    pub busy_poll_us: Option<Spanned<u64>>,
     /// Whose the addresses of ports are; the relay's by default. Only in a control's file.
     pub addressing: Option<Spanned<Addressing>>,
 }
@@ -141,6 +145,8 @@ pub struct LinkSettings {
     pub keepalive: Duration,
     /// Silent intervals that mean that contact is lost.
     pub missed: u32,
+    /// How long the next packet is looked for before the daemon sleeps.
+    pub busy_poll: Duration,
     /// Whose the addresses of ports are. Nothing to a relay.
     pub addressing: Addressing,
     /// What the operator should be told at every start.
@@ -179,6 +185,7 @@ impl LinkSection {
             keylog,
             keepalive: self.keepalive(source)?,
             missed: self.missed(source)?,
+            busy_poll: self.busy_poll(source)?,
             addressing: self.addressing(role, source)?,
             warnings,
         })
@@ -353,6 +360,20 @@ impl LinkSection {
         let (least, most) = (KEEPALIVE_MS.start(), KEEPALIVE_MS.end());
         Err(source
             .error_at(configured.span(), format!("keepalive_ms is {value}; {least} to {most} are allowed")))
+    }
+
+    fn busy_poll(&self, source: &ConfigSource) -> Result<Duration, ConfigError> {
+        let Some(configured) = &self.busy_poll_us else { return Ok(BusyPoll::USUAL) };
+        let value = *configured.get_ref();
+        if value <= BUSY_POLL_US_MAX {
+            return Ok(Duration::from_micros(value));
+        }
+        Err(source
+            .error_at(
+                configured.span(),
+                format!("busy_poll_us is {value}; 0 to {BUSY_POLL_US_MAX} are allowed"),
+            )
+            .help("0 turns it off"))
     }
 
     fn addressing(&self, role: Role, source: &ConfigSource) -> Result<Addressing, ConfigError> {

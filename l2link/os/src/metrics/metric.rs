@@ -91,6 +91,7 @@ metrics! {
     LinkFrames: Both Counter "l2link_link_frames" {direction, kind} "Link frames by kind, sent (tx) and received (rx).";
     LinkBytes: Both Counter "l2link_link_bytes" ["bytes"] {direction, kind} "Their bytes, Ethernet header included, without preamble and FCS.";
     Drops: Both Counter "l2link_drops" {reason} "Frames and packets dropped, by the reasons of the protocol's description.";
+    BusyPoll: Both Counter "l2link_busy_poll_seconds" ["seconds"] {} "Processor time spent on looking for the next packet before sleeping.";
     Peers: Both Gauge "l2link_peers" {state} "Devices heard on the segment: up (with a session), down (without), refused.";
     PeerUp: Both Gauge "l2link_peer_up" {peer} "Whether there is a session with the peer.";
     SessionAge: Both Gauge "l2link_session_age_seconds" ["seconds"] {peer} "How long the session with the peer has lasted.";

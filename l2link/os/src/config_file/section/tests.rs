@@ -119,11 +119,11 @@ fn no_security_must_be_written_out_and_warns() {
 
 #[test]
 fn all_values_are_taken() {
-    let lines =
-        "interface = \"lan0\"\nethertype = 0x88B6\npsk_file = \"psk\"\nkeepalive_ms = 10\nmissed = 20";
+    let lines = "interface = \"lan0\"\nethertype = 0x88B6\npsk_file = \"psk\"\nkeepalive_ms = 10\nmissed = 20\nbusy_poll_us = 1000";
     let settings = settings(lines).unwrap();
     assert_eq!(settings.ethertype, 0x88b6);
     assert_eq!((settings.keepalive, settings.missed), (Duration::from_millis(10), 20));
+    assert_eq!(settings.busy_poll, Duration::from_millis(1));
 }
 
 /// In mode keys, with the private key that is in `psk` as well.
@@ -264,6 +264,11 @@ fn keys_belong_to_mode_keys() {
 #[case::negative("psk_file = \"psk\"\nethertype = -1", "c.toml:4:13: invalid value: integer `-1`", "")]
 #[case::fast("psk_file = \"psk\"\nkeepalive_ms = 9", "c.toml:4:16: keepalive_ms is 9; 10 to 10000 are", "")]
 #[case::slow("psk_file = \"psk\"\nkeepalive_ms = 10001", "c.toml:4:16: keepalive_ms is 10001;", "")]
+#[case::long(
+    "psk_file = \"psk\"\nbusy_poll_us = 1001",
+    "c.toml:4:16: busy_poll_us is 1001; 0 to 1000 are allowed",
+    "0 turns"
+)]
 #[case::one("psk_file = \"psk\"\nmissed = 1", "c.toml:4:10: missed is 1; 2 to 20 are allowed", "")]
 #[case::unknown("psk_fil = \"psk\"", "c.toml:3:1: unknown field `psk_fil`, expected one of `interface`", "")]
 fn mistakes_are_shown_in_their_place(#[case] lines: &str, #[case] message: &str, #[case] help: &str) {
