@@ -16,7 +16,7 @@ use crate::symbol::Symbols;
 use crate::transit;
 use crate::translation::{self, Outlet, Translations};
 use frames::data::{OffloadHeader, Tunnel};
-use frames::message::{Group, Message, PortUpdate};
+use frames::message::{Group, Message, Notice, PortUpdate, Status};
 use frames::route::RouteKey;
 use frames::session::CloseReason;
 use frames::{DownTunnel, DropReason, Mac, PortId, UpTunnel};
@@ -191,11 +191,10 @@ impl Relay {
 
     /// Takes over what a port's interface is like; `None` while there is none that can be used.
     pub fn handle_port_state(&mut self, id: PortId, state: Option<PortState>) {
-        let Some((before, was_present, before_state)) = self
-            .ports
-            .get(id)
-            .map(|port| (port.state.ifindex, port.is_present(), port_state(port.state.flags)))
-        else {
+        let Some((before, was_present, before_state, addresses)) = self.ports.get(id).map(|port| {
+            let addresses: Vec<IpAddr> = port.addresses().collect();
+            (port.state.ifindex, port.is_present(), port_state(port.state.flags), addresses)
+        }) else {
             return;
         };
         if !self.ports.set_state(id, state) {
@@ -212,6 +211,12 @@ impl Relay {
         let message = Message::PortUpdate(PortUpdate { port: id, attributes: port.attributes() });
         for peer in self.symbols.controls(id) {
             self.link.send_message(peer, &message);
+        }
+        if port.addresses().any(|address| !addresses.contains(&address)) {
+            let text = format!("port {} has another address", row.name);
+            for peer in self.symbols.without_address(&row.name) {
+                self.link.send_message(peer, &Message::Notice(Notice { status: Status::OK, text: &text }));
+            }
         }
         let remade = port.state.ifindex != before;
         self.fib.ports_changed(remade || port.is_present() != was_present);

@@ -89,6 +89,15 @@ impl Symbols {
         }
     }
 
+    /// The controls with a symbol that was refused as the port of this name does not have its address; each once.
+    pub(crate) fn without_address(&self, name: &str) -> Vec<PeerId> {
+        let lacks = |symbol: &Symbol| matches!(&symbol.grant, Grant::Refused { name: port, status: Status::NO_SUCH_ADDRESS, .. } if port == name);
+        let symbols = self.symbols.iter().filter(|(_, symbol)| lacks(symbol));
+        let mut controls: Vec<PeerId> = symbols.map(|((peer, _), _)| *peer).collect();
+        controls.dedup();
+        controls
+    }
+
     /// Forgets a symbol with its tunnel.
     pub(crate) fn remove(&mut self, peer: PeerId, symbol: SymbolId) -> Option<Symbol> {
         let symbol = self.symbols.remove(&(peer, symbol))?;

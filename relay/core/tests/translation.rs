@@ -13,6 +13,7 @@ use l2link::Batch;
 use relay_core::{Action, PortState, PortVerdict};
 use segment::{PORT, SYMBOL, Segment, ipv4, port_state, tcp, tcp_listener, udp_listener};
 use std::net::IpAddr;
+use std::time::Duration;
 
 const CONTROL_ADDRESS: &str = "10.99.0.2";
 
@@ -231,6 +232,31 @@ fn what_cannot_be_translated_is_refused_with_a_reason() {
         assert_eq!(row.state, "refused");
         assert!(row.reason.unwrap().contains(words));
     }
+}
+
+#[test]
+fn a_control_hears_when_the_port_has_an_address_that_it_lacked() {
+    let mut segment = Segment::new();
+    segment.relay.handle_port_state(PORT, Some(port_state()));
+    let lacking = segment.join("control1");
+    let served = segment.join("control2");
+    let wanted = translation("192.0.2.99", CONTROL_ADDRESS);
+    assert_eq!(ask(&mut segment, lacking, wanted), Status::NO_SUCH_ADDRESS);
+    assert_eq!(ask(&mut segment, served, translation("192.0.2.1", "10.99.0.3")), Status::OK);
+    let notices = |segment: &Segment, place: usize| {
+        segment.controls[place].messages.iter().filter(|message| message.starts_with("Notice")).count()
+    };
+    let mut state = port_state();
+    state.mtu = 1400;
+    segment.relay.handle_port_state(PORT, Some(state.clone()));
+    segment.pass(Duration::from_millis(1));
+    assert_eq!(notices(&segment, lacking), 0, "no address came");
+    state.addresses.push(PortAddress::new("192.0.2.99".parse().unwrap(), 24));
+    segment.relay.handle_port_state(PORT, Some(state));
+    segment.pass(Duration::from_millis(1));
+    assert_eq!((notices(&segment, lacking), notices(&segment, served)), (1, 0));
+    segment.ask(lacking);
+    assert_eq!(ask(&mut segment, lacking, wanted), Status::OK);
 }
 
 #[test]
