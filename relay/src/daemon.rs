@@ -156,7 +156,6 @@ impl Daemon {
         }
         wire.size_batch(&relay);
         let is_clear = relay.link().is_data_clear();
-        let busy_poll = BusyPoll::new(settings.link.busy_poll);
         let (policy, ethertype) = (settings.link.fast_path, settings.link.ethertype);
         let cache =
             Cache::open(policy, ethertype, is_clear, wire.fast_link()).map_err(SetupError::FastPath)?;
@@ -207,6 +206,7 @@ impl Daemon {
             quiet,
             verifying: Vec::new(),
             config_file,
+            busy_poll: BusyPoll::new(settings.link.busy_poll),
             reloads: Reloads::new(settings, now),
             waiting: Vec::new(),
             routes,
@@ -216,7 +216,6 @@ impl Daemon {
             arrivals: Vec::new(),
             ready: BTreeSet::new(),
             stopping: None,
-            busy_poll,
             poll,
         })
     }

@@ -16,7 +16,7 @@ use crate::symbol::Symbols;
 use crate::transit;
 use crate::translation::{self, Outlet, Translations};
 use frames::data::{OffloadHeader, Tunnel};
-use frames::message::{Group, Message, Notice, PortUpdate, Status};
+use frames::message::{Group, Message, PortUpdate};
 use frames::route::RouteKey;
 use frames::session::CloseReason;
 use frames::{DownTunnel, DropReason, Mac, PortId, UpTunnel};
@@ -212,12 +212,7 @@ impl Relay {
         for peer in self.symbols.controls(id) {
             self.link.send_message(peer, &message);
         }
-        if port.addresses().any(|address| !addresses.contains(&address)) {
-            let text = format!("port {} has another address", row.name);
-            for peer in self.symbols.without_address(&row.name) {
-                self.link.send_message(peer, &Message::Notice(Notice { status: Status::OK, text: &text }));
-            }
-        }
+        let has_another = port.addresses().any(|address| !addresses.contains(&address));
         let remade = port.state.ifindex != before;
         self.fib.ports_changed(remade || port.is_present() != was_present);
         if remade || !port.is_present() {
@@ -227,6 +222,10 @@ impl Relay {
         if port.is_present() && !self.captures.contains_key(&id) {
             let joins = self.memberships.of_port(id).map(|group| Action::Join { port: id, group });
             self.actions.extend(joins);
+        }
+        if has_another {
+            let controls = self.symbols.controls_with(|symbol| symbol.lacks_address(&row.name));
+            self.have_ask_again(controls, &format!("port {} has another address", row.name));
         }
         self.tell(Event::PortChanged(row));
         self.refresh_captures();

@@ -164,12 +164,16 @@ impl Relay {
         let up = self.link.peers().into_iter().filter(|peer| peer.state == PeerState::Up);
         let up: Vec<PeerId> =
             up.map(|peer| peer.peer).filter(|peer| self.controls.contains_key(peer)).collect();
-        for peer in up {
-            let text = "its configuration is another one now";
-            self.link.send_message(peer, &Message::Notice(Notice { status: Status::OK, text }));
-        }
+        self.have_ask_again(up, "its configuration is another one now");
         let rows: Vec<_> = self.ports.iter().map(|port| self.port_row(port)).collect();
         rows.into_iter().for_each(|row| self.tell(Event::PortChanged(row)));
+    }
+
+    /// Tells these controls why it may be worth while to ask again.
+    pub(crate) fn have_ask_again(&mut self, controls: Vec<PeerId>, text: &str) {
+        for peer in controls {
+            self.link.send_message(peer, &Message::Notice(Notice { status: Status::OK, text }));
+        }
     }
 
     /// Longest silence towards peers, and how many of theirs mean that contact is lost. In force with the next frame.

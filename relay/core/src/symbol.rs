@@ -52,6 +52,14 @@ impl Symbol {
             Grant::Refused { .. } => None,
         }
     }
+
+    /// Whether it was refused as the port of this name does not have its address.
+    pub(crate) fn lacks_address(&self, of_port: &str) -> bool {
+        match &self.grant {
+            Grant::Refused { name, status, .. } => *status == Status::NO_SUCH_ADDRESS && name == of_port,
+            Grant::Granted { .. } => false,
+        }
+    }
 }
 
 impl Symbols {
@@ -87,15 +95,6 @@ impl Symbols {
             let grant = Grant::Refused { name: name.to_owned(), status, text: text.to_owned() };
             self.symbols.insert((peer, symbol), Symbol { stale: false, grant });
         }
-    }
-
-    /// The controls with a symbol that was refused as the port of this name does not have its address; each once.
-    pub(crate) fn without_address(&self, name: &str) -> Vec<PeerId> {
-        let lacks = |symbol: &Symbol| matches!(&symbol.grant, Grant::Refused { name: port, status: Status::NO_SUCH_ADDRESS, .. } if port == name);
-        let symbols = self.symbols.iter().filter(|(_, symbol)| lacks(symbol));
-        let mut controls: Vec<PeerId> = symbols.map(|((peer, _), _)| *peer).collect();
-        controls.dedup();
-        controls
     }
 
     /// Forgets a symbol with its tunnel.
@@ -179,8 +178,13 @@ impl Symbols {
 
     /// The controls that have a symbol of the port, each once.
     pub(crate) fn controls(&self, port: PortId) -> Vec<PeerId> {
+        self.controls_with(|symbol| symbol.port() == Some(port))
+    }
+
+    /// The controls that have a symbol that `which` picks, each once.
+    pub(crate) fn controls_with(&self, which: impl Fn(&Symbol) -> bool) -> Vec<PeerId> {
         let mut peers: Vec<_> =
-            self.iter().filter(|(.., symbol)| symbol.port() == Some(port)).map(|(peer, ..)| peer).collect();
+            self.iter().filter(|(.., symbol)| which(symbol)).map(|(peer, ..)| peer).collect();
         peers.dedup();
         peers
     }
