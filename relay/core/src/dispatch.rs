@@ -18,6 +18,7 @@
 //! never empty; every member's rule is in the slab; every rule is in `by_tunnel` once and in the table under each of
 //! its keys once; `flows` has each key of a flow with a member that takes packets.
 
+mod away;
 mod contests;
 mod decision;
 mod flow_table;

@@ -66,6 +66,7 @@ impl Relay {
         self.fib.peer_up(peer, &name);
         self.given.peer_up(peer, &name);
         self.dispatch.name(peer, &name);
+        self.dispatch.returns(peer, now);
         match self.controls.get_mut(&peer) {
             Some(control) => control.name = name,
             None => {
@@ -93,10 +94,11 @@ impl Relay {
         self.given.peer_down(peer, now);
         match reason {
             DownReason::Timeout | DownReason::KeysExpired | DownReason::Closed(_) => {
-                let services = self.dispatch.services_of(peer);
+                let held = self.dispatch.held(peer);
                 for symbol in self.symbols.of_peer(peer, |_| true) {
                     self.release_symbol(peer, symbol);
                 }
+                let services = self.dispatch.left(peer, held, now);
                 if matches!(reason, DownReason::Timeout | DownReason::KeysExpired) {
                     self.dispatch.missed(peer, services, now);
                 }

@@ -2,7 +2,7 @@
 
 mod segment;
 
-use frames::message::Status;
+use frames::message::{Message, Status};
 use relay_core::PortVerdict;
 use segment::{Segment, tcp, tcp_listener};
 use std::time::Duration;
@@ -47,6 +47,45 @@ fn whoever_is_back_first_gets_no_flow_of_the_others() {
     segment.pass(Duration::from_secs(4));
     for client in clients {
         assert_eq!(segment.arrive(&established(client)), PortVerdict::Sent);
+    }
+}
+
+/// One control falls silent; its programs live on, and send as soon as it is back.
+#[test]
+fn the_others_get_no_flow_of_who_is_back() {
+    let mut segment = Segment::with_control();
+    segment.join("control2");
+    for control in 0..2 {
+        assert_eq!(segment.rule(control, 1, tcp_listener(80)), Status::OK);
+    }
+    let (mut of_first, mut of_second) = (Vec::new(), Vec::new());
+    for client in 40_000..40_040 {
+        let before = counts(&segment)[0];
+        assert_eq!(segment.arrive(&tcp(client, 80)), PortVerdict::Sent);
+        if counts(&segment)[0] > before { &mut of_first } else { &mut of_second }.push(client);
+    }
+    let silent = segment.controls.remove(0);
+    segment.pass(Duration::from_secs(2));
+    segment.controls.insert(0, silent);
+    assert_eq!(
+        segment.arrive(&established(of_first[0])),
+        PortVerdict::Sent,
+        "for all that is known it is dead"
+    );
+    segment.restart(0, "control1", 200);
+    let before = counts(&segment);
+    for client in &of_first {
+        assert!(matches!(segment.arrive(&established(*client)), PortVerdict::Drop(_)), "{client}");
+    }
+    assert_eq!(counts(&segment), before);
+    for client in &of_second {
+        assert_eq!(segment.arrive(&established(*client)), PortVerdict::Sent, "{client}");
+    }
+    assert_eq!(counts(&segment)[1], before[1] + of_second.len(), "the other one's have not waited");
+    // It has nothing to tell.
+    segment.say(0, &Message::RulesEnd);
+    for client in &of_first {
+        assert_eq!(segment.arrive(&established(*client)), PortVerdict::Sent, "{client}");
     }
 }
 

@@ -81,11 +81,21 @@ impl Services {
         if sought.protocol != TCP {
             return self.decide_datagram(sought, pool);
         }
-        let learns = self.learns(&sought.pool_key().0);
+        let learns = self.learns(&sought.pool_key().0) || !opens && self.may_be_of_one_away(sought);
         if let Some(target) = sole.filter(|_| !opens && !learns) {
             return Decision::of(Cause::Sole, Some(target));
         }
         self.decide_segment(sought, pool, opens, learns)
+    }
+
+    /// Whether the connection may be one of a control that fell silent, and is back without having told everything.
+    #[inline]
+    fn may_be_of_one_away(&self, sought: &Sought) -> bool {
+        !self.away.has_told() && {
+            let flow = FlowHash::new(sought.protocol, sought.ends.local, sought.ends.remote);
+            let pinned = self.pins.get(sought.flow).map(|pin| pin.server);
+            self.away.claims(&sought.pool_key(), flow, pinned)
+        }
     }
 
     fn decide_datagram(&self, sought: &Sought, pool: &Pool) -> Decision {

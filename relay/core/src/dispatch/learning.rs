@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 
 /// How long is learned at most from when there is somebody to serve: as long as controls take to find a relay, and some
 /// more.
-const LEARNING: Duration = Duration::from_secs(3);
+pub(super) const LEARNING: Duration = Duration::from_secs(3);
 /// By then the flows of a service that nobody serves are over: TCP gives up after `tcp_retries2` tries, in 15 minutes.
-const OUTLIVED: Duration = Duration::from_secs(15 * 60);
+pub(super) const OUTLIVED: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Debug)]
 pub(super) struct Learning {

@@ -15,11 +15,13 @@
 //! Pins are swept by the servers' next report, which is asked for from time to time as long as there are any. A pin of a flow
 //! that is over does no harm: if its server takes new flows it may have this one, too, and if not a new one goes by the table.
 //!
-//! Where there is neither an old table nor a pin, the relay *learns* first ([`Learning`]). A flow that two controls tell
-//! stays with the one that has it, as long as that tells it ([`Contests`]).
+//! Where there is neither an old table nor a pin, the relay *learns* first ([`Learning`]), and of a control that fell silent
+//! and is back, which flows it has still ([`Away`]). A flow that two controls tell stays with the one that has it, as long as
+//! that tells it ([`Contests`]).
 //!
 //! Datagrams do not say whether they open a flow, and their sockets not whether it is there. [`Tracks`] are kept of them.
 
+use super::away::{Away, Lost};
 use super::contests::Contests;
 use super::hash::FlowHash;
 use super::learning::Learning;
@@ -27,7 +29,7 @@ use super::pins::{Pin, Pins};
 use super::pool::{Candidate, Pool, Share, Standing, Tables, Turnover};
 use super::pools::Pools;
 use super::tracks::Tracks;
-use super::{NEAR, ServerId, Sought, Target};
+use super::{NEAR, ServerId, Sought, Target, tunnels_of};
 use crate::config::Conflicts;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -89,6 +91,7 @@ pub(super) struct Services {
     /// When to look whether any of them does too long.
     turning_at: Option<Time>,
     pub(super) learning: Option<Learning>,
+    pub(super) away: Away,
     sweep_at: Option<Time>,
     /// Rules that have told all of their flows, and by which request: older pins are over.
     swept: BTreeMap<(ServerId, UpTunnel), RequestId>,
@@ -297,6 +300,8 @@ impl Services {
         if let Some(learning) = &mut self.learning {
             learning.said_all(control);
         }
+        self.away.said_all(peer);
+        self.note_told(peer);
         self.end_learning();
     }
 
@@ -357,11 +362,13 @@ impl Services {
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         let learning = self.learning.as_ref().and_then(Learning::poll_timeout);
-        [learning, self.turning_at, self.sweep_at, self.tracks.poll_timeout()].into_iter().flatten().min()
+        let others = [self.away.poll_timeout(), self.tracks.poll_timeout()];
+        [learning, self.turning_at, self.sweep_at].into_iter().chain(others).flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
         self.tracks.handle_timeout(now);
+        self.away.handle_timeout(now);
         if let Some(learning) = &mut self.learning {
             if learning.handle_timeout(now) {
                 self.learning = None;
@@ -437,7 +444,24 @@ impl Services {
             });
         }
         self.settle(key);
+        self.note_told(peer);
         self.end_learning();
+    }
+
+    /// A control may have told everything.
+    fn note_told(&mut self, peer: PeerId) {
+        if self.asked.range(tunnels_of(peer)).next().is_none() {
+            self.away.told(peer);
+        }
+    }
+
+    /// What a control loses when it falls silent now.
+    pub(super) fn lost(&self, peer: PeerId, services: &BTreeSet<ServiceKey>) -> Vec<Lost> {
+        let segments = services.iter().filter(|service| service.protocol == TCP);
+        let locals = segments.filter_map(|service| Some((service, self.locals.get(service)?)));
+        let keys = locals.flat_map(|(service, locals)| locals.iter().map(|local| (*service, *local)));
+        let pools = keys.filter_map(|key| Some((key, self.pools.get(&key)?)));
+        pools.flat_map(|(key, pool)| Lost::of(key, pool, peer)).collect()
     }
 
     /// Old tables may be over: closes the pools that were waiting for it, and notes whether the service has any other.

@@ -1,5 +1,6 @@
 //! From the rules of listeners to the candidates of their services.
 
+use super::away::Lost;
 use super::hash::{Secret, of_name};
 use super::learning::Learning;
 use super::pool::{Candidate, Standing};
@@ -12,6 +13,13 @@ use frames::message::LiveFlow;
 use frames::{PortId, ProtocolAddress, RequestId, SymbolId, UpTunnel};
 use l2link::{PeerId, Time};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What a control has a part in.
+#[derive(Debug)]
+pub(crate) struct Held {
+    services: BTreeSet<ServiceKey>,
+    lost: Vec<Lost>,
+}
 
 impl Dispatch {
     /// A table for these ports, in the order of their ids. `controls` are those that had rules in an earlier life, if it
@@ -111,14 +119,27 @@ impl Dispatch {
         self.services.report((peer, tunnel, request), (service, server), flows, last);
     }
 
-    /// The services that a control serves.
-    pub(crate) fn services_of(&self, peer: PeerId) -> BTreeSet<ServiceKey> {
+    /// What a control has a part in, before its rules are released.
+    pub(crate) fn held(&self, peer: PeerId) -> Held {
         let keys = self.of_peer(peer).flat_map(|rule| Key::of(rule.port, &rule.protocol_address));
-        keys.filter_map(|key| service_of(&key)).map(|(service, _)| service).collect()
+        let services = keys.filter_map(|key| service_of(&key)).map(|(service, _)| service).collect();
+        let lost = self.services.lost(peer, &services);
+        Held { services, lost }
     }
 
-    /// A control has fallen silent and lost its rules. If nobody serves a service now, and it was not alone in it a moment
-    /// ago, that is learned anew.
+    /// A control has gone, and lost its rules; but not its connections, perhaps.
+    pub(crate) fn left(&mut self, peer: PeerId, held: Held, now: Time) -> BTreeSet<ServiceKey> {
+        self.services.away.leaves(peer, held.lost, now);
+        held.services
+    }
+
+    /// A control is there, perhaps again.
+    pub(crate) fn returns(&mut self, peer: PeerId, now: Time) {
+        self.services.away.returns(peer, now);
+    }
+
+    /// A control that served these has fallen silent and lost its rules. If nobody serves a service now, and it was not alone
+    /// in it a moment ago, that is learned anew.
     pub(crate) fn missed(&mut self, peer: PeerId, services: BTreeSet<ServiceKey>, now: Time) {
         self.missed.add(peer, services.clone(), now);
         for service in services {

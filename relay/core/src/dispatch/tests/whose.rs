@@ -93,8 +93,9 @@ fn of_two_that_tell_a_flow_the_tables_has_it_while_nothing_else_is_known() {
 }
 
 fn fall_silent(dispatch: &mut Dispatch, peer: u32, now: Time) {
-    let services = dispatch.services_of(PeerId(peer));
+    let held = dispatch.held(PeerId(peer));
     let _ = dispatch.remove_where(PeerId(peer), |_| true);
+    let services = dispatch.left(PeerId(peer), held, now);
     dispatch.missed(PeerId(peer), services, now);
 }
 
@@ -161,4 +162,67 @@ fn a_server_that_was_alone_is_served_at_once_when_it_is_back() {
     fall_silent(&mut dispatch, 1, Time(0));
     let _ = dispatch.add(web(1));
     assert!(live.keys().all(|n| followed(&mut dispatch, *n).is_some()));
+}
+
+/// Its programs go on, and so they send before it has told anything.
+#[test]
+fn flows_of_a_control_that_is_back_go_to_nobody_else() {
+    for order in ORDERS {
+        let mut dispatch = with(&[1, 2, 3]);
+        // Some flows are where a pin says.
+        let mut live = open_all(&mut dispatch, 0..500);
+        dispatch.name(PeerId(4), "control4");
+        let _ = dispatch.add(web(4));
+        answer(&mut dispatch, &live);
+        live.extend(open_all(&mut dispatch, 500..1_000));
+        assert!(dispatch.pinned() > 0);
+        fall_silent(&mut dispatch, 1, Time(0));
+        assert!(live.keys().all(|n| followed(&mut dispatch, *n).unwrap().peer != PeerId(1)), "shared out");
+        let new = open_all(&mut dispatch, 1_000..1_500);
+        let right = |dispatch: &mut Dispatch| {
+            let mut flows = live.iter().chain(&new);
+            flows.all(|(n, peer)| followed(dispatch, *n).is_none_or(|target| target.peer == *peer))
+        };
+        dispatch.returns(PeerId(1), Time(0));
+        assert!(right(&mut dispatch), "before its rules");
+        assert!(
+            live.iter()
+                .filter(|(_, peer)| **peer != PeerId(1))
+                .any(|(n, _)| followed(&mut dispatch, *n).is_some())
+        );
+        assert!(
+            (1_500..2_000).all(|n| opened(&mut dispatch, n).is_some_and(|target| target.peer != PeerId(1)))
+        );
+        let _ = dispatch.add(web(1));
+        assert!(right(&mut dispatch), "before its flows");
+        dispatch.said_all(PeerId(1), "control1");
+        assert!(right(&mut dispatch), "before its flows");
+        let told = live.iter().chain(&new).map(|(n, peer)| (*n, vec![*peer])).collect();
+        tell_all(&mut dispatch, order, &told);
+        let mut flows = live.iter().chain(&new);
+        assert!(flows.all(|(n, peer)| followed(&mut dispatch, *n).unwrap().peer == *peer), "{order:?}");
+    }
+}
+
+#[test]
+fn who_is_back_and_tells_nothing_is_waited_for_a_moment_only() {
+    let second = |n: u64| Time(n * 1_000_000);
+    let mut dispatch = with(&[1, 2]);
+    let live = open_all(&mut dispatch, 0..1_000);
+    fall_silent(&mut dispatch, 1, second(0));
+    dispatch.returns(PeerId(1), second(10));
+    // Silent again meanwhile, it may have its flows still.
+    fall_silent(&mut dispatch, 1, second(11));
+    dispatch.handle_timeout(second(20));
+    dispatch.returns(PeerId(1), second(21));
+    let all = |dispatch: &mut Dispatch| live.keys().all(|n| followed(dispatch, *n).is_some());
+    dispatch.handle_timeout(second(23));
+    assert!(!all(&mut dispatch));
+    dispatch.handle_timeout(second(24));
+    assert!(all(&mut dispatch));
+    // Without its rule, it has no flows either.
+    fall_silent(&mut dispatch, 1, second(30));
+    dispatch.returns(PeerId(1), second(31));
+    dispatch.said_all(PeerId(1), "control1");
+    assert!(all(&mut dispatch));
 }
