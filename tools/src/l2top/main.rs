@@ -57,9 +57,8 @@ fn interval(text: &str) -> Result<Duration, String> {
 const SOCKETS: [&str; 2] = ["/run/l2link/relay.sock", "/run/l2link/control.sock"];
 /// How long keys and signals may wait to be seen.
 const TICK: Duration = Duration::from_millis(100);
-/// Size of a text that is not for a terminal.
+/// Width of a text that is not for a terminal.
 const WIDTH: u16 = 80;
-const HEIGHT: u16 = 24;
 
 /// What the man page tells besides the command line.
 const PAGE: Page = Page {
@@ -123,16 +122,20 @@ fn print(arguments: &Arguments, sockets: &[PathBuf]) -> Result<(), Box<dyn Error
     if silent.len() == sockets.len() {
         return Err(silent.join("; ").into());
     }
-    let width = if io::stdout().is_terminal() { crossterm::terminal::size()?.0 } else { WIDTH };
-    let height = view::height(&model, width).max(HEIGHT);
-    let area = Rect::new(0, 0, width, height);
+    let terminal = io::stdout().is_terminal().then(crossterm::terminal::size).transpose()?;
+    let area = Rect::new(0, 0, width(terminal), view::height(&model));
     let mut buffer = Buffer::empty(area);
-    view::render(&mut model, area, &mut buffer);
+    view::render(&mut model, false, area, &mut buffer);
     match write!(io::stdout(), "{}", text(&buffer)) {
         // The reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|error| format!("cannot write the output: {error}").into()),
     }
+}
+
+/// The width of a text. A terminal that does not know its size, as a serial line or a container's, says 0.
+fn width(terminal: Option<(u16, u16)>) -> u16 {
+    terminal.map(|(columns, _)| columns).filter(|columns| *columns > 0).unwrap_or(WIDTH)
 }
 
 /// The letters of a picture, without what is blank at the end.
@@ -175,7 +178,7 @@ fn show(
             stale = true;
         }
         if std::mem::take(&mut stale) {
-            terminal.draw(|frame| view::render(model, frame.area(), frame.buffer_mut()))?;
+            terminal.draw(|frame| view::render(model, true, frame.area(), frame.buffer_mut()))?;
         }
         // SIGHUP: the terminal has gone.
         if signals.next()?.is_some() {
@@ -246,4 +249,14 @@ fn label(socket: &Path) -> String {
     socket
         .file_stem()
         .map_or_else(|| socket.display().to_string(), |stem| stem.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_of_no_width_gets_a_text_all_the_same() {
+        assert_eq!([None, Some((0, 0)), Some((120, 40))].map(width), [80, 80, 120]);
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) fn lines(model: &Model) -> Vec<Line> {
     let mut lines: Vec<Line> = relays.flat_map(|(name, relay)| draw(&topology, name, relay)).collect();
     for silent in &topology.silent {
         let state = model.daemons().find(|daemon| daemon.name() == silent.name);
-        let state = state.and_then(Daemon::trouble).map_or("knows nobody yet", |_| "cannot be reached");
+        let state = state.and_then(Daemon::trouble).unwrap_or("knows nobody yet");
         lines.push(Line { text: format!("{}  {state}", silent.name), state: "down".to_owned() });
     }
     lines

@@ -1,6 +1,6 @@
 //! The views that are tables: columns, rows, order, and their widths.
 
-use super::style;
+use super::{cut, style};
 use crate::figure;
 use crate::model::{Daemon, Model, Sorting, View};
 use core::cmp::Ordering;
@@ -67,9 +67,9 @@ impl Table {
         self.rows.len()
     }
 
-    /// Lines, with the heading.
+    /// Lines, with the heading, and one that says that there is nothing else.
     pub(super) fn height(&self) -> usize {
-        self.rows.len() + 1
+        self.rows.len().max(1) + 1
     }
 
     /// Draws the rows from `first` on.
@@ -154,14 +154,6 @@ impl Cell {
             (None, None) => self.text.cmp(&other.text),
         }
     }
-}
-
-/// A text in so many columns.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn rows(view: View, daemon: &Daemon) -> Vec<Vec<Cell>> {
