@@ -122,6 +122,39 @@ fn a_signal_leaves_a_usable_terminal(#[case] signal: Signal) {
     top.await_usable();
 }
 
+/// A terminal that goes while a program is at it: a connection of ssh that breaks, a window that is closed.
+const HANG_UP: &str = r#"
+import fcntl, os, pty, struct, sys, termios, time
+os.environ["TERM"] = "xterm"
+delay = float(sys.argv.pop())
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:])
+shown = b""
+while b"q quit" not in shown:
+    shown += os.read(terminal, 4096)
+time.sleep(delay)
+os.close(terminal)
+for _ in range(100):
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    if ended:
+        sys.exit(os.waitstatus_to_exitcode(status))
+    time.sleep(0.1)
+os.kill(pid, 9)
+sys.exit("it runs on without a terminal")
+"#;
+
+#[rstest]
+#[case::at_once("0")]
+#[case::while_it_waits_for_keys("0.35")]
+fn it_ends_with_its_terminal(#[case] delay: &str) {
+    let Some(lab) = Lab::up() else { return };
+    let mut command = Command::new("python3");
+    command.args(["-c", HANG_UP]).arg(binary("l2top")).arg("--socket").arg(lab.relay.socket()).arg(delay);
+    let _ = Finished::new(&mut command).expect_success();
+}
+
 #[test]
 fn control_c_ends_it() {
     let Some(lab) = Lab::up() else { return };

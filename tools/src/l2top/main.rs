@@ -21,12 +21,15 @@ use feed::{Feed, News};
 use l2link_os::signals::Signals;
 use l2link_pages::{Page, Section};
 use model::{Model, View};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Watch running l2relay and l2control: peers, rules, rates, drops and the topology.
@@ -55,7 +58,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// Where daemons are unless something else is said.
 const SOCKETS: [&str; 2] = ["/run/l2link/relay.sock", "/run/l2link/control.sock"];
-/// How long keys and signals may wait to be seen.
+/// How long news may wait to be seen.
 const TICK: Duration = Duration::from_millis(100);
 /// Width of a text that is not for a terminal.
 const WIDTH: u16 = 80;
@@ -153,23 +156,47 @@ fn watch(arguments: &Arguments, sockets: &[PathBuf]) -> Result<(), Box<dyn Error
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err("this is no terminal: `--once` prints one picture".into());
     }
-    // Before any thread is started, so that all leave the signals to this one.
-    let mut signals = Signals::open()?;
+    // Before any thread is started, so that all leave the signals to the descriptor.
+    let signals = Signals::open()?;
     let mut model = Model::new(sockets, arguments.view);
     let feed = Feed::start(sockets, arguments.interval);
     // From here on a panic restores the terminal, too.
     let mut terminal = ratatui::try_init()?;
-    let shown = show(&mut terminal, &mut model, &feed, &mut signals);
+    end_with_terminal(signals)?;
+    let shown = show(&mut terminal, &mut model, &feed);
     let restored = ratatui::try_restore();
     shown?;
     Ok(restored?)
+}
+
+/// Ends the program when a signal says so or the terminal goes, whatever it is doing: crossterm reads a terminal that has gone again
+/// and again, and never comes back from it.
+fn end_with_terminal(signals: Signals) -> io::Result<()> {
+    let terminal = io::stdin().as_fd().try_clone_to_owned()?;
+    let watch = move || {
+        loop {
+            let mut waiting = [
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+                // Of this its end alone, which comes unasked.
+                PollFd::new(terminal.as_fd(), PollFlags::empty()),
+            ];
+            if poll(&mut waiting, PollTimeout::NONE).is_ok_and(|events| events > 0) {
+                // Kept to the end, so that nobody draws behind it. A terminal that has gone takes none of this.
+                let mut out = io::stdout().lock();
+                let _ = crossterm::execute!(out, crossterm::cursor::Show);
+                let _ = ratatui::try_restore();
+                std::process::exit(0);
+            }
+        }
+    };
+    thread::Builder::new().name("terminal".to_owned()).spawn(watch)?;
+    Ok(())
 }
 
 fn show(
     terminal: &mut ratatui::DefaultTerminal,
     model: &mut Model,
     feed: &Feed,
-    signals: &mut Signals,
 ) -> Result<(), Box<dyn Error>> {
     let mut stale = true;
     loop {
@@ -179,10 +206,6 @@ fn show(
         }
         if std::mem::take(&mut stale) {
             terminal.draw(|frame| view::render(model, true, frame.area(), frame.buffer_mut()))?;
-        }
-        // SIGHUP: the terminal has gone.
-        if signals.next()?.is_some() {
-            return Ok(());
         }
         let until = Instant::now() + TICK;
         while event::poll(until.saturating_duration_since(Instant::now()))? {
