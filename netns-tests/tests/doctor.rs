@@ -3,11 +3,16 @@
 use netns_tests::config::{Control, Relay, Symbol};
 use netns_tests::{Daemon, Lab, Netns, binary};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// The findings, and whether nothing is wrong.
 fn doctor(netns: &Netns, daemon: &Daemon) -> (bool, Vec<Value>) {
+    findings(netns, "--config", &daemon.config())
+}
+
+fn findings(netns: &Netns, option: &str, path: &Path) -> (bool, Vec<Value>) {
     let mut command = netns.command(binary("l2ctl"));
-    command.args(["doctor", "--json", "--config"]).arg(daemon.config());
+    command.args(["doctor", "--json", option]).arg(path);
     let finished = netns_tests::Finished::new(&mut command);
     let findings =
         serde_json::from_str(&finished.stdout()).unwrap_or_else(|error| panic!("{error}: {finished}"));
@@ -41,6 +46,29 @@ fn a_healthy_pair_has_nothing_wrong() {
         finding(&findings, "ok", &format!("{peer} at "));
         finding(&findings, "ok", "the kernel has what the daemon means");
     }
+}
+
+#[test]
+fn without_a_file_it_looks_at_that_of_the_daemon() {
+    let Some(lab) = Lab::up() else { return };
+    for (netns, daemon) in [(&lab.relay_ns, &lab.relay), (&lab.control_ns, &lab.control)] {
+        let (well, findings) = findings(netns, "--socket", &daemon.socket());
+        assert!(well, "{findings:#?}");
+        finding(&findings, "ok", &format!("{} is a valid file", daemon.config().display()));
+        finding(&findings, "ok", "interface lan0 is up");
+    }
+}
+
+#[test]
+fn interfaces_of_another_namespace_are_not_missed_here() {
+    let Some(lab) = Lab::up() else { return };
+    let (well, findings) = findings(&lab.client, "--socket", &lab.relay.socket());
+    assert!(well, "{findings:#?}");
+    let note = finding(&findings, "note", "l2relay runs in another network namespace");
+    let command = command(note).replace("l2ctl", binary("l2ctl").to_str().unwrap());
+    let socket = lab.relay.socket();
+    let there = lab.client.ok(&format!("{command} --socket {}", socket.display()));
+    assert!(there.contains("interface lan0 is up"), "{there}");
 }
 
 #[test]

@@ -131,6 +131,8 @@ impl<S> Reloads<S> {
     #[must_use]
     pub fn row(&self, file: &Path, now: Time) -> Value {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        // Who asks is in another folder. Without one, as when it was removed, there is no better name than the given one.
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         json!({
             "file": file.display().to_string(),
             "age_ms": ms(now - self.since),
@@ -196,6 +198,8 @@ mod tests {
         assert!(reloads.is_on_trial() && reloads.confirm() && !reloads.is_on_trial());
         assert_eq!((reloads.take_back(Time(0) + SECOND * 2), *reloads.in_force()), (None, "new"));
         assert_eq!(reloads.row(Path::new("/x.toml"), Time(0))["reverts_in_ms"], Value::Null);
+        let here = std::env::current_dir().unwrap().join("x.toml");
+        assert_eq!(reloads.row(Path::new("x.toml"), Time(0))["file"], here.display().to_string());
     }
 
     #[test]

@@ -127,7 +127,8 @@ enum Command {
     Confirm,
     /// Look for what keeps this machine's daemon from working well, and tell what mends it; exit code 1 if something is wrong
     Doctor {
-        /// Configuration file to look at [default: those of /etc/l2link/{relay,control}.toml that exist]
+        /// Configuration file to look at [default: that of the daemon at --socket, else those of
+        /// /etc/l2link/{relay,control}.toml that exist, else those by which daemons run]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Print JSON: an array of objects with stable keys
@@ -138,7 +139,8 @@ enum Command {
     SupportBundle {
         /// The file, a compressed tar archive, which must not exist [default: l2link-HOST-TIME.tar.gz in this folder]
         file: Option<PathBuf>,
-        /// Configuration file to take in; may be repeated [default: those of /etc/l2link/{relay,control}.toml that exist]
+        /// Configuration file to take in; may be repeated [default: those of the daemons at --socket, else those of
+        /// /etc/l2link/{relay,control}.toml that exist, else those by which daemons run]
         #[arg(long, value_name = "FILE")]
         config: Vec<PathBuf>,
     },
@@ -220,7 +222,7 @@ const PAGE: Page = Page {
                 ("/run/l2link/relay.sock, /run/l2link/control.sock", "The command sockets of the daemons."),
                 (
                     "/etc/l2link/relay.toml, /etc/l2link/control.toml",
-                    "The configurations at which doctor looks, and which support-bundle takes in.",
+                    "The configurations at which doctor looks, and which support-bundle takes in, unless others are named.",
                 ),
                 ("/usr/share/doc/l2link/book/reference/json.md", "The keys of what --json prints."),
             ],

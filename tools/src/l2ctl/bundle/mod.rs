@@ -59,11 +59,7 @@ pub(crate) fn run(
 }
 
 fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std::io::Result<()> {
-    let configs: Vec<PathBuf> = if config.is_empty() {
-        doctor::CONFIGS.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
-    } else {
-        config.to_vec()
-    };
+    let configs = doctor::configs(config, sockets);
     for path in &configs {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match fs::read_to_string(path) {
@@ -72,8 +68,8 @@ fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std
         }
     }
     if configs.is_empty() {
-        archive
-            .note("config/", &format!("there is neither {} nor {}", doctor::CONFIGS[0], doctor::CONFIGS[1]));
+        let [relay, control] = doctor::CONFIGS;
+        archive.note("config/", &format!("there is neither {relay} nor {control}, and no daemon names another"));
     }
     let mut namespaces = BTreeSet::new();
     let mut versions = facts::versions();
@@ -89,8 +85,7 @@ fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std
     }
     archive.add("versions.txt", versions.as_bytes())?;
     let sole = if let [one] = sockets { Some(one.as_path()) } else { None };
-    let sole_config = if let [one] = configs.as_slice() { Some(one.as_path()) } else { None };
-    let mut findings = doctor::examine(sole_config, sole);
+    let mut findings = doctor::examine(&configs, sole);
     for finding in &mut findings {
         // What is wrong in a configuration is shown with its line.
         finding.found = hidden::of_file(&finding.found).trim_end().to_owned();

@@ -5,7 +5,10 @@ use crate::Failure;
 use crate::columns::Object;
 use crate::daemon::{show, verify};
 use frames::discovery::Role;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::Value;
+use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 const TOPIC: &str = "daemon";
@@ -45,6 +48,14 @@ const TELLING: [(&str, &str); 9] = [
         "packets come faster than the daemon reads them: give it a core, or raise net.core.rmem_max",
     ),
 ];
+
+/// The process of the daemon behind a socket, if it is known to run in another network namespace than this one.
+pub(super) fn elsewhere(socket: &Path) -> Option<i32> {
+    let pid = getsockopt(&UnixStream::connect(socket).ok()?, PeerCredentials).ok()?.pid();
+    let place = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
+    let (its, own) = (place(&pid.to_string()).ok()?, place("self").ok()?);
+    (its != own).then_some(pid)
+}
 
 /// Looks at the daemon behind a socket. `mount`: where the files of a control are, if it has any.
 pub(super) fn examine(role: Option<Role>, socket: &Path, mount: Option<&Path>, findings: &mut Vec<Finding>) {

@@ -11,6 +11,7 @@ mod machine;
 mod settings;
 mod symbols;
 
+use crate::columns::Object;
 use crate::{Failure, socket};
 use frames::discovery::Role;
 use serde::Serialize;
@@ -68,7 +69,7 @@ pub(crate) fn run(
     socket: Option<&Path>,
     json: bool,
 ) -> Result<(), Failure> {
-    let findings = examine(config, socket);
+    let findings = examine(&configs(config.as_slice(), socket.as_slice()), socket);
     if json {
         let rows = serde_json::to_value(&findings).map_err(std::io::Error::other)?;
         writeln!(out, "{rows:#}")?;
@@ -81,16 +82,36 @@ pub(crate) fn run(
     }
 }
 
-pub(crate) fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Finding> {
-    let configs: Vec<PathBuf> = match config {
-        Some(path) => vec![path.to_owned()],
-        None => CONFIGS.iter().map(PathBuf::from).filter(|path| path.exists()).collect(),
-    };
+/// The configurations that were named; else those of the daemons that were; else those of the usual places; else those of the
+/// daemons that run.
+pub(crate) fn configs(named: &[impl AsRef<Path>], sockets: &[impl AsRef<Path>]) -> Vec<PathBuf> {
+    if !named.is_empty() {
+        return named.iter().map(|path| path.as_ref().to_owned()).collect();
+    }
+    let told: Vec<PathBuf> = sockets.iter().filter_map(|socket| file_of(socket.as_ref())).collect();
+    if !told.is_empty() {
+        return told;
+    }
+    let usual: Vec<PathBuf> = CONFIGS.iter().map(PathBuf::from).filter(|path| path.exists()).collect();
+    if !usual.is_empty() {
+        return usual;
+    }
+    let running = socket::all(&[]).unwrap_or_default();
+    running.iter().filter_map(|socket| file_of(socket)).collect()
+}
+
+/// The file by which the daemon behind a socket runs, if it says so.
+fn file_of(socket: &Path) -> Option<PathBuf> {
+    let rows = crate::daemon::show(socket, Object::Configuration).ok()?;
+    Some(rows.first()?["file"].as_str()?.into())
+}
+
+pub(crate) fn examine(configs: &[PathBuf], socket: Option<&Path>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if configs.is_empty() {
         findings.push(Finding::note(
             "configuration",
-            format!("there is neither {} nor {}", CONFIGS[0], CONFIGS[1]),
+            format!("there is neither {} nor {}, and no daemon names another", CONFIGS[0], CONFIGS[1]),
             "copy one of /usr/share/doc/l2link/examples there and put your names in; `l2ctl doctor --config FILE` looks at a file \
              of another place",
         ));
@@ -100,7 +121,19 @@ pub(crate) fn examine(config: Option<&Path>, socket: Option<&Path>) -> Vec<Findi
     let is = |role| files.is_empty() || files.iter().any(|file| file.role == role);
     machine::examine(is(Role::Relay), is(Role::Control), symbol_files, &mut findings);
     for file in &files {
-        interfaces::examine(file, &mut findings);
+        match daemon::elsewhere(socket.unwrap_or(&file.socket)) {
+            None => interfaces::examine(file, &mut findings),
+            Some(pid) => findings.push(Finding::note(
+                "link",
+                format!(
+                    "l2{} runs in another network namespace: its interfaces are not looked at",
+                    file.role
+                ),
+                format!(
+                    "`nsenter --target {pid} --net l2ctl doctor`, with the options given here, looks at them"
+                ),
+            )),
+        }
     }
     findings.extend(settings::deaf(&files));
     match socket {
@@ -177,7 +210,7 @@ mod tests {
     #[test]
     fn without_a_file_it_says_so_and_looks_at_the_machine() {
         let folder = tempfile::tempdir().unwrap();
-        let findings = examine(Some(&folder.path().join("none.toml")), None);
+        let findings = examine(&[folder.path().join("none.toml")], None);
         let wrong = findings.iter().find(|finding| finding.topic == "configuration").unwrap();
         assert_eq!(wrong.level, Level::Wrong);
         assert!(wrong.found.contains("no such file"), "{}", wrong.found);
