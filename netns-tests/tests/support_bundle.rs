@@ -143,3 +143,18 @@ fn without_a_name_it_is_called_after_machine_and_time() {
     // The daemons have answered, and go on.
     eventually(SOON, "both are there", || lab.relay.show("peers").and(lab.control.show("peers")));
 }
+
+#[test]
+fn it_can_be_read_as_it_is_made() {
+    let Some(lab) = Lab::up() else { return };
+    let file = lab.folder().join("piped.tar.gz");
+    let (l2ctl, socket) = (binary("l2ctl"), lab.relay.socket());
+    let line =
+        format!("{} --socket {} support-bundle - > {}", l2ctl.display(), socket.display(), file.display());
+    let made = Finished::new(lab.relay_ns.command("sh").args(["-c", &line]));
+    assert_eq!(made.code(), Some(0), "{made}");
+    let root = unpacked(&file);
+    assert_eq!(rows(&root, "relay/device.json")[0]["role"], "relay");
+    // That of the daemon, as no other was named.
+    assert!(text(&root, "config/relay.toml").contains("relay1"));
+}

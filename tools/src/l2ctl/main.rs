@@ -137,7 +137,8 @@ enum Command {
     },
     /// Gather all that tells how this machine's daemons are into one file, without secrets, for who has to find out what is wrong
     SupportBundle {
-        /// The file, a compressed tar archive, which must not exist [default: l2link-HOST-TIME.tar.gz in this folder]
+        /// The file, a compressed tar archive, which must not exist; "-" is standard output [default: l2link-HOST-TIME.tar.gz in
+        /// this folder]
         file: Option<PathBuf>,
         /// Configuration file to take in; may be repeated [default: those of the daemons at --socket, else those of
         /// /etc/l2link/{relay,control}.toml that exist, else those by which daemons run]

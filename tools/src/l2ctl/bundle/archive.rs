@@ -6,15 +6,17 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of one entry.
 const ENTRY_MAX: usize = 16 << 20;
 
-/// A file that is being written. It is removed again unless it is finished.
+/// A file that is being written. One that was made for it is removed again unless it is finished.
 pub(super) struct Archive {
-    path: PathBuf,
+    /// Where it is; none for standard output.
+    path: Option<PathBuf>,
     tape: Option<tar::Builder<GzEncoder<File>>>,
     /// The folder of all entries.
     root: String,
@@ -28,15 +30,25 @@ impl Archive {
     /// A new file, which nobody else can read. One that is there stays as it is.
     pub(super) fn create(path: &Path, root: &str, time: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self {
-            path: path.to_owned(),
+        Ok(Self::new(file, Some(path.to_owned()), root, time))
+    }
+
+    /// To standard output, whatever that is.
+    pub(super) fn to_stdout(root: &str, time: u64) -> io::Result<Self> {
+        let file = io::stdout().as_fd().try_clone_to_owned()?.into();
+        Ok(Self::new(file, None, root, time))
+    }
+
+    fn new(file: File, path: Option<PathBuf>, root: &str, time: u64) -> Self {
+        Self {
+            path,
             tape: Some(tar::Builder::new(GzEncoder::new(file, Compression::default()))),
             root: root.to_owned(),
             time,
             entries: Vec::new(),
             notes: Vec::new(),
             folders: BTreeSet::new(),
-        })
+        }
     }
 
     /// Puts an entry in, cut if it is too long.
@@ -67,7 +79,7 @@ impl Archive {
         self.notes.len()
     }
 
-    /// Writes the list of all entries, and ends the file. Returns its size in bytes.
+    /// Writes the list of all entries, and ends the file. Returns its size in bytes, 0 of what is no file.
     pub(super) fn finish(mut self) -> io::Result<u64> {
         let list = |lines: &[String]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
         let text = format!(
@@ -99,9 +111,9 @@ impl Archive {
 
 impl Drop for Archive {
     fn drop(&mut self) {
-        if self.tape.is_some() {
+        if let (Some(_), Some(path)) = (&self.tape, &self.path) {
             // What is not whole is of no use; that it cannot be removed changes nothing.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
     }
 }

@@ -26,17 +26,17 @@ use l2link_os::hidden;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Rows of one table. A full table of routes would hide the rest, and can be had by `show routes`.
 const ROWS_MAX: usize = 20_000;
 
-/// Gathers everything into a file, which must not be there yet, and tells its name.
+/// Gathers everything into a file, which must not be there yet, and tells its name; "-" is standard output.
 ///
 /// # Errors
-/// If the file cannot be written: then there is none.
+/// If the file cannot be written: then there is none. If standard output is a terminal.
 pub(crate) fn run(
     out: &mut impl Write,
     file: Option<&Path>,
@@ -46,19 +46,39 @@ pub(crate) fn run(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let name = format!("l2link-{}-{}", facts::host(), calendar::basic(now.as_secs()));
     let path = file.map_or_else(|| PathBuf::from(format!("{name}.tar.gz")), Path::to_owned);
-    let told = |error| Failure::Daemon(format!("cannot write {}: {error}", path.display()));
-    let mut archive = Archive::create(&path, &name, now.as_secs()).map_err(told)?;
+    let to_stdout = path == Path::new("-");
+    if to_stdout && io::stdout().is_terminal() {
+        return Err(Failure::Usage(
+            "a bundle is nothing for a terminal: name a file, or let somebody read it, as in `l2ctl support-bundle - > FILE`"
+                .to_owned(),
+        ));
+    }
+    let place = if to_stdout { "the output".to_owned() } else { path.display().to_string() };
+    let told = |error| Failure::Daemon(format!("cannot write {place}: {error}"));
+    let time = now.as_secs();
+    let archive =
+        if to_stdout { Archive::to_stdout(&name, time) } else { Archive::create(&path, &name, time) };
+    let mut archive = archive.map_err(told)?;
     gather(&mut archive, config, sockets).map_err(told)?;
     let left_out = archive.left_out();
     let size = archive.finish().map_err(told)?;
-    writeln!(out, "{}: {} kB", path.display(), size.div_ceil(1_000))?;
-    if left_out > 0 {
-        writeln!(out, "{left_out} things could not be had: README.txt in it tells which")?;
+    let mut lines = Vec::new();
+    if !to_stdout {
+        lines.push(format!("{place}: {} kB", size.div_ceil(1_000)));
+    }
+    match left_out {
+        0 => {}
+        1 => lines.push("1 thing could not be had: README.txt in it tells which".to_owned()),
+        count => lines.push(format!("{count} things could not be had: README.txt in it tells which")),
+    }
+    for line in lines {
+        // Nothing stands in standard output but the bundle.
+        if to_stdout { writeln!(io::stderr(), "{line}")? } else { writeln!(out, "{line}")? }
     }
     Ok(())
 }
 
-fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std::io::Result<()> {
+fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> io::Result<()> {
     let configs = doctor::configs(config, sockets);
     for path in &configs {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -69,7 +89,8 @@ fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> std
     }
     if configs.is_empty() {
         let [relay, control] = doctor::CONFIGS;
-        archive.note("config/", &format!("there is neither {relay} nor {control}, and no daemon names another"));
+        archive
+            .note("config/", &format!("there is neither {relay} nor {control}, and no daemon names another"));
     }
     let mut namespaces = BTreeSet::new();
     let mut versions = facts::versions();
@@ -107,7 +128,7 @@ fn daemon_facts(
     socket: &Path,
     namespaces: &mut BTreeSet<String>,
     versions: &mut String,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let device = match daemon::show(socket, Object::Device) {
         Ok(rows) => rows.into_iter().next().unwrap_or_default(),
         Err(error) => {
