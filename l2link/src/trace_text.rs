@@ -56,8 +56,8 @@ pub enum TraceTextError {
     Behind(String, &'static str),
     /// A word that does not belong there.
     Word(String),
-    /// A prefix whose length is none of its version of IP.
-    Length(String),
+    /// What looks like a prefix and has no address, or a length that is none of its version of IP.
+    Prefix(String),
     /// Two addresses are of different versions of IP, or of none that the protocol has.
     Versions,
     /// It names no socket.
@@ -73,7 +73,7 @@ impl fmt::Display for TraceTextError {
             ),
             Self::Behind(word, wanted) => write!(f, "\"{word}\" is to be followed by {wanted}"),
             Self::Word(word) => write!(f, "\"{word}\" does not belong there"),
-            Self::Length(word) => {
+            Self::Prefix(word) => {
                 write!(f, "\"{word}\" is no prefix: write for example 198.51.100.0/24 or 2001:db8::/32")
             }
             Self::Versions => f.write_str("the addresses are of different versions of IP, or not of the protocol's"),
@@ -143,11 +143,15 @@ impl fmt::Display for PacketText {
 fn prefix(word: &str) -> Result<Option<Prefix>, TraceTextError> {
     let (address, length) =
         word.split_once('/').map_or((word, None), |(address, length)| (address, Some(length)));
-    let Ok(address) = address.parse::<IpAddr>() else { return Ok(None) };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        // No protocol begins with a digit.
+        let is_meant = address.starts_with(|letter: char| letter.is_ascii_digit()) && address.contains('.');
+        return if is_meant { Err(TraceTextError::Prefix(word.to_owned())) } else { Ok(None) };
+    };
     let whole = if address.is_ipv4() { 32 } else { 128 };
     let length = length.map_or(Some(whole), |length| length.parse().ok());
     let prefix = length.and_then(|length| Prefix::new(address, length));
-    prefix.map(Some).ok_or_else(|| TraceTextError::Length(word.to_owned()))
+    prefix.map(Some).ok_or_else(|| TraceTextError::Prefix(word.to_owned()))
 }
 
 /// `tcp 0.0.0.0:80` is `tcp/0.0.0.0:80`.
@@ -441,6 +445,8 @@ mod tests {
     #[case("tcp 0.0.0.0", "a port is a number")]
     #[case("198.51.100.0/33", "is no prefix")]
     #[case("2001:db8::/x", "is no prefix")]
+    #[case("300.0.0.0/8", "is no prefix")]
+    #[case("198.51.100", "is no prefix")]
     fn what_is_nothing(#[case] text: &str, #[case] reason: &str) {
         let error = text.parse::<TraceText>().unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");

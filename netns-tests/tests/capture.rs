@@ -371,11 +371,11 @@ fn a_reader_that_is_too_slow_loses_packets_and_nobody_else_does() {
 fn what_is_not_there_is_told_with_what_is() {
     let Some(mut lab) = Lab::up() else { return };
     for (daemon, line, code, words) in [
-        (&lab.relay, "-w - --port eth9", 1, "there is no port \"eth9\"; there are: eth1"),
-        (&lab.control, "-w - --symbol eth9", 1, "there is no symbol \"eth9\"; there are: eth1"),
+        (&lab.relay, "-w - --port eth9", 1, "there is no port \"eth9\"; there is eth1"),
+        (&lab.control, "-w - --symbol eth9", 1, "there is no symbol \"eth9\"; there is eth1"),
         (&lab.relay, "-w - --symbol eth1", 1, "a relay has ports, and controls have symbols"),
         (&lab.control, "-w - --port eth1", 1, "a control has symbols, and relays have ports"),
-        (&lab.relay, "-w - --peer control9", 1, "there is no peer \"control9\"; there are: control1"),
+        (&lab.relay, "-w - --peer control9", 1, "there is no peer \"control9\"; there is control1"),
         (&lab.relay, "-w - tcq", 1, "\"tcq\" says nothing of a packet; there are: tcp, udp"),
         (&lab.relay, "-w - --count 0", 2, "--count"),
         (&lab.relay, "-w - --seconds x", 2, "a number of seconds"),

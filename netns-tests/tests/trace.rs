@@ -324,6 +324,7 @@ fn a_process_that_cannot_be_traced_says_why() {
         ("pid one".to_owned(), 2, "names no process"),
         (pid.to_string(), 2, "for the sockets of a process: trace pid"),
         ("nginx".to_owned(), 2, "for the sockets of a process: trace program nginx"),
+        ("tcp".to_owned(), 2, "write a packet (tcp from 192.0.2.9:40000 to 192.0.2.1:80), a socket (tcp/80)"),
         ("pid".to_owned(), 2, "write pid NUMBER"),
     ] {
         let refused = lab.control.l2ctl(&format!("trace {what}"));

@@ -17,7 +17,7 @@ use l2link::trace::Outcome::{InForce, Passes, Refused, Waits};
 use l2link::trace::Stage::{Route, Rule, Socket, Symbol as AtSymbol};
 use l2link::trace::{Hop, Outcome};
 use l2link::trace_text::TraceText;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Control {
     /// What would become of this. `sockets`: those of all namespaces, at this moment.
@@ -60,12 +60,17 @@ impl Control {
         }
         let files = self.by_files(asked);
         if open.is_empty() && files.is_empty() {
-            let places: Vec<String> = self.namespaces.iter().map(|place| self.place_name(place.id)).collect();
-            let text = format!("{asked} is not open in {}; if it were:", places.join(", "));
+            // A namespace outlives its symbols: their numbers stay as they are.
+            let places: BTreeSet<NamespaceId> = self.symbols.iter().map(|symbol| symbol.namespace).collect();
+            let names: Vec<String> = places.iter().map(|place| self.place_name(*place)).collect();
+            let text = match names.as_slice() {
+                [] => format!("{asked} reaches nobody: there is no symbol"),
+                names => format!("{asked} is not open in {}; if it were:", names.join(", ")),
+            };
             hops.push(Hop::new(Socket, Outcome::None, text));
             let socket = OpenSocket { address: *asked, interface: None };
-            for place in &self.namespaces {
-                hops.extend(self.at_symbols(place.id, &socket, false));
+            for place in places {
+                hops.extend(self.at_symbols(place, &socket, false));
             }
         }
         hops.extend(files);

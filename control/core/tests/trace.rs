@@ -91,6 +91,12 @@ fn what_is_not_open_is_told_as_if_it_were() {
     // One that the control has not seen yet.
     let hops = trace_of(&world, rule("tcp/81"), &[open(rule("tcp/81"), None)]);
     ends(&hops, Waits, "it was opened just now, and will be asked for");
+    // Nor of a namespace whose symbols are gone.
+    let mut world = world;
+    world.control.delete_symbol(SYMBOL, world.now);
+    let hops = trace(&world, "tcp/81");
+    assert_eq!(outcomes(&hops), [Nothing]);
+    ends(&hops, Nothing, "tcp *:81 reaches nobody: there is no symbol");
 }
 
 #[rstest]

@@ -145,7 +145,7 @@ fn a_port_that_is_away_and_texts_that_say_too_little() {
     let ask = |segment: &Segment, text: &str| segment.relay.trace(&text.parse().unwrap(), segment.now);
     for (text, words) in [
         ("tcp 0.0.0.0:80", "sockets are on controls"),
-        ("ethertype 0x88cc port eth7", "there is no port eth7; there are eth1"),
+        ("ethertype 0x88cc port eth7", "there is no port eth7; there is eth1"),
     ] {
         let error = ask(&segment, text).unwrap_err();
         assert!(error.contains(words), "{error}");

@@ -163,7 +163,7 @@ pub(crate) enum PeerCommand {
         /// Name of the peer
         name: String,
         /// 0 for no new flow, to 65535; or "own" for what its own configuration says
-        #[arg(value_parser = weight)]
+        #[arg(value_parser = weight, allow_negative_numbers = true)]
         weight: Weight,
         #[command(flatten)]
         lasting: Lasting,

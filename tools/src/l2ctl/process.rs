@@ -56,8 +56,9 @@ impl Whose {
                     && word.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter)) =>
             {
                 let process = if word.parse::<u32>().is_ok() { "pid" } else { "program" };
+                let all = "a packet (tcp from 192.0.2.9:40000 to 192.0.2.1:80), a socket (tcp/80) or a prefix (198.51.100.0/24)";
                 wrong(format!(
-                    "\"{word}\" is nothing to trace; for the sockets of a process: trace {process} {word}"
+                    "\"{word}\" is nothing to trace: write {all}; for the sockets of a process: trace {process} {word}"
                 ))
             }
             _ => Ok(None),

@@ -92,10 +92,10 @@ fn known<'a>(what: &str, name: String, names: impl Iterator<Item = &'a str>) -> 
     }
     names.sort_unstable();
     names.dedup();
-    let there = if names.is_empty() {
-        "there is none".to_owned()
-    } else {
-        format!("there are: {}", names.join(", "))
+    let there = match names.as_slice() {
+        [] => "there is none".to_owned(),
+        [one] => format!("there is {one}"),
+        names => format!("there are {}", names.join(", ")),
     };
     Err(format!("there is no {what} {name:?}; {there}"))
 }

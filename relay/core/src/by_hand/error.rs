@@ -75,7 +75,8 @@ impl fmt::Display for HandError {
     }
 }
 
-fn list(known: &[String]) -> String {
+/// What there is, behind "there".
+pub(crate) fn list(known: &[String]) -> String {
     match known {
         [] => "is none".to_owned(),
         [only] => format!("is {only}"),

@@ -1,6 +1,7 @@
 //! A packet at a port.
 
 use super::{Question, Trace};
+use crate::by_hand::list;
 use crate::config::Unmatched;
 use crate::dispatch::{Cause, Decision, Ends, Sought, Standing, Target, Targets};
 use crate::police::{Limit, PuntClass};
@@ -68,12 +69,12 @@ impl Relay {
 
     /// The port that is meant.
     fn port_of(&self, packet: &PacketText) -> Result<&Port, String> {
-        let names = || self.ports.iter().map(Port::name).collect::<Vec<_>>().join(", ");
+        let names = || self.ports.iter().map(|port| port.name().to_owned()).collect::<Vec<_>>();
         if let Some(name) = &packet.port {
             return self
                 .ports
                 .by_name(name)
-                .ok_or_else(|| format!("there is no port {name}; there are {}", names()));
+                .ok_or_else(|| format!("there is no port {name}; there {}", list(&names())));
         }
         let destination = packet.ends().map(|(_, destination)| destination);
         let has =
@@ -83,8 +84,8 @@ impl Relay {
             (Some(port), ..) | (None, Some(port), None) => Ok(port),
             (None, None, _) => Err("this relay offers no port".to_owned()),
             (None, Some(_), Some(_)) => Err(format!(
-                "say at which port it arrives, by \"port NAME\" behind it; there are {}",
-                names()
+                "say at which port it arrives, by \"port NAME\" behind it; there {}",
+                list(&names())
             )),
         }
     }
