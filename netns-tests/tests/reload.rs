@@ -349,6 +349,9 @@ fn what_is_not_confirmed_is_taken_back(#[values(Role::Relay, Role::Control)] dev
     let _ = daemon.l2ctl("reload --confirm 2s").expect_success();
     let _ = daemon.l2ctl("confirm").expect_success();
     daemon.await_row(object, &row);
+    let again = daemon.l2ctl("reload --confirm 60s").expect_success();
+    assert!(again.contains("nothing has changed\nwaits 60s for `l2ctl confirm` all the same"), "{again}");
+    let _ = daemon.l2ctl("confirm").expect_success();
     netns_tests::never(std::time::Duration::from_secs(3), "it goes back all the same", || {
         let rows = daemon.show(object)?;
         if rows.iter().any(|row| row["name"] == "eth2") { Ok(()) } else { Err(format!("{rows:?}")) }

@@ -26,8 +26,16 @@ pub(crate) fn reload(
     }
     if changes.is_empty() {
         writeln!(out, "nothing {}", if check { "would change" } else { "has changed" })?;
-    } else if let Some(time) = confirm {
-        writeln!(out, "goes back in {time:?}, unless `l2ctl confirm` comes first")?;
+    }
+    match confirm {
+        Some(time) if changes.is_empty() => {
+            writeln!(
+                out,
+                "waits {time:?} for `l2ctl confirm` all the same: until then no other reload is taken"
+            )?;
+        }
+        Some(time) => writeln!(out, "goes back in {time:?}, unless `l2ctl confirm` comes first")?,
+        None => {}
     }
     Ok(())
 }
