@@ -10,7 +10,7 @@ use l2link_os::config_file::{
     MetricsSettings, PeerSection, PeerSettings, TableWord, device_name, interface_name, routing_table,
     static_routes, without_restart,
 };
-use l2link_os::{PortDiscard, Spared};
+use l2link_os::{PortDiscard, Spared, nft};
 use relay_core::police::Limits;
 use relay_core::{
     Conflicts, ControlName, FibConfig, Permission, PortConfig, RelayConfig, RoutePermission, Unmatched,
@@ -265,6 +265,12 @@ const HOLD_MAX: u64 = 366 * 24 * 3600;
 impl PortSection {
     fn check(&self, source: &ConfigSource, warnings: &mut Vec<String>) -> Result<PortConfig, ConfigError> {
         let interface = interface_name(&self.interface, source)?;
+        if !nft::takes(&interface) {
+            let message = format!("an interface called {interface} cannot be lent: nftables cannot name it");
+            return Err(source.error_at(self.interface.span(), message).help(
+                "give it a name without quotation marks, stars and backslashes: `ip link set … name …`",
+            ));
+        }
         if self.allow.is_empty() {
             let place = source.location(self.interface.span());
             warnings.push(format!("{place}: port {interface} has no [[port.allow]]: no control gets it"));

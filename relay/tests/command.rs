@@ -37,6 +37,10 @@ fn a_valid_file_passes() {
     "8:11: a device name has"
 )]
 #[case::bad_name("[[port]]\ninterface = \"eth1/2\"\n", "6:13: an interface name cannot hold '/'")]
+#[case::name_of_no_rule(
+    "[[port]]\ninterface = \"eth*\"\n",
+    "6:13: an interface called eth* cannot be lent: nftables cannot name it"
+)]
 #[case::port_twice(
     "[[port]]\ninterface = \"eth1\"\n[[port]]\ninterface = \"eth1\"\n",
     "8:13: port eth1 is here twice"

@@ -130,7 +130,9 @@ pub enum SetupError {
         netns: String,
     },
     /// A text that cannot be the name of an interface.
-    #[error("\"{0}\" cannot be an interface name: 1 to 15 bytes without space, slash and colon are allowed")]
+    #[error(
+        "\"{0}\" cannot be an interface name: 1 to 15 bytes without space, slash, colon and percent sign are allowed"
+    )]
     InterfaceName(String),
     /// The fast path that the configuration requires.
     #[error("fast_path = \"require\": {0}")]

@@ -171,10 +171,17 @@ fn services(set: &ServiceSet, text: &mut String) {
     }
 }
 
-/// The name as nft takes it: in quotes nothing can be escaped, and a star at the end would stand for any ending.
+/// Whether nft takes the name of an interface as it is: in quotes nothing can be escaped, and a star at the end would stand for any
+/// ending.
+#[must_use]
+pub fn takes(interface: &str) -> bool {
+    let plain = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"\"*\\".contains(letter);
+    !interface.is_empty() && interface.len() < libc::IFNAMSIZ && interface.chars().all(plain)
+}
+
+/// The name as nft takes it.
 fn quoted(interface: &str) -> Result<String, SetupError> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'*' | b'\\');
-    if interface.is_empty() || interface.len() >= libc::IFNAMSIZ || !interface.bytes().all(plain) {
+    if !takes(interface) {
         return Err(SetupError::InterfaceName(interface.to_owned()));
     }
     Ok(format!("\"{interface}\""))
@@ -364,6 +371,7 @@ mod tests {
     #[rstest]
     #[case("eth1", true)]
     #[case("enp3s0.100@x", true)]
+    #[case("außen0", true)]
     #[case("eth*", false)]
     #[case("e\" drop", false)]
     #[case("", false)]

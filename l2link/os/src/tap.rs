@@ -170,8 +170,10 @@ fn open() -> Result<File, SetupError> {
 }
 
 fn interface_request(name: &str) -> Result<libc::ifreq, SetupError> {
-    // The kernel would take a percent sign for a place to put a number in.
-    let forbidden = |byte: u8| matches!(byte, b'/' | b':' | b'%') || !byte.is_ascii_graphic();
+    // The kernel would take a percent sign for a place to put a number in, and takes 0xa0 for a space, whatever it is part of.
+    let forbidden = |byte: u8| {
+        matches!(byte, b'/' | b':' | b'%' | 0xa0) || byte.is_ascii_control() || byte.is_ascii_whitespace()
+    };
     let valid = (1..libc::IFNAMSIZ).contains(&name.len()) && !matches!(name, "." | "..");
     if !valid || name.bytes().any(forbidden) {
         return Err(SetupError::InterfaceName(name.to_owned()));

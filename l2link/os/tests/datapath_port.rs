@@ -162,10 +162,12 @@ fn a_tap_is_made_in_its_namespace_and_goes_with_its_owner() {
     assert!(matches!(&error, SetupError::NameTaken { interface, .. } if interface == "sym0"), "{error}");
     let error = Tap::create(&netns, "lo", None).unwrap_err();
     assert!(matches!(error, SetupError::NameTaken { .. }), "{error}");
-    for name in ["", "a-name-too-long-", "a/b", "tap%d", "..", "a b"] {
+    for name in ["", "a-name-too-long-", "a/b", "tap%d", "..", "a b", "ethà"] {
         assert!(matches!(Tap::create(&netns, name, None), Err(SetupError::InterfaceName(_))), "{name}");
     }
-    drop(tap);
+    let other = Tap::create(&netns, "außen0", None).unwrap();
+    assert!(netlink.link_by_name("außen0").unwrap().is_some());
+    drop((tap, other));
     // Not at once: another test may be starting a program, which has all descriptors until its exec(2).
     eventually("the end of the device", || netlink.link_by_name("sym0").unwrap().is_none().then_some(()));
 }
