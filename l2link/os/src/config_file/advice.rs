@@ -7,7 +7,7 @@
 pub(super) fn advice(message: &str, line: &str, text: &str) -> Option<String> {
     if let Some(rest) = message.strip_prefix("unknown field ") {
         let (word, known) = unknown(rest)?;
-        return owner(word, line).or_else(|| similar(word, &known));
+        return owner(word, line, &known).or_else(|| similar(word, &known));
     }
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         let (word, known) = unknown(rest)?;
@@ -42,10 +42,13 @@ fn unknown(rest: &str) -> Option<(&str, Vec<&str>)> {
     Some((words.next()?, words.collect()))
 }
 
-/// Whose file has a section or key of this name, if it is not this daemon's.
-fn owner(word: &str, line: &str) -> Option<String> {
+/// Whose file has a section or key of this name, if it is not this daemon's, which has those of `known` there.
+fn owner(word: &str, line: &str, known: &[&str]) -> Option<String> {
     let is_section = line.trim_start().starts_with('[');
     let daemon = match word {
+        // Both have a section [routes].
+        "enabled" if known.contains(&"hold_seconds") => "control",
+        "hold_seconds" | "forwarding" if known.contains(&"enabled") => "relay",
         "port" if is_section => "relay",
         "symbol" | "files" if is_section => "control",
         "keep_symbols_ms" | "carrier_hold_ms" => "control",
@@ -86,6 +89,7 @@ mod tests {
         ethertype: Option<u32>,
         comment: Option<toml::Spanned<String>>,
         gateway: Option<std::net::IpAddr>,
+        relays_routes: Option<RelaysRoutes>,
         #[serde(default)]
         allow: Vec<Allow>,
     }
@@ -99,6 +103,14 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     struct Allow {}
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read from text")]
+    struct RelaysRoutes {
+        hold_seconds: Option<u32>,
+        forwarding: Option<bool>,
+    }
 
     #[rstest]
     #[case::misspelt("relay_servces = []", "is `relay_services` meant?")]
@@ -117,6 +129,10 @@ mod tests {
     )]
     #[case::relays("[[port]]\ninterface = \"a\"", "that is of the file of a relay, which l2relay reads")]
     #[case::controls("[[symbol]]\nport = \"a\"", "that is of the file of a control, which l2control reads")]
+    #[case::routes(
+        "[relays_routes]\nenabled = true",
+        "that is of the file of a control, which l2control reads"
+    )]
     fn usual_mistakes(#[case] text: &str, #[case] expected: &str) {
         let error = parse::<Sample>(Path::new("f.toml"), text.to_owned()).unwrap_err().to_string();
         assert!(error.ends_with(&format!("\nhelp: {expected}")), "{error}");
