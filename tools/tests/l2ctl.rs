@@ -1,6 +1,8 @@
 //! `l2ctl` as a black box, against a daemon of one canned answer.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -130,5 +132,15 @@ fn a_wrong_command_line_ends_with_2() {
     for arguments in [&["show", "rulez"][..], &["show"], &["show", "rules", "--all"], &[]] {
         let output = run(Path::new("/nonexistent/sock"), arguments);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
+
+#[test]
+fn words_that_are_no_text_are_a_wrong_command_line() {
+    for arguments in [&["show"][..], &["rule", "add"], &["trace"]] {
+        let mut command = command(Path::new("/nonexistent/sock"), arguments);
+        let output = command.arg(OsStr::from_bytes(b"tcp/\xff")).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).starts_with("error: "), "{output:?}");
     }
 }

@@ -250,7 +250,8 @@ fn main() -> ExitCode {
 
 /// Ends for a command line that is wrong. A word that is none of a command's, or is missing, is answered by those that are.
 fn refuse(error: &clap::Error) -> ! {
-    let (command, words) = right_words(std::env::args().skip(1));
+    let given = std::env::args_os().skip(1);
+    let (command, words) = right_words(given.map(|word| word.to_string_lossy().into_owned()));
     let asks = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::MissingRequiredArgument);
     if asks && !words.is_empty() {
         // Nobody is left to tell if this fails.
