@@ -75,6 +75,16 @@ impl Archive {
         folder
     }
 
+    /// The name in a folder for a file of the machine: its own, or where that is taken its whole path.
+    pub(super) fn file(&self, folder: &str, path: &Path) -> String {
+        let own = format!("{folder}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        if !self.entries.contains(&own) {
+            return own;
+        }
+        let whole = path.to_string_lossy();
+        format!("{folder}/{}", whole.trim_start_matches('/').replace('/', "_"))
+    }
+
     pub(super) fn left_out(&self) -> usize {
         self.notes.len()
     }
@@ -149,6 +159,20 @@ mod tests {
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
         assert_eq!(names, ["root/folder/one", "root/README.txt"]);
+    }
+
+    #[test]
+    fn files_of_one_name_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut archive = Archive::create(&folder.path().join("bundle"), "root", 0).unwrap();
+        let name = archive.file("config", Path::new("/etc/l2link/relay.toml"));
+        assert_eq!(name, "config/relay.toml");
+        archive.add(&name, b"1").unwrap();
+        assert_eq!(
+            archive.file("config", Path::new("/root/../lab/relay.toml")),
+            "config/root_.._lab_relay.toml"
+        );
+        assert_eq!(archive.file("config", Path::new("control.toml")), "config/control.toml");
     }
 
     #[test]

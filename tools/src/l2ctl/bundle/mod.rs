@@ -81,10 +81,10 @@ pub(crate) fn run(
 fn gather(archive: &mut Archive, config: &[PathBuf], sockets: &[PathBuf]) -> io::Result<()> {
     let configs = doctor::configs(config, sockets);
     for path in &configs {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let entry = archive.file("config", path);
         match fs::read_to_string(path) {
-            Ok(text) => archive.add(&format!("config/{name}"), hidden::of_file(&text).as_bytes())?,
-            Err(error) => archive.note(&format!("config/{name}"), &error),
+            Ok(text) => archive.add(&entry, hidden::of_file(&text).as_bytes())?,
+            Err(error) => archive.note(&entry, &error),
         }
     }
     if configs.is_empty() {
