@@ -26,7 +26,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -164,9 +164,19 @@ fn watch(arguments: &Arguments, sockets: &[PathBuf]) -> Result<(), Box<dyn Error
     let mut terminal = ratatui::try_init()?;
     end_with_terminal(signals)?;
     let shown = show(&mut terminal, &mut model, &feed);
+    if shown.is_err() && has_gone(io::stdin().as_fd()) {
+        // What draws would try to tell the terminal when it is dropped, and panic.
+        std::process::exit(0);
+    }
     let restored = ratatui::try_restore();
     shown?;
     Ok(restored?)
+}
+
+/// Whether a terminal is no more.
+fn has_gone(terminal: BorrowedFd<'_>) -> bool {
+    // Its end comes unasked.
+    poll(&mut [PollFd::new(terminal, PollFlags::empty())], PollTimeout::ZERO).is_ok_and(|events| events > 0)
 }
 
 /// Ends the program when a signal says so or the terminal goes, whatever it is doing: crossterm reads a terminal that has gone again
