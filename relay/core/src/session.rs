@@ -98,9 +98,10 @@ impl Relay {
                 for symbol in self.symbols.of_peer(peer, |_| true) {
                     self.release_symbol(peer, symbol);
                 }
-                let services = self.dispatch.left(peer, held, now);
-                if matches!(reason, DownReason::Timeout | DownReason::KeysExpired) {
-                    self.dispatch.missed(peer, services, now);
+                if matches!(reason, DownReason::Closed(_)) {
+                    self.dispatch.left(peer, held, now);
+                } else {
+                    self.dispatch.missed(peer, held, now);
                 }
                 self.forget_refusals(peer);
             }

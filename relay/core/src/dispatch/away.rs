@@ -10,119 +10,121 @@ use super::hash::FlowHash;
 use super::learning::{LEARNING, OUTLIVED};
 use super::pool::{Chooser, Pool};
 use super::pools::PoolKey;
-use super::services::{ServiceKey, any_like};
+use super::services::any_like;
 use l2link::{PeerId, Time};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Away {
-    controls: BTreeMap<PeerId, Absence>,
-    /// How many of them are back, and have not told everything.
-    back: usize,
+    silent: BTreeMap<PeerId, Absence>,
+    /// Those that are back, and have not told everything.
+    back: BTreeMap<PeerId, Absence>,
 }
 
 /// The flows of a control that fell silent.
 #[derive(Debug)]
 struct Absence {
-    lost: Vec<Lost>,
-    is_back: bool,
+    lost: Lost,
     has_said_all: bool,
     /// Nothing is expected of it from then on.
     until: Time,
 }
 
-/// A server's part of a pool when its control fell silent.
-#[derive(Debug)]
-pub(super) struct Lost {
-    key: PoolKey,
-    server: ServerId,
-    /// How flows were shared out then.
-    by: Chooser,
-}
+/// The servers of a control by pool, and how flows were shared out when it fell silent.
+#[derive(Debug, Default)]
+pub(super) struct Lost(BTreeMap<PoolKey, Vec<(ServerId, Chooser)>>);
 
 impl Lost {
-    /// What is lost of a pool when a control is: nothing if others have no part in it, who could be given what is not theirs.
-    pub(super) fn of(key: PoolKey, pool: &Pool, peer: PeerId) -> impl Iterator<Item = Self> {
-        let is_shared = pool.shares().iter().any(|share| share.target.peer != peer);
-        let own = pool.shares().iter().filter(move |share| is_shared && share.target.peer == peer);
-        own.flat_map(move |share| {
-            let before = pool.turnover.as_ref().map(|turnover| &turnover.before);
-            let choosers = [pool.chooser()].into_iter().chain(before);
-            choosers.map(move |by| Self { key, server: share.server, by: by.clone() })
+    /// Takes up what is lost of a pool when a control is: nothing if others have no part in it, who could be given what is not
+    /// theirs.
+    pub(super) fn add(&mut self, key: PoolKey, pool: &Pool, peer: PeerId) {
+        if pool.shares().iter().all(|share| share.target.peer == peer) {
+            return;
+        }
+        let before = pool.turnover.as_ref().map(|turnover| &turnover.before);
+        for share in pool.shares().iter().filter(|share| share.target.peer == peer) {
+            for by in [pool.chooser()].into_iter().chain(before) {
+                self.put(key, share.server, by.clone());
+            }
+        }
+    }
+
+    /// Takes up what another holds.
+    fn extend(&mut self, other: Self) {
+        for (key, parts) in other.0 {
+            parts.into_iter().for_each(|(server, by)| self.put(key, server, by));
+        }
+    }
+
+    fn put(&mut self, key: PoolKey, server: ServerId, by: Chooser) {
+        let parts = self.0.entry(key).or_default();
+        if !parts.iter().any(|(known, chooser)| *known == server && chooser.is_like(&by)) {
+            parts.push((server, by));
+        }
+    }
+
+    /// Whether a flow may be of one of these servers.
+    fn has(&self, key: &PoolKey, flow: FlowHash, pinned: Option<ServerId>) -> bool {
+        self.0.get(key).into_iter().flatten().any(|(server, by)| {
+            let server = Some(*server);
+            pinned == server || pinned.is_none() && by.server(flow) == server
         })
     }
 }
 
 impl Away {
-    /// A control fell silent. What it had before an absence from which it has not come back, it may have still.
-    pub(super) fn leaves(&mut self, peer: PeerId, lost: Vec<Lost>, now: Time) {
-        let absence = self.controls.entry(peer).or_insert_with(|| Absence {
-            lost: Vec::new(),
-            is_back: false,
-            has_said_all: false,
-            until: now,
-        });
-        if absence.is_back {
-            self.back -= 1;
-        }
-        absence.lost.extend(lost);
-        (absence.is_back, absence.has_said_all, absence.until) = (false, false, now + OUTLIVED);
-        if absence.lost.is_empty() {
-            self.controls.remove(&peer);
+    /// A control fell silent. What it had before an absence after which it has not told everything, it may have still.
+    pub(super) fn leaves(&mut self, peer: PeerId, lost: Lost, now: Time) {
+        let known = self.back.remove(&peer).or_else(|| self.silent.remove(&peer));
+        let mut all = known.map_or_else(Lost::default, |absence| absence.lost);
+        all.extend(lost);
+        if !all.0.is_empty() {
+            self.silent.insert(peer, Absence { lost: all, has_said_all: false, until: now + OUTLIVED });
         }
     }
 
     /// A control is there, perhaps again.
     pub(super) fn returns(&mut self, peer: PeerId, now: Time) {
-        if let Some(absence) = self.controls.get_mut(&peer).filter(|absence| !absence.is_back) {
-            (absence.is_back, absence.until) = (true, now + LEARNING);
-            self.back += 1;
+        if let Some(absence) = self.silent.remove(&peer) {
+            self.back.insert(peer, Absence { until: now + LEARNING, ..absence });
         }
     }
 
     /// A control has said all of its rules.
     pub(super) fn said_all(&mut self, peer: PeerId) {
-        if let Some(absence) = self.controls.get_mut(&peer).filter(|absence| absence.is_back) {
+        if let Some(absence) = self.back.get_mut(&peer) {
             absence.has_said_all = true;
         }
     }
 
     /// A control has told the flows of all rules for which it was asked.
     pub(super) fn told(&mut self, peer: PeerId) {
-        if self.controls.get(&peer).is_some_and(|absence| absence.has_said_all) {
-            self.controls.remove(&peer);
-            self.back -= 1;
+        if self.back.get(&peer).is_some_and(|absence| absence.has_said_all) {
+            self.back.remove(&peer);
         }
     }
 
-    /// Whether nobody has come back and not told everything.
+    /// Whether nobody is back who has not told everything.
     #[inline]
-    pub(super) const fn has_told(&self) -> bool {
-        self.back == 0
+    pub(super) fn has_told(&self) -> bool {
+        self.back.is_empty()
     }
 
     /// Whether a flow may be that of a control that is back. `pinned` is the server that it is pinned to.
-    pub(super) fn claims(
-        &self,
-        (service, local): &PoolKey,
-        flow: FlowHash,
-        pinned: Option<ServerId>,
-    ) -> bool {
-        let is_of =
-            |key: &(ServiceKey, u128)| key.0 == *service && (key.1 == *local || key.1 == any_like(*local));
-        let back = self.controls.values().filter(|absence| absence.is_back);
-        back.flat_map(|absence| &absence.lost).filter(|lost| is_of(&lost.key)).any(|lost| {
-            let server = Some(lost.server);
-            pinned == server || pinned.is_none() && lost.by.server(flow) == server
-        })
+    pub(super) fn claims(&self, key: &PoolKey, flow: FlowHash, pinned: Option<ServerId>) -> bool {
+        let (service, local) = *key;
+        let keys = [*key, (service, any_like(local))];
+        let mut lost = self.back.values().map(|absence| &absence.lost);
+        lost.any(|lost| keys.iter().any(|key| lost.has(key, flow, pinned)))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.controls.values().map(|absence| absence.until).min()
+        self.silent.values().chain(self.back.values()).map(|absence| absence.until).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
-        self.controls.retain(|_, absence| absence.until > now);
-        self.back = self.controls.values().filter(|absence| absence.is_back).count();
+        for absences in [&mut self.silent, &mut self.back] {
+            absences.retain(|_, absence| absence.until > now);
+        }
     }
 }

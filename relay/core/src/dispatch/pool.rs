@@ -178,6 +178,11 @@ impl Chooser {
         self.servers.get(place).map(|(server, _)| *server)
     }
 
+    /// Whether it shares out flows as another does.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.servers == other.servers
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.servers.is_empty()
     }

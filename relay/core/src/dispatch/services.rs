@@ -456,12 +456,15 @@ impl Services {
     }
 
     /// What a control loses when it falls silent now.
-    pub(super) fn lost(&self, peer: PeerId, services: &BTreeSet<ServiceKey>) -> Vec<Lost> {
+    pub(super) fn lost(&self, peer: PeerId, services: &BTreeSet<ServiceKey>) -> Lost {
         let segments = services.iter().filter(|service| service.protocol == TCP);
         let locals = segments.filter_map(|service| Some((service, self.locals.get(service)?)));
         let keys = locals.flat_map(|(service, locals)| locals.iter().map(|local| (*service, *local)));
-        let pools = keys.filter_map(|key| Some((key, self.pools.get(&key)?)));
-        pools.flat_map(|(key, pool)| Lost::of(key, pool, peer)).collect()
+        let mut lost = Lost::default();
+        for (key, pool) in keys.filter_map(|key| Some((key, self.pools.get(&key)?))) {
+            lost.add(key, pool, peer);
+        }
+        lost
     }
 
     /// Old tables may be over: closes the pools that were waiting for it, and notes whether the service has any other.

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug)]
 pub(crate) struct Held {
     services: BTreeSet<ServiceKey>,
-    lost: Vec<Lost>,
+    lost: Lost,
 }
 
 impl Dispatch {
@@ -128,9 +128,8 @@ impl Dispatch {
     }
 
     /// A control has gone, and lost its rules; but not its connections, perhaps.
-    pub(crate) fn left(&mut self, peer: PeerId, held: Held, now: Time) -> BTreeSet<ServiceKey> {
+    pub(crate) fn left(&mut self, peer: PeerId, held: Held, now: Time) {
         self.services.away.leaves(peer, held.lost, now);
-        held.services
     }
 
     /// A control is there, perhaps again.
@@ -138,9 +137,11 @@ impl Dispatch {
         self.services.away.returns(peer, now);
     }
 
-    /// A control that served these has fallen silent and lost its rules. If nobody serves a service now, and it was not alone
-    /// in it a moment ago, that is learned anew.
-    pub(crate) fn missed(&mut self, peer: PeerId, services: BTreeSet<ServiceKey>, now: Time) {
+    /// A control has [left](Self::left) without a word. If nobody serves a service now, and it was not alone in it a moment ago,
+    /// that is learned anew.
+    pub(crate) fn missed(&mut self, peer: PeerId, held: Held, now: Time) {
+        let Held { services, lost } = held;
+        self.services.away.leaves(peer, lost, now);
         self.missed.add(peer, services.clone(), now);
         for service in services {
             let servers: BTreeSet<PeerId> = self.missed.servers(&service).collect();

@@ -95,8 +95,7 @@ fn of_two_that_tell_a_flow_the_tables_has_it_while_nothing_else_is_known() {
 fn fall_silent(dispatch: &mut Dispatch, peer: u32, now: Time) {
     let held = dispatch.held(PeerId(peer));
     let _ = dispatch.remove_where(PeerId(peer), |_| true);
-    let services = dispatch.left(PeerId(peer), held, now);
-    dispatch.missed(PeerId(peer), services, now);
+    dispatch.missed(PeerId(peer), held, now);
 }
 
 /// The segment is cut, and heals. Nobody's flows are given to whoever is back first.
