@@ -101,7 +101,7 @@ impl LinkHeader {
     }
 }
 
-/// How the body is protected: the low nibble of the first octet.
+/// How the body is protected, and whether the frame may wait: the low nibble of the first octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Flags(u8);
 
@@ -113,6 +113,8 @@ bitflags! {
         const ENCRYPTED = 0x2;
         /// A keyed-hash tag follows the body (discovery and handshake only).
         const GATED = 0x4;
+        /// The parcels are of flows that are transfers: frames without this flag may overtake it.
+        const BULK = 0x8;
         const _ = !0;
     }
 }

@@ -43,7 +43,12 @@ fn kind_ranges() {
 #[test]
 fn flags() {
     let table = table("bit");
-    let code = [(Flags::SEALED, "SEALED"), (Flags::ENCRYPTED, "ENCRYPTED"), (Flags::GATED, "GATED")];
+    let code = [
+        (Flags::SEALED, "SEALED"),
+        (Flags::ENCRYPTED, "ENCRYPTED"),
+        (Flags::GATED, "GATED"),
+        (Flags::BULK, "BULK"),
+    ];
     assert_eq!(names(&table), code.iter().map(|(flag, name)| (u32::from(flag.bits()), *name)).collect());
 }
 

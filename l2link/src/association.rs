@@ -17,7 +17,7 @@
 
 use crate::peer::{Life, PEERS_MAX, Peer};
 use crate::rtt::Rtt;
-use crate::session::{Candidate, Owner, PREVIOUS_KEPT, REKEY_PATIENCE};
+use crate::session::{Candidate, Owner, PREVIOUS_KEPT, REKEY_PATIENCE, flags};
 use crate::{DownReason, Event, Link, PeerId, Time};
 use frames::discovery::{Mode, Role};
 use frames::header::Kind;
@@ -140,7 +140,7 @@ impl Link {
             let close = Close { reason };
             let body = |body: &mut [u8]| close.emit(body).ok();
             if let Some(length) =
-                session.emit(&mut frame, &self.interface, mac, Kind::CLOSE, self.control, body)
+                session.emit(&mut frame, &self.interface, mac, Kind::CLOSE, flags(self.control), body)
             {
                 frame.truncate(length);
                 self.push_frame(Kind::CLOSE, frame);

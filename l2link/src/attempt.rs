@@ -27,7 +27,7 @@ use crate::handshake::{Handshake, Prologue, SplitKeys};
 use crate::interface::Head;
 use crate::peer::PEERS_MAX;
 use crate::seal::Seal;
-use crate::session::{Candidate, Owner, REKEY_RETRY, Session};
+use crate::session::{Candidate, Owner, REKEY_RETRY, Session, flags};
 use crate::session_keys::SessionKeys;
 use crate::trust::Trust;
 use crate::{Link, PublicKey, Time};
@@ -437,7 +437,8 @@ impl Link {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let Owner::Candidate(candidate) = &session.owner else { return };
         let (mac, mut frame) = (candidate.mac, vec![0; SMALL_FRAME]);
-        if let Some(length) = session.emit(&mut frame, &self.interface, mac, kind, self.control, body) {
+        if let Some(length) = session.emit(&mut frame, &self.interface, mac, kind, flags(self.control), body)
+        {
             frame.truncate(length);
             self.push_frame(kind, frame);
         }

@@ -10,6 +10,7 @@ mod association;
 mod attempt;
 pub mod batch;
 mod bucket;
+mod bulk;
 pub mod by_hand;
 pub mod capture_text;
 mod cipher;
@@ -55,6 +56,7 @@ mod transmit;
 mod trust;
 
 pub use batch::Batch;
+pub use bulk::BulkFlows;
 pub use config::{Config, Keys, Security};
 pub use counters::Counters;
 pub use event::{DownReason, Event, PeerId, PeerInfo, PeerState, ReceivedMessage};

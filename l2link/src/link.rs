@@ -15,7 +15,7 @@ use crate::refusal::Refusals;
 use crate::session::{REKEY_AFTER, SessionTable};
 use crate::session_keys::SessionKeys;
 use crate::trust::Secrets;
-use crate::{Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Secret, Time};
+use crate::{BulkFlows, Config, Counters, Event, Histogram, PeerId, PeerInfo, PeerState, Secret, Time};
 use core::fmt;
 use frames::data::Tunnel;
 use frames::discovery::{Hello, Mode, Protection, Role};
@@ -67,6 +67,8 @@ pub struct Link {
     /// The peer whose frames and messages come first next time.
     pub(crate) cursor: usize,
     pub(crate) closed: bool,
+    /// Which flows are transfers.
+    pub(crate) bulk: BulkFlows,
     /// What is left of the frame that was handled last.
     pub(crate) rest: Option<Rest>,
     /// Keys of new sessions that the owner did not take yet; `None` if it does not want them.
@@ -145,6 +147,7 @@ impl Link {
             rest: None,
             session_keys: None,
             passages: None,
+            bulk: BulkFlows::default(),
             scratch: vec![0; MESSAGE_MAX],
         };
         link.handle_timeout(now);

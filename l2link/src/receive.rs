@@ -25,7 +25,7 @@ use zerocopy::FromBytes;
 /// What a frame held, and where the bytes of its parcel lie.
 enum Received {
     Nothing,
-    Parcel { peer: usize, tunnel: Tunnel, place: Place },
+    Parcel { peer: usize, tunnel: Tunnel, place: Place, bulk: Option<Time> },
 }
 
 enum Place {
@@ -39,6 +39,8 @@ pub(crate) struct Rest {
     peer: usize,
     at: usize,
     end: usize,
+    /// When they came, if they are of transfers.
+    bulk: Option<Time>,
 }
 
 /// A frame that passed the checks of its session.
@@ -71,7 +73,7 @@ impl Link {
     fn hand_over<'a>(&'a mut self, frame: &'a mut [u8], received: Result<Received, DropReason>) -> Rx<'a> {
         match received {
             Ok(Received::Nothing) => Rx::Consumed,
-            Ok(Received::Parcel { peer, tunnel, place }) => {
+            Ok(Received::Parcel { peer, tunnel, place, bulk }) => {
                 let id = crate::association::id(peer);
                 let parcel = match place {
                     Place::Frame(range) => frame.get_mut(range),
@@ -80,6 +82,9 @@ impl Link {
                     }
                 };
                 let Some(parcel) = parcel else { return Rx::Consumed };
+                if let Some(now) = bulk {
+                    self.bulk.mark(parcel, now);
+                }
                 if let Some(passages) = &mut self.passages {
                     passages.push(Way::Received, id, tunnel, parcel);
                 }
@@ -130,13 +135,14 @@ impl Link {
             return Ok(Opened { owner, authentic: false, newest: false });
         }
         let counter = head.header.counter.get();
-        if !session.replay.is_fresh(counter) {
+        let bulk = head.header.flags().contains(Flags::BULK);
+        if !session.is_fresh(counter, bulk) {
             return Err(DropReason::Replayed);
         }
         if !seal.open(frame, head.body_len, counter, demanded.contains(Flags::ENCRYPTED)) {
             return Err(DropReason::BadSeal);
         }
-        Ok(Opened { owner, authentic: true, newest: session.replay.accept(counter) })
+        Ok(Opened { owner, authentic: true, newest: session.accept(counter, bulk) })
     }
 
     /// Notes a sign of life.
@@ -256,13 +262,15 @@ impl Link {
         if opened.authentic {
             self.heard(peer, head, opened.newest, now);
         }
+        let bulk = head.header.flags().contains(Flags::BULK).then_some(now);
         match head.header.kind {
             Kind::DATA => {
-                self.take_parcel(frame, Rest { peer, at: HEADERS_LEN, end: HEADERS_LEN + head.body_len })
+                let end = HEADERS_LEN + head.body_len;
+                self.take_parcel(frame, Rest { peer, at: HEADERS_LEN, end, bulk })
             }
             Kind::PIECE => {
                 let piece = Piece::parse(head.body(frame)).map_err(|_| DropReason::Malformed)?;
-                self.receive_piece(peer, &piece)
+                self.receive_piece(peer, &piece, bulk)
             }
             _ => Err(DropReason::UnknownKind),
         }
@@ -270,16 +278,17 @@ impl Link {
 
     /// Takes the first parcel of what is left of a `DATA`.
     #[inline]
-    fn take_parcel(&mut self, frame: &[u8], Rest { peer, at, end }: Rest) -> Result<Received, DropReason> {
+    fn take_parcel(&mut self, frame: &[u8], rest: Rest) -> Result<Received, DropReason> {
+        let Rest { peer, at, end, bulk } = rest;
         let bytes = frame.get(at..end).unwrap_or_default();
         let (data, behind) = Data::split(bytes).map_err(|_| DropReason::Malformed)?;
         if !behind.is_empty() {
-            self.rest = Some(Rest { peer, at: end - behind.len(), end });
+            self.rest = Some(Rest { at: end - behind.len(), ..rest });
         }
         check_offload(data.parcel)?;
         let start = at + size_of::<DataHeader>();
         let place = Place::Frame(start..start + data.parcel.len());
-        Ok(Received::Parcel { peer, tunnel: data.tunnel, place })
+        Ok(Received::Parcel { peer, tunnel: data.tunnel, place, bulk })
     }
 
     /// Takes a packet of a kernel's fast path, and makes it a parcel where it lies: the offload header takes the place of the
@@ -298,10 +307,15 @@ impl Link {
         let (tunnel, length) = (packet.tunnel, packet.frame.len());
         let start = PACKET_FRAME - size_of::<OffloadHeader>();
         frame[start..PACKET_FRAME].fill(0);
-        Ok(Received::Parcel { peer, tunnel, place: Place::Frame(start..PACKET_FRAME + length) })
+        Ok(Received::Parcel { peer, tunnel, place: Place::Frame(start..PACKET_FRAME + length), bulk: None })
     }
 
-    fn receive_piece(&mut self, peer: usize, piece: &Piece<'_>) -> Result<Received, DropReason> {
+    fn receive_piece(
+        &mut self,
+        peer: usize,
+        piece: &Piece<'_>,
+        bulk: Option<Time>,
+    ) -> Result<Received, DropReason> {
         let Some(life) = &mut self.peers[peer].life else { return Err(DropReason::UnknownSession) };
         let mut given_up = 0;
         let progress = life.reassembly.insert(piece, &mut given_up);
@@ -310,7 +324,7 @@ impl Link {
             Progress::Partial => Ok(Received::Nothing),
             Progress::Whole(slot) => {
                 check_offload(life.reassembly.parcel(slot).unwrap_or_default())?;
-                Ok(Received::Parcel { peer, tunnel: piece.tunnel, place: Place::Slot(slot) })
+                Ok(Received::Parcel { peer, tunnel: piece.tunnel, place: Place::Slot(slot), bulk })
             }
         }
     }

@@ -15,6 +15,11 @@ pub(crate) struct ReplayWindow {
 }
 
 impl ReplayWindow {
+    /// The newest counter so far; zero if there was none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// Whether a frame of this counter may still be taken; ask before the costly check of its seal.
     pub(crate) fn is_fresh(&self, counter: u64) -> bool {
         if counter > self.newest {

@@ -41,7 +41,10 @@ pub(crate) struct Session {
     pub(crate) association: u64,
     /// `None` in mode `none`.
     pub(crate) seal: Option<Seal>,
+    /// Of conversations and of everything that is not data.
     pub(crate) replay: ReplayWindow,
+    /// Of transfers, which others overtake by more than a window.
+    pub(crate) bulk_replay: ReplayWindow,
     /// Counter of the newest frame sent.
     counter: u64,
     /// `sent` of the peer's newest keepalive here, and when it came.
@@ -87,9 +90,26 @@ impl Session {
             association,
             seal,
             replay: ReplayWindow::default(),
+            bulk_replay: ReplayWindow::default(),
             counter: 0,
             echo: None,
         }
+    }
+
+    /// Marks the counter of an authentic frame as seen. Returns whether no later frame of the session came before it.
+    #[inline]
+    pub(crate) fn accept(&mut self, counter: u64, bulk: bool) -> bool {
+        let (own, other) = match bulk {
+            true => (&mut self.bulk_replay, &self.replay),
+            false => (&mut self.replay, &self.bulk_replay),
+        };
+        own.accept(counter) && counter > other.newest()
+    }
+
+    /// Whether a frame of this counter may still be taken; ask before the costly check of its seal.
+    #[inline]
+    pub(crate) fn is_fresh(&self, counter: u64, bulk: bool) -> bool {
+        if bulk { &self.bulk_replay } else { &self.replay }.is_fresh(counter)
     }
 
     /// Writes a frame of this session to the front of `slot` and returns its length. `body` writes the body and returns
@@ -101,10 +121,9 @@ impl Session {
         interface: &Interface,
         destination: Mac,
         kind: Kind,
-        protection: Protection,
+        flags: Flags,
         body: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Option<usize> {
-        let flags = flags(protection);
         let longest = slot.len().min(interface.frame_len_max());
         let room = slot.get_mut(HEADERS_LEN..longest.checked_sub(flags.tag_len())?)?;
         let body_len = body(room)?;
@@ -277,7 +296,7 @@ mod tests {
         let mut slot = [0; 2000];
         let mut fill = |slot: &mut [u8]| {
             let body = |room: &mut [u8]| Some(room.len());
-            session.emit(slot, &interface, Mac::BROADCAST, Kind::DATA, Protection::CLEAR, body)
+            session.emit(slot, &interface, Mac::BROADCAST, Kind::DATA, Flags::empty(), body)
         };
         assert_eq!(fill(&mut slot), Some(1294));
         assert_eq!(fill(&mut slot[..100]), Some(100));

@@ -13,7 +13,7 @@ use crate::interface::Interface;
 use crate::passage::Way;
 use crate::peer::{Life, Peer};
 use crate::ready::PeerSet;
-use crate::session::{Session, body_max};
+use crate::session::{Session, body_max, flags};
 use crate::{Batch, Counters, Link, PeerId, Time};
 use frames::DropReason;
 use frames::data::{DataHeader, PARCEL_MAX, PieceHeader, Tunnel};
@@ -84,7 +84,8 @@ impl Link {
             session,
             interface: &self.interface,
             counters: &mut self.counters,
-            protection: self.control,
+            flags: flags(self.control),
+            room: body_max(&self.interface, self.control),
             destination: *mac,
         };
         let done = work(&mut sender, life);
@@ -133,11 +134,13 @@ impl Link {
         if self.data != Protection::CLEAR || session.seal.is_none() {
             life.last_sent = now;
         }
+        let bulk = if self.bulk.note(parcel, now) { Flags::BULK } else { Flags::empty() };
         let mut sender = Sender {
             session,
             interface: &self.interface,
             counters: &mut self.counters,
-            protection: self.data,
+            flags: flags(self.data) | bulk,
+            room: body_max(&self.interface, self.data),
             destination: *mac,
         };
         if parcel.len() <= piece_max + size_of::<PieceHeader>() - size_of::<DataHeader>() {
@@ -175,7 +178,9 @@ struct Sender<'a> {
     session: &'a mut Session,
     interface: &'a Interface,
     counters: &'a mut Counters,
-    protection: Protection,
+    flags: Flags,
+    /// Bytes of a body that one frame holds.
+    room: usize,
     destination: frames::Mac,
 }
 
@@ -189,7 +194,7 @@ impl Sender<'_> {
         body: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> Result<(), Full> {
         let slot = batch.slot().ok_or(Full)?;
-        let written = self.session.emit(slot, self.interface, self.destination, kind, self.protection, body);
+        let written = self.session.emit(slot, self.interface, self.destination, kind, self.flags, body);
         if let Some(length) = written {
             batch.commit(length);
             self.counters.tx(kind, length);
@@ -197,7 +202,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Adds a parcel to the newest frame of the batch, if that is a `DATA` for the same peer with room. The frame is
+    /// Adds a parcel to the newest frame of the batch, if that is a `DATA` of the same flags for the same peer with room. The frame is
     /// sealed anew, under a new counter. An encrypted one is left as it is: its body cannot be read any more.
     #[inline]
     fn append(&mut self, batch: &mut Batch, header: &[u8], parcel: &[u8]) -> bool {
@@ -206,14 +211,14 @@ impl Sender<'_> {
         let same = frame.header.kind == Kind::DATA
             && frame.header.receiver() == self.session.remote
             && frame.ethernet.destination == self.destination
-            && !frame.header.flags().contains(Flags::ENCRYPTED);
+            && frame.header.flags() == self.flags
+            && !self.flags.contains(Flags::ENCRYPTED);
         if !same {
             return false;
         }
         let end = frame.body.len();
         let body = |room: &mut [u8]| Some(end + join(room.get_mut(end..)?, header, parcel)?);
-        let written =
-            self.session.emit(slot, self.interface, self.destination, Kind::DATA, self.protection, body);
+        let written = self.session.emit(slot, self.interface, self.destination, Kind::DATA, self.flags, body);
         if let Some(longer) = written {
             batch.recommit(longer);
             self.counters.tx_more(Kind::DATA, longer - length);
@@ -243,7 +248,7 @@ impl Sender<'_> {
         batch: &mut Batch,
         now: Time,
     ) -> Result<(), Full> {
-        let room = body_max(self.interface, self.protection) - Segment::PREFIX_LEN;
+        let room = self.room - Segment::PREFIX_LEN;
         let sending = life.streams.send_mut(stream);
         loop {
             if batch.room() == 0 {

@@ -91,6 +91,46 @@ fn messages(frames: &[Value]) -> BTreeSet<&str> {
     messages.filter_map(|message| message["type"].as_str()).collect()
 }
 
+/// What carries a transfer is marked both ways, its acknowledgements too; a ping beside it is not, and may pass it.
+#[test]
+fn frames_of_a_transfer_are_marked() {
+    let Some(mut lab) = Lab::build(Layout::default()) else { return };
+    let link = format!("{PATIENT}\ndata = \"sealed\"");
+    lab.relay.configure(&Relay { link: link.clone(), ..Relay::default() }.to_string());
+    lab.control.configure(&Control { link, ..Control::default() }.to_string());
+    lab.start();
+    let server = lab.programs().spawn("iperf3 --server --forceflush");
+    server.await_log("listening", SOON);
+    lab.relay.await_rules(&["eth1 tcp *:5201 active"]);
+    let capture = Capture::start(&lab);
+    let transfer = lab.client.spawn(&format!("iperf3 --client {PORT_V4} --bitrate 100M --time 1"));
+    server.await_log("connected to", SOON);
+    lab.programs().ok(&format!("ping -c 20 -i 0.02 {CLIENT_V4}"));
+    let _ = { transfer }.wait(SOON);
+    lab.control.terminate();
+    let capture = capture.end(" CLOSE peer stopped");
+
+    let fields = ["-T", "fields", "-e", "ip.src", "-e", "ip.proto", "-e", "l2link.flags.bulk"];
+    let packets = tshark(&capture, &[&["-Y", "ip"], &fields[..]].concat());
+    for source in [PORT_V4, CLIENT_V4] {
+        // A frame may hold several.
+        let count = |protocol: &str, bulk: &str| {
+            let frames = packets.iter().map(|line| line.split('\t').collect::<Vec<_>>());
+            let frames = frames.filter(|fields| fields[2] == bulk);
+            let of_source = |fields: Vec<&str>| {
+                let both = fields[0].split(',').zip(fields[1].split(','));
+                both.filter(|both| *both == (source, protocol)).count()
+            };
+            frames.map(of_source).sum::<usize>()
+        };
+        let [tcp, icmp] = ["6", "1"].map(|protocol| ["0", "1"].map(|bulk| count(protocol, bulk)));
+        assert!(tcp[1] > tcp[0], "TCP from {source}: {tcp:?}");
+        assert_eq!(icmp, [20, 0], "ICMP from {source}");
+    }
+    let wrong = tshark(&capture, &["-Y", "l2link.drop || _ws.malformed || _ws.lua.error"]);
+    assert_eq!(wrong, [""; 0]);
+}
+
 #[test]
 fn a_whole_life_reads_the_same_in_tshark_and_l2dump() {
     let layout = Layout { router: true, second_port: true, ..Layout::default() };

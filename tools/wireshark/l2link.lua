@@ -254,7 +254,7 @@ local CLASS_LISTENER, CLASS_FLOW, CLASS_IP_PROTOCOL, CLASS_ETHERTYPE = 1, 2, 3, 
 local GROUP_ETHERNET = 2
 local DIGEST_PARTS = 16
 local TABLE_MAIN = 254
-local FLAG_SEALED, FLAG_ENCRYPTED, FLAG_GATED = 0x1, 0x2, 0x4
+local FLAG_SEALED, FLAG_ENCRYPTED, FLAG_GATED, FLAG_BULK = 0x1, 0x2, 0x4, 0x8
 local KIND_PACKET = 0x42
 local ETHERNET_LEN, IPV4_LEN, IPV6_LEN = 14, 20, 40
 local ETHERTYPE_IPV4, ETHERTYPE_IPV6 = 0x0800, 0x86dd
@@ -274,6 +274,7 @@ local f = {
   sealed = ProtoField.bool("l2link.flags.sealed", "Sealed", 8, nil, FLAG_SEALED),
   encrypted = ProtoField.bool("l2link.flags.encrypted", "Encrypted", 8, nil, FLAG_ENCRYPTED),
   gated = ProtoField.bool("l2link.flags.gated", "Gated", 8, nil, FLAG_GATED),
+  bulk = ProtoField.bool("l2link.flags.bulk", "Bulk", 8, nil, FLAG_BULK),
   kind = ProtoField.uint8("l2link.kind", "Kind", base.HEX, KINDS),
   length = ProtoField.uint16("l2link.length", "Length", base.DEC),
   receiver = ProtoField.uint32("l2link.receiver", "Receiver's session index", base.HEX),
@@ -1829,8 +1830,9 @@ local BODIES = {
 local REPLAY_WINDOW = 1024
 
 -- First pass: whether a sealed frame's counter has been seen, or is too old to tell.
-local function is_replayed(receiver, counter, pinfo)
-  local key = tostring(pinfo.dl_dst) .. " " .. receiver
+local function is_replayed(header, pinfo)
+  local counter = header.counter
+  local key = tostring(pinfo.dl_dst) .. " " .. header.receiver .. (header.bulk and " bulk" or "")
   local window = state.counters[key] or { newest = 0, seen = {} }
   state.counters[key] = window
   if counter <= window.newest - REPLAY_WINDOW or window.seen[counter % REPLAY_WINDOW] == counter then
@@ -1855,7 +1857,7 @@ local function check_session(header, pinfo)
         or header.kind == KIND_PACKET and protection ~= 0)
   end
   if header.sealed and not header.is_cut and header.kind ~= KIND_PACKET then
-    state.replayed[pinfo.number] = is_replayed(header.receiver, header.counter, pinfo)
+    state.replayed[pinfo.number] = is_replayed(header, pinfo)
   end
 end
 
@@ -1867,9 +1869,11 @@ local function frame(c, tree, pinfo, root, header)
   item:add(f.sealed, first)
   item:add(f.encrypted, first)
   item:add(f.gated, first)
+  item:add(f.bulk, first)
   header.sealed = first:bitfield(7, 1) == 1
   header.encrypted = first:bitfield(6, 1) == 1
   header.gated = first:bitfield(5, 1) == 1
+  header.bulk = first:bitfield(4, 1) == 1
   if version ~= VERSION then
     drop(tree, "version")
     pinfo.cols.info = "version " .. version .. " [version]"

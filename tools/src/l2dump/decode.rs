@@ -98,6 +98,7 @@ impl Decoder {
                 .with("sealed", flags.contains(Flags::SEALED))
                 .with("encrypted", was_encrypted || flags.contains(Flags::ENCRYPTED))
                 .with("gated", flags.contains(Flags::GATED))
+                .with("bulk", flags.contains(Flags::BULK))
                 .named("kind", header.kind.name(), header.kind.0)
                 .with("length", header.length.get())
                 .with("receiver", header.receiver.get())
