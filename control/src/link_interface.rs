@@ -29,14 +29,14 @@ impl LinkInterface {
         let own = NetNs::current()?;
         let monitor = Monitor::open(&own)?;
         let netlink = Netlink::open(&own)?;
-        let socket = LinkSocket::open(name, ethertype)?;
-        let watch = |source: Source, descriptor: i32| {
-            registry
-                .register(&mut SourceFd(&descriptor), source.token(), Interest::READABLE)
-                .map_err(|error| SetupError::system(format!("watch {source}"), error))
-        };
-        watch(Source::Monitor, monitor.as_raw_fd())?;
-        watch(Source::Link, socket.as_raw_fd())?;
+        let watch = |source: Source| move |error| SetupError::system(format!("watch {source}"), error);
+        registry
+            .register(&mut SourceFd(&monitor.as_raw_fd()), Source::Monitor.token(), Interest::READABLE)
+            .map_err(watch(Source::Monitor))?;
+        let mut socket = LinkSocket::open(name, ethertype)?;
+        registry
+            .register(&mut socket, Source::Link.token(), Interest::READABLE)
+            .map_err(watch(Source::Link))?;
         Ok(Self {
             name: name.to_owned(),
             ethertype,
@@ -67,14 +67,14 @@ impl LinkInterface {
     /// Notes how many frames of a turn led to something, and how many were dropped. `empty`: none is left in the socket.
     pub(crate) fn damp(&mut self, kept: usize, dropped: usize, empty: bool, registry: &Registry, now: Time) {
         self.damper.note(kept, dropped, now);
-        if let (true, Some(socket)) = (empty, &self.socket) {
+        if let (true, Some(socket)) = (empty, &mut self.socket) {
             self.damper.rest(registry, socket, now);
         }
     }
 
     /// Whether a rest of the socket is over, and it is to be read.
     pub(crate) fn wake(&mut self, registry: &Registry, now: Time) -> bool {
-        self.damper.wake(registry, self.socket.as_ref(), Source::Link.token(), now)
+        self.damper.wake(registry, self.socket.as_mut(), Source::Link.token(), now)
     }
 
     /// When to call [`LinkInterface::wake`].
@@ -126,9 +126,9 @@ impl LinkInterface {
 
     fn reopen(&mut self, registry: &Registry) -> Result<(), SetupError> {
         self.socket = None;
-        let socket = LinkSocket::open(&self.name, self.ethertype)?;
+        let mut socket = LinkSocket::open(&self.name, self.ethertype)?;
         registry
-            .register(&mut SourceFd(&socket.as_raw_fd()), Source::Link.token(), Interest::READABLE)
+            .register(&mut socket, Source::Link.token(), Interest::READABLE)
             .map_err(|error| SetupError::system("watch the link", error))?;
         self.socket = Some(socket);
         Ok(())

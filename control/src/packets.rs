@@ -8,12 +8,8 @@ use ::fast_path::tunnel_of;
 use control_core::{Control, LinkVerdict, Recorded, SymbolVerdict};
 use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
-use l2link_os::Sent;
+use l2link_os::{Sent, Turn};
 
-/// Parcels taken from one symbol in one pass: some 100 µs of work, so that no symbol makes the others wait for long.
-const SYMBOL_BUDGET: usize = 128;
-/// Calls for link frames (64 each) in one pass.
-const LINK_BUDGET: usize = 4;
 /// Frames that a batch holds beside the longest parcel.
 const BATCH_SPARE: usize = 64;
 impl Daemon {
@@ -27,7 +23,8 @@ impl Daemon {
 
     fn receive_batches(&mut self, kept: &mut usize, dropped: &mut usize, now: Time) -> Taken {
         let Some(socket) = self.link.socket() else { return Taken::All };
-        for _ in 0..LINK_BUDGET {
+        let mut turn = Turn::USUAL;
+        while turn.goes_on() {
             let count = match socket.receive() {
                 Ok(0) => return Taken::All,
                 Ok(count) => count,
@@ -37,6 +34,7 @@ impl Daemon {
                 }
             };
             for index in 0..count {
+                turn.note(socket.frame_mut(index).len());
                 let tunnel = self.cache.as_ref().and_then(|_| tunnel_of(socket.frame_mut(index)));
                 let mut next = Some(self.control.handle_link_frame(socket.frame_mut(index), now));
                 *(if matches!(next, Some(LinkVerdict::Drop(_))) { &mut *dropped } else { &mut *kept }) += 1;
@@ -52,7 +50,7 @@ impl Daemon {
                                 cache.fit_segments(interface.ifindex, parcel);
                             }
                             let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
-                            self.busy_poll.note_packet();
+                            self.busy_poll.note_parcel(parcel.len());
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             let refused = !matches!(delivered, Some(Ok(())));
                             if let (Some(tunnel), Some((cache, interface))) = (tunnel, fast) {
@@ -83,8 +81,9 @@ impl Daemon {
         let fast = self.cache.as_ref().and_then(|_| self.symbols.fast_interface(symbol));
         let ifindex = fast.map(|(interface, _)| interface.ifindex);
         let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
-        for _ in 0..SYMBOL_BUDGET {
-            let parcel = match tap.read() {
+        let mut turn = tap.turn(now);
+        while turn.goes_on() {
+            let parcel = match tap.read(now) {
                 Ok(Some(parcel)) => parcel,
                 Ok(None) => {
                     self.commit_flows(ifindex, true, now);
@@ -95,6 +94,7 @@ impl Daemon {
                     return Taken::All;
                 }
             };
+            turn.note(parcel.len());
             let seen = capture::sent(&self.captures, &self.control, symbol, parcel);
             let mut verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
             while verdict == SymbolVerdict::Flush && !self.batch.is_empty() {
@@ -102,7 +102,7 @@ impl Daemon {
                 verdict = self.control.handle_symbol_parcel(symbol, parcel, now, &mut self.batch);
             }
             if verdict == SymbolVerdict::Sent {
-                self.busy_poll.note_packet();
+                self.busy_poll.note_parcel(parcel.len());
             }
             if let (Some(cache), Some(ifindex), SymbolVerdict::Sent) = (&mut self.cache, ifindex, verdict)
                 && let Some(flow) = self.control.fast_flow(symbol, parcel)

@@ -1,7 +1,7 @@
 //! What the core asks of the daemon.
 
 use crate::answer::event;
-use crate::daemon::{BUDGET, Daemon};
+use crate::daemon::Daemon;
 use crate::source::Source;
 use l2link::{PeerId, Time};
 use l2link_os::api::success;
@@ -59,7 +59,7 @@ impl Daemon {
     /// The kernel tells at once of the routes that go with the interface: it is heard before anything else is done to them.
     fn close_transit(&mut self, peer: PeerId, now: Time) {
         self.transits.remove(peer);
-        for _ in 0..BUDGET {
+        for _ in 0..FOLLOWED {
             if !self.routes.follow(&mut self.relay, now) {
                 return;
             }
@@ -87,3 +87,6 @@ impl Daemon {
 
 /// Actions in one turn.
 const ACTIONS: usize = 512;
+
+/// Parts of the kernel's news of routes that are heard at once.
+const FOLLOWED: usize = 8;

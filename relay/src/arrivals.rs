@@ -1,11 +1,12 @@
 //! Frames of the link, and packets of ports and of other relays, through the core and out.
 
 use crate::capture;
-use crate::daemon::{BUDGET, Daemon};
+use crate::daemon::Daemon;
 use crate::fast_path;
-use crate::wire::{Taken, Wire};
+use crate::wire::{Failed, Taken, Wire};
 use frames::DropReason;
 use l2link::Time;
+use l2link_os::Turn;
 use l2link_os::capture::Direction;
 use relay_core::{Arrival, LinkVerdict, PortVerdict, Recorded};
 
@@ -13,11 +14,16 @@ impl Daemon {
     /// Reads frames of the link. Returns whether there may be more.
     pub(crate) fn read_link(&mut self, now: Time) -> bool {
         let (mut more, mut taken) = (false, Taken::default());
-        for _ in 0..BUDGET {
+        let mut turn = Turn::USUAL;
+        while turn.goes_on() {
             let received = self.wire.receive(&mut self.relay, now);
             more = received.is_ok();
-            let count = received.unwrap_or(0);
+            let count = received.unwrap_or_else(|Failed| {
+                turn.note_failure();
+                0
+            });
             for index in 0..count {
+                turn.note(self.wire.frame_mut(index).len());
                 let tunnel = self.tunnel_of(index);
                 let mut next = Some(self.relay.handle_link_frame(self.wire.frame_mut(index), now));
                 let dropped = matches!(next, Some(LinkVerdict::Drop(_)));
@@ -25,8 +31,8 @@ impl Daemon {
                 while let Some(verdict) = next {
                     let mut seen = self.captures.handling();
                     let mut fate = PortVerdict::Sent;
-                    if !matches!(verdict, LinkVerdict::Consumed | LinkVerdict::Drop(_)) {
-                        self.busy_poll.note_packet();
+                    if let Some(parcel) = verdict.parcel() {
+                        self.busy_poll.note_parcel(parcel.len());
                     }
                     match verdict {
                         LinkVerdict::Transmit { port, parcel } => {
@@ -121,10 +127,14 @@ impl Daemon {
         let ifindex = self.ports.ifindex(id).0;
         let seen = self.captures.is_active().then(|| self.ports.interface(id)).flatten();
         let name = seen.map(str::to_owned);
-        for _ in 0..BUDGET {
+        let mut turn = self.ports.turn(place, now);
+        while turn.goes_on() {
             let received = self.ports.receive(place, &mut self.relay, now);
             more = received.is_ok();
-            let count = received.unwrap_or(0);
+            let count = received.unwrap_or_else(|Failed| {
+                turn.note_failure();
+                0
+            });
             self.arrivals.clear();
             self.arrivals.extend((0..count).map(|index| {
                 let parcel = self.ports.parcel(place, index);
@@ -133,10 +143,11 @@ impl Daemon {
             self.relay.fetch(&self.arrivals);
             for (index, arrival) in self.arrivals.iter().enumerate() {
                 let parcel = self.ports.parcel(place, index);
+                turn.note(parcel.len());
                 let seen = capture::arrives(&self.captures, name.as_deref(), parcel);
                 let verdict = take_parcel(&mut self.relay, &mut self.wire, arrival, parcel, now);
                 if verdict == PortVerdict::Sent {
-                    self.busy_poll.note_packet();
+                    self.busy_poll.note_parcel(parcel.len());
                 }
                 fast_path::learn_flow(self.cache.as_mut(), &self.relay, ifindex, arrival, parcel, verdict);
                 if let Some(seen) = seen {
@@ -156,7 +167,8 @@ impl Daemon {
 
     /// Reads parcels that leave at another relay. Returns whether there may be more.
     pub(crate) fn read_transit(&mut self, place: usize, now: Time) -> bool {
-        for _ in 0..TRANSIT {
+        let mut turn = Turn::USUAL;
+        while turn.goes_on() {
             self.wire.make_room(&mut self.relay);
             let Some((peer, parcel)) = self.transits.read(place, now) else {
                 self.wire.flush(&mut self.relay);
@@ -166,6 +178,8 @@ impl Daemon {
             if let Some(seen) = &mut seen {
                 seen.came(capture::transit(&self.relay, peer, Direction::Outbound, parcel));
             }
+            let len = parcel.len();
+            turn.note(len);
             let verdict = self.relay.handle_transit(peer, parcel, now, &mut self.wire.batch);
             if let Some(seen) = seen {
                 let captures = &mut self.captures;
@@ -175,7 +189,7 @@ impl Daemon {
                 PortVerdict::Drop(reason) => {
                     log::trace!(target: "relay::transit", "dropped on the way to a relay: {reason}");
                 }
-                _ => self.busy_poll.note_packet(),
+                _ => self.busy_poll.note_parcel(len),
             }
         }
         self.wire.flush(&mut self.relay);
@@ -217,7 +231,5 @@ fn take_parcel(
     verdict
 }
 
-/// Parcels to another relay in one turn.
-const TRANSIT: usize = 256;
 /// Errors of the relay's own kernel in one turn.
 const ERRORS: usize = 64;

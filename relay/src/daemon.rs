@@ -475,8 +475,6 @@ fn is_due(timeout: Option<Time>, now: Time) -> bool {
     timeout.is_some_and(|timeout| timeout <= now)
 }
 
-/// Receive batches of one source in one turn.
-pub(crate) const BUDGET: usize = 8;
 /// Events of one turn; more are told in the next.
 const EVENTS: usize = 64;
 /// What it cannot do without: interfaces, routes, nftables; packet sockets.

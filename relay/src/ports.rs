@@ -9,7 +9,7 @@ use ::fast_path::Cache;
 use frames::message::{Group, PortAddress, PortFlags};
 use frames::{DropReason, PortId};
 use l2link::Time;
-use l2link_os::{CaptureFilter, IfIndex, LinkInfo, PortSocket, SetupError};
+use l2link_os::{CaptureFilter, IfIndex, LinkInfo, PortSocket, SetupError, Turn};
 use mio::Registry;
 use relay_core::{Capture, PortState, Recorded, WaysOut};
 use std::collections::BTreeSet;
@@ -162,7 +162,7 @@ impl Ports {
     pub(crate) fn receive(&mut self, place: usize, relay: &mut Recorded, now: Time) -> Result<usize, Failed> {
         let Some(Some(port)) = self.ports.get_mut(place) else { return Ok(0) };
         let Some(socket) = &mut port.socket else { return Ok(0) };
-        let received = socket.receive();
+        let received = socket.receive(now);
         relay.handle_drops(DropReason::PortRxOverrun, socket.overruns());
         relay.handle_drops(DropReason::TooLarge, socket.skipped());
         match received {
@@ -175,6 +175,12 @@ impl Ports {
                 Err(Failed)
             }
         }
+    }
+
+    /// How much to take of the port at this place before other sources are looked at.
+    pub(crate) fn turn(&self, place: usize, now: Time) -> Turn {
+        let socket = self.ports.get(place).and_then(|port| port.as_ref()?.socket.as_ref());
+        socket.map_or(Turn::USUAL, |socket| socket.turn(now))
     }
 
     /// Parcel `index` of those that there were after the last [`Ports::receive`], which was at this place.

@@ -127,7 +127,7 @@ impl Transits {
     /// Takes a parcel that the kernel forwarded into the interface at this place; `None` if none waits.
     pub(crate) fn read(&mut self, place: usize, now: Time) -> Option<(PeerId, &mut [u8])> {
         let transit = self.places.get_mut(place)?.as_mut()?;
-        match transit.tap.read() {
+        match transit.tap.read(now) {
             Ok(parcel) => Some((transit.peer, parcel?)),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NetworkDown {

@@ -117,14 +117,14 @@ impl Wire {
     /// Notes what became of the frames of a turn, the last of which left `more` in the socket or not.
     pub(crate) fn damp(&mut self, taken: Taken, more: bool, registry: &Registry, now: Time) {
         self.damper.note(taken.kept, taken.dropped, now);
-        if let (false, Some(socket)) = (more, &self.socket) {
+        if let (false, Some(socket)) = (more, &mut self.socket) {
             self.damper.rest(registry, socket, now);
         }
     }
 
     /// Whether a rest of the socket is over, and it is to be read.
     pub(crate) fn wake(&mut self, registry: &Registry, now: Time) -> bool {
-        self.damper.wake(registry, self.socket.as_ref(), Source::Link.token(), now)
+        self.damper.wake(registry, self.socket.as_mut(), Source::Link.token(), now)
     }
 
     /// When to call [`Wire::wake`].
@@ -173,8 +173,9 @@ pub(crate) struct Taken {
 pub(crate) struct Failed;
 
 fn open(interface: &str, ethertype: u16, registry: &Registry) -> Result<LinkSocket, SetupError> {
-    let socket = LinkSocket::open(interface, ethertype)?;
-    register(registry, &socket, Source::Link)
+    let mut socket = LinkSocket::open(interface, ethertype)?;
+    registry
+        .register(&mut socket, Source::Link.token(), Interest::READABLE)
         .map_err(|error| SetupError::system(format!("watching {interface}"), error))?;
     Ok(socket)
 }

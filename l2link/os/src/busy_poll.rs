@@ -39,6 +39,8 @@ pub struct BusyPoll {
 
 /// Packets in a turn after which the next is looked for.
 const FEW: RangeInclusive<u32> = 1..=2;
+/// Bytes that are more than a packet has, usually.
+const PACKET: usize = 2048;
 /// Pause that a look in vain costs, in units of what it took.
 const SHARE: u32 = 50;
 /// How much of such pauses may be owed: that of forty looks of 50 µs.
@@ -63,9 +65,10 @@ impl BusyPoll {
         self.longest = longest;
     }
 
-    /// A packet was passed on: another one is likely to follow.
-    pub fn note_packet(&mut self) {
-        self.passed = self.passed.saturating_add(1);
+    /// A parcel of so many bytes was passed on: another one is likely to follow. One that stands for many packets counts as many.
+    pub fn note_parcel(&mut self, bytes: usize) {
+        let packets = 1 + u32::try_from(bytes / PACKET).unwrap_or(u32::MAX - 1);
+        self.passed = self.passed.saturating_add(packets);
     }
 
     /// The processor's time that was spent on looking.
@@ -143,7 +146,7 @@ mod tests {
     const NOW: Time = Time(1_000_000);
 
     fn after(busy_poll: &mut BusyPoll, packets: u32, now: Time) -> Option<Duration> {
-        (0..packets).for_each(|_| busy_poll.note_packet());
+        (0..packets).for_each(|_| busy_poll.note_parcel(100));
         busy_poll.begin(None, now).map(|end| end - now)
     }
 
@@ -162,7 +165,7 @@ mod tests {
         for (timeout, expected) in
             [(0, None), (20, Some(NOW + Duration::from_micros(20))), (900, Some(NOW + LONGEST))]
         {
-            busy_poll.note_packet();
+            busy_poll.note_parcel(100);
             assert_eq!(busy_poll.begin(Some(Duration::from_micros(timeout)), NOW), expected);
         }
     }
@@ -212,12 +215,12 @@ mod tests {
         let waker = Waker::new(poll.registry(), Token(7)).unwrap();
         let mut busy_poll = BusyPoll::new(LONGEST);
         for packets in [0, 1] {
-            (0..packets).for_each(|_| busy_poll.note_packet());
+            (0..packets).for_each(|_| busy_poll.note_parcel(100));
             waker.wake().unwrap();
             busy_poll.wait(&mut poll, &mut events, None).unwrap();
             assert_eq!(events.iter().map(mio::event::Event::token).collect::<Vec<_>>(), [Token(7)]);
         }
-        busy_poll.note_packet();
+        busy_poll.note_parcel(100);
         let begin = clock::now();
         busy_poll.wait(&mut poll, &mut events, Some(Duration::from_millis(5))).unwrap();
         assert!(events.is_empty() && clock::now() - begin >= Duration::from_millis(5));

@@ -22,6 +22,7 @@
 //! IPv4 or 450 of IPv6) get the coarse program, which lets transit in.
 
 use frames::Mac;
+use frames::header::Flags;
 use libc::sock_filter;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -124,14 +125,21 @@ impl CaptureFilter {
     }
 }
 
-/// The link socket's program: frames without VLAN and not to another station.
-pub(crate) fn link_program() -> Vec<sock_filter> {
+/// The link socket's program: frames without VLAN and not to another station, with [`Flags::BULK`] or without. What is too short
+/// to say counts as without.
+pub(crate) fn link_program(bulk: bool) -> Vec<sock_filter> {
+    let (with, without) = if bulk { (TAKE, REFUSE) } else { (REFUSE, TAKE) };
     let mut program = refuse_vlan();
     program.extend([
         load_word(ancillary(libc::SKF_AD_PKTTYPE)),
         unless_equal(libc::PACKET_OTHERHOST.into(), 1),
         REFUSE,
-        TAKE,
+        LOAD_LENGTH,
+        unless_at_least(LINK_FLAGS + 1, 3),
+        load_byte(LINK_FLAGS),
+        unless_any_bit(Flags::BULK.bits().into(), 1),
+        with,
+        without,
     ]);
     program
 }
@@ -172,6 +180,8 @@ fn v6(address: &IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
+/// Where the link header begins.
+const LINK_FLAGS: u32 = 14;
 const DESTINATION_MAC: u32 = 0;
 const ETHERTYPE: u32 = 12;
 const HEADER_V4: u32 = 14;
@@ -194,6 +204,8 @@ const REFUSE: sock_filter = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, 0);
 const fn ancillary(offset: libc::c_int) -> u32 {
     (libc::SKF_AD_OFF + offset).cast_unsigned()
 }
+
+const LOAD_LENGTH: sock_filter = instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0, 0, 0);
 
 const fn load_word(at: u32) -> sock_filter {
     instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, at)

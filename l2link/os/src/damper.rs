@@ -5,10 +5,9 @@
 //! frames among them are late by no more than that. All other sources of the daemon are served as ever.
 
 use l2link::Time;
-use mio::unix::SourceFd;
+use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 /// Of one socket.
@@ -44,8 +43,8 @@ impl Damper {
     }
 
     /// The socket was read empty: it is not watched any more if it is to rest.
-    pub fn rest(&mut self, registry: &Registry, socket: &impl AsRawFd, now: Time) {
-        if self.flooded && registry.deregister(&mut source(&socket.as_raw_fd())).is_ok() {
+    pub fn rest(&mut self, registry: &Registry, socket: &mut impl Source, now: Time) {
+        if self.flooded && registry.deregister(socket).is_ok() {
             self.until = Some(now + REST);
         }
     }
@@ -54,7 +53,7 @@ impl Damper {
     pub fn wake(
         &mut self,
         registry: &Registry,
-        socket: Option<&impl AsRawFd>,
+        socket: Option<&mut impl Source>,
         token: Token,
         now: Time,
     ) -> bool {
@@ -62,8 +61,7 @@ impl Damper {
             return false;
         }
         self.until = None;
-        let watched = socket
-            .map(|socket| registry.register(&mut source(&socket.as_raw_fd()), token, Interest::READABLE));
+        let watched = socket.map(|socket| registry.register(socket, token, Interest::READABLE));
         match watched {
             // It was opened anew meanwhile, and is watched.
             Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -81,15 +79,13 @@ impl Damper {
     }
 }
 
-fn source(descriptor: &RawFd) -> SourceFd<'_> {
-    SourceFd(descriptor)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mio::unix::SourceFd;
     use mio::{Events, Poll};
     use std::io::Write;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
     const MS: u64 = 1_000;
@@ -115,19 +111,18 @@ mod tests {
     #[test]
     fn a_resting_socket_wakes_nobody_until_its_rest_is_over() {
         let (mut sender, socket) = UnixStream::pair().unwrap();
+        let descriptor = socket.as_raw_fd();
+        let mut socket = SourceFd(&descriptor);
         let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(4));
-        let watch = |registry: &Registry| {
-            registry.register(&mut source(&socket.as_raw_fd()), Token(3), Interest::READABLE)
-        };
-        watch(poll.registry()).unwrap();
+        poll.registry().register(&mut socket, Token(3), Interest::READABLE).unwrap();
         let mut damper = noted(|_| (0, 100));
-        damper.rest(poll.registry(), &socket, Time(100 * MS));
+        damper.rest(poll.registry(), &mut socket, Time(100 * MS));
         sender.write_all(b"x").unwrap();
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert!(events.is_empty());
-        assert!(!damper.wake(poll.registry(), Some(&socket), Token(3), Time(100 * MS + 999)));
+        assert!(!damper.wake(poll.registry(), Some(&mut socket), Token(3), Time(100 * MS + 999)));
         assert_eq!(damper.poll_timeout(), Some(Time(101 * MS)));
-        assert!(damper.wake(poll.registry(), Some(&socket), Token(3), Time(101 * MS)));
+        assert!(damper.wake(poll.registry(), Some(&mut socket), Token(3), Time(101 * MS)));
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert_eq!(events.iter().next().map(mio::event::Event::token), Some(Token(3)));
         assert_eq!(damper.poll_timeout(), None);

@@ -9,6 +9,7 @@
 //! [`seed`], [`privileges`], [`confine`], [`hidden`]. Whatever cannot be set up is a [`SetupError`].
 
 pub mod access;
+mod ahead;
 pub mod api;
 mod busy_poll;
 pub mod capture;
@@ -55,6 +56,7 @@ pub mod state_file;
 pub mod sysctl;
 pub mod tap;
 pub mod trigger;
+mod turn;
 
 pub use busy_poll::BusyPoll;
 pub use capture_filter::CaptureFilter;
@@ -79,3 +81,4 @@ pub use sniffer::{Sniffed, Sniffer};
 pub use state_file::StateFile;
 pub use sysctl::Sysctls;
 pub use tap::Tap;
+pub use turn::Turn;

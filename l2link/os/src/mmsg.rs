@@ -15,6 +15,7 @@
 //! piece of a super-packet loses up to 64 KiB. Where one loop serves many sockets a slow one must not hold up the others:
 //! there the wait is once in a window of time. `ENOBUFS`: a queue behind the socket dropped the frame.
 
+use crate::ahead::Slot;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -48,9 +49,9 @@ pub(crate) struct Receiver {
     slot_len: usize,
     iovecs: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
-    /// Slot and length of each frame of the last call.
-    frames: Vec<(usize, usize)>,
-    /// Whether a call filled every slot.
+    /// Where each frame of the last call lies.
+    frames: Vec<Slot>,
+    /// Whether a call filled every slot that it was given.
     full: bool,
     skipped: u64,
 }
@@ -75,10 +76,20 @@ impl Receiver {
 
     /// Takes as many frames as there are slots; zero if none waits.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        let slots = 0..self.headers.len();
+        self.receive_into(slots, socket)
+    }
+
+    /// As [`Receiver::receive`], into these slots: at least one, each once.
+    pub(crate) fn receive_into(
+        &mut self,
+        slots: impl Iterator<Item = usize> + Clone,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<usize> {
         self.frames.clear();
         while self.frames.is_empty() {
-            match self.call(socket) {
-                Ok(count) => self.take(count),
+            match self.call(slots.clone(), socket) {
+                Ok((count, of)) => self.take(count, of, slots.clone()),
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EINVAL) => self.skipped += 1,
@@ -89,16 +100,25 @@ impl Receiver {
     }
 
     /// Frame `index` of the last call.
-    pub(crate) fn frame(&self, index: usize) -> &[u8] {
-        let (slot, len) = self.frames[index];
-        let start = slot * self.slot_len;
+    pub(crate) fn frame_mut(&mut self, index: usize) -> &mut [u8] {
+        let slot = self.frames[index];
+        self.slot_mut(slot)
+    }
+
+    /// Where the frames of the last call lie.
+    pub(crate) fn frames(&self) -> &[Slot] {
+        &self.frames
+    }
+
+    /// What lies in a slot.
+    pub(crate) fn slot(&self, Slot { index, len }: Slot) -> &[u8] {
+        let start = index * self.slot_len;
         &self.memory[start..start + len]
     }
 
     /// The same, to be changed.
-    pub(crate) fn frame_mut(&mut self, index: usize) -> &mut [u8] {
-        let (slot, len) = self.frames[index];
-        let start = slot * self.slot_len;
+    pub(crate) fn slot_mut(&mut self, Slot { index, len }: Slot) -> &mut [u8] {
+        let start = index * self.slot_len;
         &mut self.memory[start..start + len]
     }
 
@@ -112,33 +132,41 @@ impl Receiver {
         core::mem::take(&mut self.skipped)
     }
 
-    fn call(&mut self, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
-        let slots = self.memory.chunks_exact_mut(self.slot_len);
+    /// Returns how many frames came, and how many could have come.
+    fn call(
+        &mut self,
+        slots: impl Iterator<Item = usize>,
+        socket: BorrowedFd<'_>,
+    ) -> Result<(usize, usize), Errno> {
+        let mut offered = 0;
         for ((header, iovec), slot) in self.headers.iter_mut().zip(&mut self.iovecs).zip(slots) {
+            let slot = &mut self.memory[slot * self.slot_len..][..self.slot_len];
+            offered += 1;
             iovec.iov_base = slot.as_mut_ptr().cast();
             iovec.iov_len = slot.len();
             header.msg_hdr.msg_iov = iovec;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_flags = 0;
         }
-        let (headers, len) = (self.headers.as_mut_ptr(), vlen(self.headers.len()));
+        let (headers, len) = (self.headers.as_mut_ptr(), vlen(offered));
         // SAFETY: `headers` points at `len` headers, each of which points at one iovec, and that at one slot of
-        // `memory`; all were set above, are borrowed exclusively by `self`, and have the lengths that they state.
+        // `memory`; all were set above, are borrowed exclusively by `self`, and have the lengths that they state. If a
+        // caller named a slot twice, one frame would overwrite the other.
         // No header points at a name or at control data.
         let count = unsafe {
             libc::recvmmsg(socket.as_raw_fd(), headers, len, libc::MSG_DONTWAIT, core::ptr::null_mut())
         };
-        Errno::result(count).map(|count| count.unsigned_abs() as usize)
+        Errno::result(count).map(|count| (count.unsigned_abs() as usize, offered))
     }
 
-    fn take(&mut self, count: usize) {
-        self.full |= count == self.headers.len();
-        for (slot, header) in self.headers.iter().take(count).enumerate() {
+    fn take(&mut self, count: usize, of: usize, slots: impl Iterator<Item = usize>) {
+        self.full |= count == of;
+        for (index, header) in slots.zip(self.headers.iter().take(count)) {
             let len = header.msg_len as usize;
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || len > self.slot_len {
                 self.skipped += 1;
             } else {
-                self.frames.push((slot, len));
+                self.frames.push(Slot { index, len });
             }
         }
     }

@@ -13,13 +13,14 @@
 //! IP groups are joined on sockets of their own, one per group, because the kernel limits the groups of a socket
 //! (`net.ipv4.igmp_max_memberships`, 20) and because closing is then leaving. Nothing is ever received on them.
 
+use crate::ahead::{Ahead, Slot};
 use crate::mmsg::{Receiver, Sender};
 use crate::offload::swap_order;
 use crate::packet_socket::{PacketSocket, ethernet_interface};
-use crate::{CaptureFilter, IfIndex, NetNs, Sent, SetupError};
+use crate::{CaptureFilter, IfIndex, NetNs, Sent, SetupError, Turn};
 use frames::Mac;
 use frames::data::PARCEL_MAX;
-use l2link::Batch;
+use l2link::{Batch, Time};
 use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
@@ -33,6 +34,14 @@ use std::time::Duration;
 pub struct PortSocket {
     socket: PacketSocket,
     receiver: Receiver,
+    /// What was received and not handed out yet.
+    ahead: Ahead,
+    /// Slots in which nothing lies that was not handed out.
+    free: Vec<usize>,
+    /// What was handed out last.
+    handed_out: Vec<Slot>,
+    /// What the kernel said behind parcels that are to be handed out first.
+    failed: Option<io::Error>,
     sender: Sender,
     waiting: Batch,
     sent: Sent,
@@ -60,6 +69,10 @@ impl PortSocket {
         Ok(Self {
             socket,
             receiver: Receiver::new(RECEIVE_SLOTS, PARCEL_MAX),
+            ahead: Ahead::default(),
+            free: (0..RECEIVE_SLOTS).rev().collect(),
+            handed_out: Vec::with_capacity(RECEIVE_SLOTS),
+            failed: None,
             sender: Sender::new(WAIT_WINDOW),
             waiting: Batch::new(SEND_SLOTS, SMALL),
             sent: Sent::default(),
@@ -84,17 +97,56 @@ impl PortSocket {
         self.socket.set_filter_program(program)
     }
 
-    /// Takes up to 32 parcels out of the socket with one system call; zero if none waits. The next call overwrites
-    /// them. Call until zero: fewer than 32 does not mean that none is left.
+    /// Takes up to 32 parcels out of the socket, those of conversations before those of transfers ([`l2link::BulkFlows`]), and
+    /// no more than make a turn; zero if none waits. The next call overwrites them. Call until zero:
+    /// fewer than 32 does not mean that none is left.
     ///
     /// # Errors
     /// As [`crate::LinkSocket::receive`].
-    pub fn receive(&mut self) -> io::Result<usize> {
-        let count = self.receiver.receive(self.socket.as_fd())?;
-        for index in 0..count {
-            swap_order(self.receiver.frame_mut(index));
+    pub fn receive(&mut self, now: Time) -> io::Result<usize> {
+        self.free.extend(self.handed_out.drain(..).map(|slot| slot.index));
+        if self.failed.is_none() && (self.ahead.is_empty() || self.ahead.is_conversing(now)) {
+            self.failed = self.read(now).err();
         }
-        Ok(count)
+        let mut turn = self.ahead.turn(now);
+        while turn.goes_on()
+            && let Some(slot) = self.ahead.take()
+        {
+            turn.note(slot.len);
+            self.handed_out.push(slot);
+        }
+        match self.failed.take_if(|_| self.handed_out.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(self.handed_out.len()),
+        }
+    }
+
+    /// Fills the free slots.
+    fn read(&mut self, now: Time) -> io::Result<()> {
+        if self.free.is_empty() {
+            return Ok(());
+        }
+        self.receiver.receive_into(self.free.iter().rev().copied(), self.socket.as_fd())?;
+        for at in 0..self.receiver.frames().len() {
+            let slot = self.receiver.frames()[at];
+            let parcel = self.receiver.slot_mut(slot);
+            swap_order(parcel);
+            let conversation = self.ahead.is_conversation(parcel, now);
+            self.ahead.put(slot, conversation);
+        }
+        for slot in self.receiver.frames() {
+            // It is the last one, unless the one before it was skipped.
+            if let Some(at) = self.free.iter().rposition(|index| *index == slot.index) {
+                self.free.remove(at);
+            }
+        }
+        Ok(())
+    }
+
+    /// How much to take before other sources are looked at.
+    #[must_use]
+    pub fn turn(&self, now: Time) -> Turn {
+        self.ahead.turn(now)
     }
 
     /// Parcel `index` of those that the last [`PortSocket::receive`] took.
@@ -103,7 +155,7 @@ impl PortSocket {
     /// If there are not so many.
     #[must_use]
     pub fn parcel(&self, index: usize) -> &[u8] {
-        self.receiver.frame(index)
+        self.receiver.slot(self.handed_out[index])
     }
 
     /// Sends a parcel with the next [`PortSocket::flush`], or at once. Its offload header is overwritten. May wait for

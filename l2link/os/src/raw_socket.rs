@@ -5,6 +5,9 @@ use crate::packet_socket::{PacketSocket, ethernet_interface};
 use crate::{IfIndex, LinkInfo, Sent, SetupError, capture_filter, ethtool};
 use frames::Mac;
 use l2link::{Batch, Config};
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
@@ -14,6 +17,10 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct LinkSocket {
     socket: PacketSocket,
+    /// For frames that the others may overtake.
+    bulk: PacketSocket,
+    /// Calls in a row that left those waiting.
+    passed_over: u32,
     receiver: Receiver,
     sender: Sender,
     mac: Mac,
@@ -36,18 +43,26 @@ impl LinkSocket {
         if mtu < least {
             return Err(SetupError::MtuTooSmall { interface: name, mtu, least });
         }
-        let socket = PacketSocket::new(&info)?;
         let system = |action: &str| {
             let action = format!("{action} of the link socket on {name}");
             move |source| SetupError::system(action, source)
         };
-        socket.set_filter(&capture_filter::link_program()).map_err(system("set the filter"))?;
-        socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32).map_err(system("set PACKET_IGNORE_OUTGOING"))?;
+        let open = |bulk| {
+            let socket = PacketSocket::new(&info)?;
+            socket.set_filter(&capture_filter::link_program(bulk)).map_err(system("set the filter"))?;
+            socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32).map_err(system("set PACKET_IGNORE_OUTGOING"))?;
+            socket.set_buffers();
+            socket.bind(ethertype).map_err(system("set the EtherType"))?;
+            Ok::<_, SetupError>(socket)
+        };
+        // The kernel asks the newest first, and copies for all but the oldest what they take: for those of which there are fewer.
+        let bulk = open(true)?;
+        let socket = open(false)?;
         socket.set_membership(Mac::LINK_GROUP, true).map_err(system("set the group membership"))?;
-        socket.set_buffers();
-        socket.bind(ethertype).map_err(system("set the EtherType"))?;
         Ok(Self {
             socket,
+            bulk,
+            passed_over: 0,
             receiver: Receiver::new(SLOTS, slot_len(mtu)),
             sender: Sender::new(Duration::ZERO),
             mac: info.mac.unwrap_or_default(),
@@ -70,15 +85,25 @@ impl LinkSocket {
         true
     }
 
-    /// Takes up to 64 frames out of the socket with one system call; zero if none waits. The next call overwrites
-    /// them. Call until zero: fewer than 64 does not mean that none is left.
+    /// Takes up to 64 frames out of the socket; zero if none waits. Those with [`frames::header::Flags::BULK`] come behind the
+    /// others, but now and then in any case. The next call overwrites them. Call until zero: fewer than 64 does not mean that
+    /// none is left.
     ///
     /// # Errors
-    /// `ENETDOWN` once when the interface goes down, or was down when the socket was opened; the socket goes on when
-    /// the interface is up. After the interface was
-    /// *removed* the socket must be opened anew: a [`crate::Monitor`] tells.
+    /// `ENETDOWN` twice, once for each sort of frames, when the interface goes down, or was down when the socket was opened; the
+    /// socket goes on when the interface is up. After the interface was *removed* the socket must be opened anew: a
+    /// [`crate::Monitor`] tells.
     pub fn receive(&mut self) -> io::Result<usize> {
-        self.receiver.receive(self.socket.as_fd())
+        let others_first = self.passed_over < PASSED_OVER_MAX;
+        for bulk in [!others_first, others_first] {
+            let socket = if bulk { &self.bulk } else { &self.socket };
+            let count = self.receiver.receive(socket.as_fd())?;
+            self.passed_over = if bulk { 0 } else { self.passed_over + 1 };
+            if count > 0 {
+                return Ok(count);
+            }
+        }
+        Ok(0)
     }
 
     /// Frame `index` of those that the last [`LinkSocket::receive`] took, whole, Ethernet header first.
@@ -105,7 +130,7 @@ impl LinkSocket {
     /// Costs a system call only if a [`LinkSocket::receive`] in between took as many as it can.
     pub fn overruns(&mut self) -> u64 {
         // The buffer holds many times a call's frames: after an overrun the next call is a full one.
-        if self.receiver.take_full() { self.socket.overruns() } else { 0 }
+        if self.receiver.take_full() { self.socket.overruns() + self.bulk.overruns() } else { 0 }
     }
 
     /// Ethernet address of the interface as of [`LinkSocket::open`] or [`LinkSocket::follow`].
@@ -139,11 +164,25 @@ impl LinkSocket {
     pub fn is_bound(&self) -> bool {
         self.socket.is_bound()
     }
+
+    fn descriptors(&self) -> [RawFd; 2] {
+        [&self.socket, &self.bulk].map(|socket| socket.as_fd().as_raw_fd())
+    }
 }
 
-impl AsRawFd for LinkSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_fd().as_raw_fd()
+impl Source for LinkSocket {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        let all = self.descriptors();
+        all.iter().try_for_each(|descriptor| SourceFd(descriptor).register(registry, token, interests))
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        let all = self.descriptors();
+        all.iter().try_for_each(|descriptor| SourceFd(descriptor).reregister(registry, token, interests))
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.descriptors().iter().try_for_each(|descriptor| SourceFd(descriptor).deregister(registry))
     }
 }
 
@@ -152,6 +191,8 @@ fn slot_len(mtu: u32) -> usize {
     ETHERNET_HEADER + mtu.max(JUMBO) as usize
 }
 
+/// Calls in a row in which frames without the flag may pass those over that have it.
+const PASSED_OVER_MAX: u32 = 4;
 /// Frames taken with one system call.
 const SLOTS: usize = 64;
 /// Smaller values of the field are lengths (IEEE 802.3, 3.2.6).

@@ -4,9 +4,11 @@
 //! UDP super-packets of up to 64 KiB uncut; what is still to do travels with the parcel. It has no carrier until
 //! [`Tap::set_carrier`]: the far port's cable is its cable.
 
+use crate::ahead::{Ahead, Slot};
 use crate::offload::swap_order;
-use crate::{IfIndex, NetNs, SetupError};
+use crate::{IfIndex, NetNs, SetupError, Turn};
 use frames::data::PARCEL_MAX;
+use l2link::Time;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -16,7 +18,13 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 #[derive(Debug)]
 pub struct Tap {
     file: File,
-    parcel: Box<[u8]>,
+    /// Memory for a parcel each: one, and while somebody converses beside a transfer some more than [`AHEAD_MAX`].
+    slots: Vec<Box<[u8]>>,
+    /// Those in which nothing lies that was not handed out.
+    free: Vec<usize>,
+    /// What was read and not handed out yet.
+    ahead: Ahead,
+    handed_out: Option<Slot>,
 }
 
 impl Tap {
@@ -43,10 +51,14 @@ impl Tap {
                 _ => SetupError::capable(format!("making interface {name}"), "CAP_NET_ADMIN", source),
             },
         )?;
-        let tap = Self { file, parcel: vec![0; PARCEL_MAX].into_boxed_slice() };
+        let tap = Self::new(file);
         tap.set_offloads().map_err(system)?;
         tap.set_carrier(false).map_err(system)?;
         Ok(tap)
+    }
+
+    fn new(file: File) -> Self {
+        Self { file, slots: Vec::new(), free: Vec::new(), ahead: Ahead::default(), handed_out: None }
     }
 
     /// Takes over a device that was made by [`Tap::create`], in this process or another, with its carrier as it is.
@@ -54,7 +66,7 @@ impl Tap {
     /// # Errors
     /// `ENODEV` if it is not the device `name` of `netns`: it was removed, renamed or moved; else the kernel's.
     pub fn adopt(device: OwnedFd, netns: &NetNs, name: &str) -> io::Result<Self> {
-        let tap = Self { file: File::from(device), parcel: vec![0; PARCEL_MAX].into_boxed_slice() };
+        let tap = Self::new(File::from(device));
         if !tap.stands_as(netns, name)? {
             return Err(io::Error::from_raw_os_error(libc::ENODEV));
         }
@@ -93,28 +105,71 @@ impl Tap {
     /// The kernel's.
     pub fn discard(&mut self) -> io::Result<u64> {
         for parcels in 0..QUEUE_MAX {
-            if self.read()?.is_none() {
+            if self.read(Time(0))?.is_none() {
                 return Ok(parcels);
             }
         }
         Ok(QUEUE_MAX)
     }
 
-    /// Takes one parcel that a program sent; `None` if none waits. The next call overwrites it.
+    /// Takes one parcel that a program sent, of a conversation if there is one, or else of a transfer
+    /// ([`l2link::BulkFlows`]); `None` if none waits. The next call overwrites it.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn read(&mut self) -> io::Result<Option<&mut [u8]>> {
-        loop {
-            match self.file.read(&mut self.parcel) {
-                Ok(len) => {
-                    let parcel = &mut self.parcel[..len];
-                    swap_order(parcel);
-                    return Ok(Some(parcel));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+    pub fn read(&mut self, now: Time) -> io::Result<Option<&mut [u8]>> {
+        self.free.extend(self.handed_out.take().map(|slot| slot.index));
+        if self.slots.len() > 1 && self.ahead.is_empty() && !self.ahead.is_conversing(now) {
+            self.slots.truncate(1);
+            self.free = vec![0];
+        }
+        self.handed_out = self.next(now)?;
+        Ok(self.handed_out.map(|Slot { index, len }| &mut self.slots[index][..len]))
+    }
+
+    /// How much to read before other sources are looked at.
+    #[must_use]
+    pub fn turn(&self, now: Time) -> Turn {
+        self.ahead.turn(now)
+    }
+
+    fn next(&mut self, now: Time) -> io::Result<Option<Slot>> {
+        // A conversation's parcel is handed out as soon as it is found, so those that wait are of transfers.
+        while self.ahead.len() <= if self.ahead.is_conversing(now) { AHEAD_MAX } else { 0 } {
+            let slot = match self.read_slot() {
+                Ok(Some(slot)) => slot,
+                Err(error) if self.ahead.is_empty() => return Err(error),
+                // An error is there again when those that wait are handed out.
+                Ok(None) | Err(_) => break,
+            };
+            if self.ahead.is_conversation(&self.slots[slot.index][..slot.len], now) {
+                return Ok(Some(slot));
+            }
+            self.ahead.put(slot, false);
+        }
+        Ok(self.ahead.take())
+    }
+
+    /// Reads into a free slot.
+    fn read_slot(&mut self) -> io::Result<Option<Slot>> {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(vec![0; PARCEL_MAX].into_boxed_slice());
+            self.slots.len() - 1
+        });
+        let read = loop {
+            match self.file.read(&mut self.slots[index]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                read => break read,
+            }
+        };
+        match read {
+            Ok(len) => {
+                swap_order(&mut self.slots[index][..len]);
+                Ok(Some(Slot { index, len }))
+            }
+            Err(error) => {
+                self.free.push(index);
+                if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
             }
         }
     }
@@ -212,6 +267,8 @@ fn control(file: &File, request: libc::Ioctl, argument: *const libc::c_void) -> 
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Parcels that are read ahead: what a transfer has on its way in some milliseconds.
+const AHEAD_MAX: usize = 32;
 /// More than the kernel queues for a device that nobody reads: 1000 by default (`txqueuelen`).
 const QUEUE_MAX: u64 = 4096;
 

@@ -106,7 +106,7 @@ fn a_packet_whose_way_has_gone_meanwhile_comes_back() {
     // Besides, the kernel speaks of IPv6.
     let mut packets = || {
         let mut packets = Vec::new();
-        while let Some(packet) = tap.read().unwrap() {
+        while let Some(packet) = tap.read(l2link::Time(0)).unwrap() {
             let frame = &packet[size_of::<OffloadHeader>()..];
             packets.extend((frame[12..14] != [0x86, 0xdd]).then(|| frame.to_vec()));
         }

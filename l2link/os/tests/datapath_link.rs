@@ -8,6 +8,8 @@ use l2link_os::{LinkSocket, NetNs, Netlink, Sent, SetupError};
 use lab::{cable, eventually, ip, namespace, settle, shell};
 
 const ETHERTYPE: u16 = 0x88b5;
+/// `Flags::BULK`, in a frame that has this number in each of its bytes.
+const BULK: usize = 8;
 
 #[test]
 fn frames_cross_in_order_and_whole() {
@@ -15,7 +17,7 @@ fn frames_cross_in_order_and_whole() {
     let mut batch = Batch::new(256, 1514);
     let lengths: Vec<usize> = (0..200).map(|index| 60 + index * 7).collect();
     for (number, len) in lengths.iter().enumerate() {
-        push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, *len, number));
+        push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, *len, number & !BULK));
     }
     assert_eq!(left.send(&batch), Sent { sent: 200, ..Sent::default() });
     let received = receive_all(&mut right, 200);
@@ -24,6 +26,36 @@ fn frames_cross_in_order_and_whole() {
     assert_eq!(right.receive().unwrap(), 0);
     // The sender does not hear itself.
     assert_eq!(left.receive().unwrap(), 0);
+}
+
+/// Frames of transfers wait, but not for ever.
+#[test]
+fn frames_of_transfers_come_behind_the_others() {
+    let Some((mut left, mut right)) = two_sockets() else { return };
+    let mut batch = Batch::new(600, 60);
+    for number in [BULK; 70].into_iter().chain([1; 500]) {
+        push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, 60, number));
+    }
+    assert_eq!(left.send(&batch).sent, 570);
+    settle();
+    let received = receive_all(&mut right, 570);
+    let bulk: Vec<usize> =
+        (0..).zip(&received).filter(|(_, frame)| frame[14] & 8 != 0).map(|(at, _)| at).collect();
+    let expected: Vec<usize> = (256..320).chain(564..570).collect();
+    assert_eq!(bulk, expected, "64 of them after four times 64 others");
+    assert_eq!((right.receive().unwrap(), right.overruns()), (0, 0));
+}
+
+/// What is too short to say of which sort it is has to be counted.
+#[test]
+fn short_frames_are_delivered() {
+    let Some((mut left, mut right)) = two_sockets() else { return };
+    let mut batch = Batch::new(2, 60);
+    push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, 14, 0));
+    push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, 15, BULK));
+    assert_eq!(left.send(&batch).sent, 2);
+    let received = receive_all(&mut right, 2);
+    assert_eq!(received.iter().map(Vec::len).collect::<Vec<_>>(), [14, 15]);
 }
 
 #[test]
@@ -100,7 +132,9 @@ fn the_socket_outlives_its_interface_going_down_and_up() {
     push(&mut batch, &frame(Mac::LINK_GROUP, ETHERTYPE, 60, 1));
 
     ip(&a, "link set lan0 down");
-    assert_eq!(left.receive().unwrap_err().raw_os_error(), Some(libc::ENETDOWN));
+    for _ in ["of conversations", "of transfers"] {
+        assert_eq!(left.receive().unwrap_err().raw_os_error(), Some(libc::ENETDOWN));
+    }
     assert_eq!(left.receive().unwrap(), 0);
     assert_eq!(left.send(&batch), Sent { sent: 0, full: 0, errors: 2 });
 
@@ -153,7 +187,9 @@ fn an_interface_that_is_down_can_be_opened() {
     let Some(a) = namespace() else { return };
     ip(&a, "link add lan0 type veth peer name lan1");
     let mut socket = open(&a, "lan0").unwrap();
-    assert_eq!(socket.receive().unwrap_err().raw_os_error(), Some(libc::ENETDOWN));
+    for _ in ["of conversations", "of transfers"] {
+        assert_eq!(socket.receive().unwrap_err().raw_os_error(), Some(libc::ENETDOWN));
+    }
     assert_eq!(socket.receive().unwrap(), 0);
     assert_eq!(socket.mtu(), 1500);
     assert!(!socket.mac().is_multicast() && socket.mac() != Mac::default());

@@ -4,7 +4,7 @@ mod lab;
 
 use frames::Mac;
 use frames::data::{GsoType, OffloadHeader};
-use l2link::Batch;
+use l2link::{Batch, Time};
 use l2link_os::{CaptureFilter, LinkSocket, NetNs, Netlink, PortSocket, Sent, SetupError, Tap};
 use lab::{cable, eventually, ip, namespace, read, settle};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -194,7 +194,7 @@ fn a_tap_that_is_down_refuses_parcels_and_has_none() {
     let mut tap = Tap::create(&netns, "sym0", None).unwrap();
     assert_eq!(tap.write(&mut [0; 70]).unwrap_err().raw_os_error(), Some(libc::EIO));
     assert_eq!(tap.write(&mut [0; 23]).unwrap_err().raw_os_error(), Some(libc::EINVAL));
-    assert!(matches!(tap.read(), Ok(None)));
+    assert!(matches!(tap.read(Time(0)), Ok(None)));
 }
 
 /// Client, veth, port socket, tap, server: what the two daemons do, without the link between them.
@@ -226,14 +226,14 @@ fn tcp_crosses_port_and_tap_in_super_packets_and_unharmed() {
             });
         }
         while exchanges.load(Ordering::Acquire) < 2 {
-            let count = port.receive().unwrap();
+            let count = port.receive(Time(0)).unwrap();
             for index in 0..count {
                 let mut parcel = port.parcel(index).to_vec();
                 largest_up = largest_up.max(checked(&parcel).len());
                 tap.write(&mut parcel).unwrap();
             }
             let mut read = 0;
-            while let Some(parcel) = tap.read().unwrap() {
+            while let Some(parcel) = tap.read(Time(0)).unwrap() {
                 largest_down = largest_down.max(checked(parcel).len());
                 port.queue(parcel);
                 read += 1;
@@ -268,7 +268,7 @@ fn udp_super_packets_cross_tap_and_port() {
         assert_eq!(socket.send_to(&datagrams, to).unwrap(), datagrams.len());
         let largest = eventually("the super-packet", || {
             let mut largest = 0;
-            while let Some(parcel) = tap.read().unwrap() {
+            while let Some(parcel) = tap.read(Time(0)).unwrap() {
                 let (header, frame) = OffloadHeader::ref_from_prefix(parcel).unwrap();
                 header.check(frame.len()).unwrap();
                 largest = largest.max(frame.len());
@@ -284,6 +284,74 @@ fn udp_super_packets_cross_tap_and_port() {
             assert_eq!(bytes[..1_000], [number; 1_000]);
         }
     }
+}
+
+/// Whoever sends little has his packets before those of a transfer that came earlier, and both keep their order.
+#[test]
+fn conversations_come_before_transfers_at_a_port() {
+    let Some(Site { client, relay: _relay, mut port, .. }) = site() else { return };
+    let [transfer, conversation] =
+        [0, 1].map(|_| client.run(|| UdpSocket::bind("192.0.2.2:0")).unwrap().unwrap());
+    let send = |socket: &UdpSocket, len: usize| socket.send_to(&vec![0; len], "192.0.2.1:9").unwrap();
+    let mut lengths = |count: usize| {
+        let mut lengths = Vec::new();
+        eventually("all packets", || {
+            receive(&mut port, |parcel| lengths.extend(payload(parcel)));
+            (lengths.len() >= count).then_some(())
+        });
+        lengths
+    };
+    (0..200).for_each(|_| _ = send(&transfer, 1_400));
+    assert_eq!(lengths(200), [1_400; 200]);
+    // The first question finds the transfer by itself, and is late by as much as is read at once.
+    for _ in 0..2 {
+        (1_300..1_330).for_each(|len| _ = send(&transfer, len));
+        [10, 20].into_iter().for_each(|len| _ = send(&conversation, len));
+        (1_330..1_360).for_each(|len| _ = send(&transfer, len));
+        let expected: Vec<usize> = [10, 20].into_iter().chain(1_300..1_360).collect();
+        assert_eq!(lengths(62), expected);
+    }
+}
+
+#[test]
+fn conversations_come_before_transfers_at_a_tap() {
+    let Some(Site { client, relay: _relay, port: _port, mac }) = site() else { return };
+    let Some(control) = namespace() else { return };
+    let mut tap = symbol(&control, mac);
+    ip(&control, &format!("neigh add 192.0.2.2 dev eth1 lladdr {}", station(&client)));
+    let [transfer, conversation] =
+        [0, 1].map(|_| control.run(|| UdpSocket::bind("192.0.2.1:0")).unwrap().unwrap());
+    let send = |socket: &UdpSocket, len: usize| socket.send_to(&vec![0; len], "192.0.2.2:9").unwrap();
+    let mut lengths = || {
+        let mut lengths = Vec::new();
+        while let Some(parcel) = tap.read(Time(0)).unwrap() {
+            lengths.extend(payload(parcel));
+        }
+        lengths
+    };
+    (0..200).for_each(|_| _ = send(&transfer, 1_400));
+    assert_eq!(lengths(), [1_400; 200]);
+    send(&conversation, 10);
+    assert_eq!(lengths(), [10]);
+    for _ in 0..3 {
+        (1_300..1_330).for_each(|len| _ = send(&transfer, len));
+        [10, 20].into_iter().for_each(|len| _ = send(&conversation, len));
+        (1_330..1_400).for_each(|len| _ = send(&transfer, len));
+        let expected: Vec<usize> = [10, 20].into_iter().chain(1_300..1_400).collect();
+        assert_eq!(lengths(), expected);
+    }
+    // Behind more than is read ahead it waits for some of it.
+    (1_300..1_350).for_each(|len| _ = send(&transfer, len));
+    send(&conversation, 10);
+    let mut expected: Vec<usize> = (1_300..1_350).collect();
+    expected.insert(18, 10);
+    assert_eq!(lengths(), expected);
+}
+
+/// Bytes of a UDP datagram over IPv4, if the parcel is one.
+fn payload(parcel: &[u8]) -> Option<usize> {
+    let is_udp = parcel.get(22..24) == Some(&[8, 0]) && parcel.get(33) == Some(&17);
+    is_udp.then(|| usize::from(u16::from_be_bytes([parcel[48], parcel[49]])) - 8)
 }
 
 /// The header is in network byte order, and says of a large packet how to cut it.
@@ -365,7 +433,7 @@ fn symbol(control: &NetNs, mac: Mac) -> Tap {
 }
 
 fn receive(port: &mut PortSocket, mut take: impl FnMut(&[u8])) {
-    while let count @ 1.. = port.receive().unwrap() {
+    while let count @ 1.. = port.receive(Time(0)).unwrap() {
         for index in 0..count {
             take(port.parcel(index));
         }

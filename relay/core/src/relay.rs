@@ -119,6 +119,20 @@ pub enum LinkVerdict<'a> {
     Drop(DropReason),
 }
 
+impl LinkVerdict<'_> {
+    /// The parcel, if there is one to be passed on.
+    #[must_use]
+    pub fn parcel(&self) -> Option<&[u8]> {
+        match self {
+            Self::Transmit { parcel, .. }
+            | Self::Route { parcel, .. }
+            | Self::Forward { parcel, .. }
+            | Self::Own { parcel, .. } => Some(parcel),
+            Self::Consumed | Self::Drop(_) => None,
+        }
+    }
+}
+
 /// What becomes of a parcel from a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

@@ -48,7 +48,23 @@ fn vlans(#[case] tag: u32, #[case] taken: bool) {
     let frame = frame(MAC, 0x0800, Some("192.0.2.1"));
     assert_eq!(run(&filter().program(), &frame, tag), Ok(taken));
     assert_eq!(run(&filter().coarse_program(), &frame, tag), Ok(taken));
-    assert_eq!(run(&link_program(), &frame, tag), Ok(taken));
+    assert_eq!(run(&link_program(false), &frame, tag), Ok(taken));
+}
+
+/// One program takes what the other leaves.
+#[rstest]
+#[case::plain(0x10, 60, false)]
+#[case::sealed(0x11, 60, false)]
+#[case::bulk(0x18, 60, true)]
+#[case::sealed_bulk(0x1f, 60, true)]
+#[case::no_link_header(0, 14, false)]
+#[case::one_byte_of_it(0x18, 15, true)]
+fn sorts_of_link_frames(#[case] version_flags: u8, #[case] len: usize, #[case] bulk: bool) {
+    let mut frame = frame(MAC, LINK, None);
+    frame[14] = version_flags;
+    frame.truncate(len);
+    assert_eq!(run(&link_program(true), &frame, 0), Ok(bulk));
+    assert_eq!(run(&link_program(false), &frame, 0), Ok(!bulk));
 }
 
 #[rstest]
@@ -162,7 +178,9 @@ fn run(program: &[sock_filter], packet: &[u8], vlan_tag: u32) -> Result<bool, St
                 libc::BPF_H => 2,
                 _ => 1,
             };
-            if step.k == ancillary(libc::SKF_AD_VLAN_TAG) {
+            if code & 0xe0 == libc::BPF_LEN {
+                loaded = u32::try_from(packet.len()).unwrap();
+            } else if step.k == ancillary(libc::SKF_AD_VLAN_TAG) {
                 loaded = vlan_tag;
             } else if step.k == ancillary(libc::SKF_AD_PKTTYPE) {
                 loaded = 0;
