@@ -180,7 +180,7 @@ impl Ports {
     /// How much to take of the port at this place before other sources are looked at.
     pub(crate) fn turn(&self, place: usize, now: Time) -> Turn {
         let socket = self.ports.get(place).and_then(|port| port.as_ref()?.socket.as_ref());
-        socket.map_or(Turn::USUAL, |socket| socket.turn(now))
+        socket.map_or(Turn::LONG, |socket| socket.turn(now))
     }
 
     /// Parcel `index` of those that there were after the last [`Ports::receive`], which was at this place.

@@ -50,7 +50,7 @@ impl Ahead {
 
     /// How much to take before the others are looked at.
     pub(crate) fn turn(&self, now: Time) -> Turn {
-        if self.is_conversing(now) { Turn::SHORT } else { Turn::USUAL }
+        if self.is_conversing(now) { Turn::SHORT } else { Turn::LONG }
     }
 
     /// Parcels that wait.

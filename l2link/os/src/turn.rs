@@ -1,34 +1,40 @@
 //! [`Turn`]: how much is taken of one source before the others are looked at.
 
-/// What is left of a turn, by the work that it makes.
+/// What is left of a turn.
 #[derive(Debug, Clone, Copy)]
-pub struct Turn(usize);
+pub struct Turn {
+    bytes: usize,
+    packets: usize,
+}
 
-/// As many bytes as a packet costs besides its own.
-const PACKET: usize = 1024;
-/// Several calls that fail fit into a turn: what the kernel has to say of a socket comes before what waits there.
-const FAILURE: usize = 32 * 1024;
+/// Packets for which a call counts that failed: several fit into a turn, as what the kernel has to say of a socket comes before what
+/// waits there.
+const FAILURE: usize = 32;
 
 impl Turn {
-    /// Some 0.8 ms of work: enough that the next place on the way is never without any.
-    pub const USUAL: Self = Self(512 * 1024);
-    /// Some 0.2 ms, where somebody waits for the answer to a question.
-    pub const SHORT: Self = Self(128 * 1024);
+    /// Of a source that gives packet by packet: some 0.8 ms of work.
+    pub const USUAL: Self = Self { bytes: 512 * 1024, packets: 512 };
+    /// Of a source that gives super-packets, as long as nobody waits: all that TCP has on its way, usually. To go back and forth
+    /// between a transfer's packets and their acknowledgements within that costs it a tenth of its rate.
+    pub const LONG: Self = Self { bytes: 8 * 1024 * 1024, packets: 256 };
+    /// Of such a source while somebody converses beside a transfer: some 0.2 ms.
+    pub const SHORT: Self = Self { bytes: 128 * 1024, packets: 128 };
 
     /// Whether more is to be taken.
     #[must_use]
     pub fn goes_on(self) -> bool {
-        self.0 > 0
+        self.bytes > 0 && self.packets > 0
     }
 
     /// A packet or super-packet of so many bytes was taken.
     pub fn note(&mut self, bytes: usize) {
-        self.0 = self.0.saturating_sub(bytes + PACKET);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.packets = self.packets.saturating_sub(1);
     }
 
     /// A call failed: a source of which every call does has an end, too.
     pub fn note_failure(&mut self) {
-        self.0 = self.0.saturating_sub(FAILURE);
+        self.packets = self.packets.saturating_sub(FAILURE);
     }
 }
 
@@ -46,10 +52,17 @@ mod tests {
             }
             packets
         };
-        assert_eq!([65_000, 1_500, 60].map(|bytes| taken(Turn::USUAL, bytes)), [8, 208, 484]);
-        assert_eq!([65_000, 1_500, 60].map(|bytes| taken(Turn::SHORT, bytes)), [2, 52, 121]);
-        let mut turn = Turn::SHORT;
-        (0..4).for_each(|_| turn.note_failure());
-        assert!(!turn.goes_on());
+        let taken = |turn| [65_000, 1_500, 60].map(|bytes| taken(turn, bytes));
+        assert_eq!(taken(Turn::USUAL), [9, 350, 512]);
+        assert_eq!(taken(Turn::LONG), [130, 256, 256]);
+        assert_eq!(taken(Turn::SHORT), [3, 88, 128]);
+    }
+
+    #[test]
+    fn calls_that_all_fail_end_a_turn() {
+        for mut turn in [Turn::USUAL, Turn::LONG, Turn::SHORT] {
+            (0..16).for_each(|_| turn.note_failure());
+            assert!(!turn.goes_on());
+        }
     }
 }
