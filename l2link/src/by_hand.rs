@@ -30,10 +30,30 @@ impl Decided {
     }
 }
 
+/// What there is, behind "there".
+#[must_use]
+pub fn list<Name: AsRef<str>>(known: &[Name]) -> String {
+    match known {
+        [] => "is none".to_owned(),
+        [only] => format!("is {}", only.as_ref()),
+        several => {
+            let names: Vec<&str> = several.iter().map(AsRef::as_ref).collect();
+            format!("are {}", names.join(", "))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[test]
+    fn what_there_is_is_told() {
+        assert_eq!(list::<&str>(&[]), "is none");
+        assert_eq!(list(&["eth1"]), "is eth1");
+        assert_eq!(list(&["eth1".to_owned(), "eth2".to_owned()]), "are eth1, eth2");
+    }
 
     #[rstest]
     #[case(None, false, None)]

@@ -3,6 +3,7 @@
 use core::fmt;
 use frames::ProtocolAddress;
 use frames::route::RouteKey;
+use l2link::by_hand::list;
 use l2link::rule_text::RuleText;
 
 /// Why something cannot be done by hand.
@@ -146,13 +147,5 @@ impl fmt::Display for HandError {
                 write!(f, "no symbol is in a namespace {name}; there {}", list(known))
             }
         }
-    }
-}
-
-fn list(known: &[String]) -> String {
-    match known {
-        [] => "is none".to_owned(),
-        [only] => format!("is {only}"),
-        several => format!("are {}", several.join(", ")),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Handling, Offer, Side};
 use frames::discovery::Role;
+use l2link::by_hand::list;
 use l2link::capture_text::{CaptureText, CaptureTextError};
 use serde_json::Value;
 
@@ -92,12 +93,7 @@ fn known<'a>(what: &str, name: String, names: impl Iterator<Item = &'a str>) -> 
     }
     names.sort_unstable();
     names.dedup();
-    let there = match names.as_slice() {
-        [] => "there is none".to_owned(),
-        [one] => format!("there is {one}"),
-        names => format!("there are {}", names.join(", ")),
-    };
-    Err(format!("there is no {what} {name:?}; {there}"))
+    Err(format!("there is no {what} {name:?}; there {}", list(&names)))
 }
 
 /// As much of a frame as programs of libpcap take.

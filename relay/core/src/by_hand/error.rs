@@ -2,6 +2,7 @@
 
 use core::fmt;
 use frames::route::RouteKey;
+use l2link::by_hand::list;
 
 /// Why something cannot be done by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,14 +73,5 @@ impl fmt::Display for HandError {
                 write!(f, "several routes by hand are meant; say which: {}", routes.join("; "))
             }
         }
-    }
-}
-
-/// What there is, behind "there".
-pub(crate) fn list(known: &[String]) -> String {
-    match known {
-        [] => "is none".to_owned(),
-        [only] => format!("is {only}"),
-        several => format!("are {}", several.join(", ")),
     }
 }

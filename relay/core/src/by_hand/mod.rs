@@ -7,5 +7,4 @@ mod peers;
 mod routes;
 
 pub use error::HandError;
-pub(crate) use error::list;
 pub use l2link::by_hand::{Decided, Standing};

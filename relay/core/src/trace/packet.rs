@@ -1,7 +1,6 @@
 //! A packet at a port.
 
 use super::{Question, Trace};
-use crate::by_hand::list;
 use crate::config::Unmatched;
 use crate::dispatch::{Cause, Decision, Ends, Sought, Standing, Target, Targets};
 use crate::police::{Limit, PuntClass};
@@ -11,6 +10,7 @@ use crate::select::{Left, Selector};
 use crate::show::{port_state, protocol_text};
 use frames::DropReason;
 use frames::inet::{IcmpInner, Ip, Layer3, PacketView, Transport};
+use l2link::by_hand::list;
 use l2link::trace::Outcome::{Dropped, Kept, Passes, Sent};
 use l2link::trace::Stage::{Dispatch, Kernel, Police, Port as AtPort, Session, Tunnel};
 use l2link::trace::{Hop, Outcome, Stage};
