@@ -294,6 +294,7 @@ fn conversations_come_before_transfers_at_a_port() {
         [0, 1].map(|_| client.run(|| UdpSocket::bind("192.0.2.2:0")).unwrap().unwrap());
     let send = |socket: &UdpSocket, len: usize| socket.send_to(&vec![0; len], "192.0.2.1:9").unwrap();
     let mut lengths = |count: usize| {
+        settle();
         let mut lengths = Vec::new();
         eventually("all packets", || {
             receive(&mut port, |parcel| lengths.extend(payload(parcel)));
