@@ -42,9 +42,9 @@ pub(crate) struct Session {
     /// `None` in mode `none`.
     pub(crate) seal: Option<Seal>,
     /// Of conversations and of everything that is not data.
-    pub(crate) replay: ReplayWindow,
+    replay: ReplayWindow,
     /// Of transfers, which others overtake by more than a window.
-    pub(crate) bulk_replay: ReplayWindow,
+    bulk_replay: ReplayWindow,
     /// Counter of the newest frame sent.
     counter: u64,
     /// `sent` of the peer's newest keepalive here, and when it came.
@@ -151,9 +151,9 @@ pub(crate) fn flags(protection: Protection) -> Flags {
     }
 }
 
-/// Bytes of a body that one frame holds.
-pub(crate) fn body_max(interface: &Interface, protection: Protection) -> usize {
-    interface.mtu - size_of::<LinkHeader>() - flags(protection).tag_len()
+/// Bytes of a body that one frame with these flags holds.
+pub(crate) fn body_max(interface: &Interface, flags: Flags) -> usize {
+    interface.mtu - size_of::<LinkHeader>() - flags.tag_len()
 }
 const _: () = assert!(TAG_LEN + size_of::<LinkHeader>() < crate::Config::MTU_MIN as usize);
 

@@ -85,7 +85,6 @@ impl Link {
             interface: &self.interface,
             counters: &mut self.counters,
             flags: flags(self.control),
-            room: body_max(&self.interface, self.control),
             destination: *mac,
         };
         let done = work(&mut sender, life);
@@ -140,7 +139,6 @@ impl Link {
             interface: &self.interface,
             counters: &mut self.counters,
             flags: flags(self.data) | bulk,
-            room: body_max(&self.interface, self.data),
             destination: *mac,
         };
         if parcel.len() <= piece_max + size_of::<PieceHeader>() - size_of::<DataHeader>() {
@@ -169,7 +167,7 @@ impl Link {
 
     /// Bytes of a parcel that one `PIECE` holds.
     pub(crate) fn piece_max(&self) -> usize {
-        body_max(&self.interface, self.data) - size_of::<PieceHeader>()
+        body_max(&self.interface, flags(self.data)) - size_of::<PieceHeader>()
     }
 }
 
@@ -179,8 +177,6 @@ struct Sender<'a> {
     interface: &'a Interface,
     counters: &'a mut Counters,
     flags: Flags,
-    /// Bytes of a body that one frame holds.
-    room: usize,
     destination: frames::Mac,
 }
 
@@ -248,7 +244,7 @@ impl Sender<'_> {
         batch: &mut Batch,
         now: Time,
     ) -> Result<(), Full> {
-        let room = self.room - Segment::PREFIX_LEN;
+        let room = body_max(self.interface, self.flags) - Segment::PREFIX_LEN;
         let sending = life.streams.send_mut(stream);
         loop {
             if batch.room() == 0 {
