@@ -29,14 +29,10 @@ impl LinkInterface {
         let own = NetNs::current()?;
         let monitor = Monitor::open(&own)?;
         let netlink = Netlink::open(&own)?;
-        let watch = |source: Source| move |error| SetupError::system(format!("watch {source}"), error);
         registry
             .register(&mut SourceFd(&monitor.as_raw_fd()), Source::Monitor.token(), Interest::READABLE)
-            .map_err(watch(Source::Monitor))?;
-        let mut socket = LinkSocket::open(name, ethertype)?;
-        registry
-            .register(&mut socket, Source::Link.token(), Interest::READABLE)
-            .map_err(watch(Source::Link))?;
+            .map_err(watching(Source::Monitor))?;
+        let socket = open(name, ethertype, registry)?;
         Ok(Self {
             name: name.to_owned(),
             ethertype,
@@ -126,13 +122,21 @@ impl LinkInterface {
 
     fn reopen(&mut self, registry: &Registry) -> Result<(), SetupError> {
         self.socket = None;
-        let mut socket = LinkSocket::open(&self.name, self.ethertype)?;
-        registry
-            .register(&mut socket, Source::Link.token(), Interest::READABLE)
-            .map_err(|error| SetupError::system("watch the link", error))?;
-        self.socket = Some(socket);
+        self.socket = Some(open(&self.name, self.ethertype, registry)?);
         Ok(())
     }
+}
+
+fn open(name: &str, ethertype: u16, registry: &Registry) -> Result<LinkSocket, SetupError> {
+    let mut socket = LinkSocket::open(name, ethertype)?;
+    registry
+        .register(&mut socket, Source::Link.token(), Interest::READABLE)
+        .map_err(watching(Source::Link))?;
+    Ok(socket)
+}
+
+fn watching(source: Source) -> impl Fn(io::Error) -> SetupError {
+    move |error| SetupError::system(format!("watch {source}"), error)
 }
 
 /// What became of the socket.
