@@ -130,6 +130,12 @@ impl Lab {
         Some(lab)
     }
 
+    /// Gives both daemons these lines of `[link]`, and else what they have by default.
+    pub fn configure_link(&self, link: &str) {
+        self.relay.configure(&Relay { link: link.into(), ..Relay::default() }.to_string());
+        self.control.configure(&Control { link: link.into(), ..Control::default() }.to_string());
+    }
+
     /// Starts both daemons and waits for the symbol.
     ///
     /// # Panics

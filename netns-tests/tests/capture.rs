@@ -1,7 +1,6 @@
 //! `l2ctl capture` shows what passes at both sides of the tunnel, to Wireshark's programs and tcpdump.
 
 use netns_tests::address::*;
-use netns_tests::config::{Control, Relay};
 use netns_tests::program::{Nginx, echo, echo_server};
 use netns_tests::{Daemon, Finished, Lab, Layout, Process, SOON, binary, eventually};
 use nix::sys::signal::Signal;
@@ -137,9 +136,7 @@ fn each_packet_is_seen_at_both_sides_of_an_encrypted_tunnel(
     #[values((CLIENT_V4, PORT_V4), (CLIENT_V6, PORT_V6))] (client, port): (&str, &str),
 ) {
     let Some(mut lab) = Lab::build(Layout::default()) else { return };
-    let encrypted = "encrypt = true".to_owned();
-    lab.relay.configure(&Relay { link: encrypted.clone(), ..Relay::default() }.to_string());
-    lab.control.configure(&Control { link: encrypted, ..Control::default() }.to_string());
+    lab.configure_link("encrypt = true");
     lab.start();
     let _nginx = Nginx::start(&lab.control_ns, lab.folder(), &["80", "[::]:80"]);
     let _echo = echo_server(&lab.control_ns, "udp :: 7000 dual");

@@ -2,7 +2,6 @@
 //! them to be completed, as its network card, a veth, takes both.
 
 use netns_tests::address::*;
-use netns_tests::config::{Control, Relay};
 use netns_tests::program::Nginx;
 use netns_tests::{Lab, Layout, Netns, SOON, eventually};
 use rstest::rstest;
@@ -74,9 +73,7 @@ fn a_program_gets_whole_packets_out_of_a_tunnel() {
 /// A lab with the fast path, with packets that fit frames of the segment; none, loudly, if the daemons have no fast path.
 fn fast() -> Option<Lab> {
     let mut lab = Lab::build(Layout::default())?;
-    let link = "data = \"clear\"\nfast_path = \"require\"";
-    lab.relay.configure(&Relay { link: link.into(), ..Relay::default() }.to_string());
-    lab.control.configure(&Control { link: link.into(), ..Control::default() }.to_string());
+    lab.configure_link("data = \"clear\"\nfast_path = \"require\"");
     lab.relay_ns.ip(&[&format!("link set eth1 mtu {FITTING}")]);
     lab.client.ip(&[&format!("link set eth0 mtu {FITTING}")]);
     lab.relay.start();

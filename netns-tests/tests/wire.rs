@@ -95,9 +95,7 @@ fn messages(frames: &[Value]) -> BTreeSet<&str> {
 #[test]
 fn frames_of_a_transfer_are_marked() {
     let Some(mut lab) = Lab::build(Layout::default()) else { return };
-    let link = format!("{PATIENT}\ndata = \"sealed\"");
-    lab.relay.configure(&Relay { link: link.clone(), ..Relay::default() }.to_string());
-    lab.control.configure(&Control { link, ..Control::default() }.to_string());
+    lab.configure_link(&format!("{PATIENT}\ndata = \"sealed\""));
     lab.start();
     let server = lab.programs().spawn("iperf3 --server --forceflush");
     server.await_log("listening", SOON);
@@ -347,9 +345,7 @@ fn as_packet(frames: &[Vec<u8>], payload: &[u8; 7]) -> Vec<u8> {
 #[test]
 fn encrypted_frames_are_read_by_the_key_log() {
     let Some(mut lab) = Lab::build(Layout::default()) else { return };
-    let link = format!("{PATIENT}\nencrypt = true\nkeylog_file = \"keys\"");
-    lab.relay.configure(&Relay { link: link.clone(), ..Relay::default() }.to_string());
-    lab.control.configure(&Control { link, ..Control::default() }.to_string());
+    lab.configure_link(&format!("{PATIENT}\nencrypt = true\nkeylog_file = \"keys\""));
     let capture = Capture::start(&lab);
     // One that looks on takes keys that are added.
     let growing = lab.relay.folder().join("keys");
