@@ -16,7 +16,7 @@ from contenders import SERVER_ADDRESS, Kernel, Sealed
 from detection import held
 from lab import CLIENT, CONTROL, RELAY, Lab, run, switch
 from measurements import SMALL, Measurements
-from report import table
+from report import spread, table
 
 OF_ADDRESS = 50_000  # rules of sockets at one address
 MORE_ADDRESSES = ("192.0.2.101",)
@@ -44,13 +44,15 @@ CASES = {
 def study(folder, target, quick):
     results = {}
     for contender, cases in CASES.items():
-        of_one = {}
-        for number, case in enumerate(cases):
-            print(f"measuring: {contender.name}, {case}", flush=True)
-            place = folder / f"{contender.name.replace(' ', '-')}-{number}"
-            place.mkdir()
-            of_one[str(case)] = measure(contender, place, target, quick, case)
-        print(f"\n{contender.name}")
+        samples = {str(case): [] for case in cases}
+        for repeat in range(1 if quick else 3):
+            for case in cases:
+                print(f"measuring: {contender.name}, {case}, run {repeat + 1}", flush=True)
+                place = folder / f"{contender.name}-{case}-{repeat}".replace(" ", "-").replace(",", "")
+                place.mkdir()
+                samples[str(case)].append(measure(contender, place, target, quick, case))
+        print(f"\n{contender.name}; medians, and least to most of all runs")
+        of_one = spread(samples)
         table(of_one)
         base = of_one[str(Case())]
         for name, figures in of_one.items():

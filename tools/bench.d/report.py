@@ -43,7 +43,7 @@ def spread(samples):
         print(f"{row}:")
         for name, runs in ((name, runs) for name, runs in samples.items() if row in figures[name]):
             values = [run[row] for run in runs]
-            print(f"  {name:16}{figures[name][row]:12,.1f}   {min(values):,.1f} to {max(values):,.1f}")
+            print(f"  {name:18}{figures[name][row]:12,.1f}   {min(values):,.1f} to {max(values):,.1f}")
     return figures
 
 
