@@ -62,6 +62,7 @@ class L2link(Contender):
 
     link = ""
     control = ""  # lines of the control's configuration, before all sections
+    relay_more = control_more = ""  # lines behind all others
     overhead = 0
     security = 'psk_file = "psk"\n'
 
@@ -73,11 +74,11 @@ class L2link(Contender):
         link = f'[link]\ninterface = "lan0"\n{self.security}{self.link}'
         (folder / "relay.toml").write_text(
             f'name = "relay1"\n{link}[api]\nsocket = "{folder}/relay.sock"\n'
-            '[[port]]\ninterface = "eth1"\n[[port.allow]]\ncontrol = "*"\n'
+            f'[[port]]\ninterface = "eth1"\n[[port.allow]]\ncontrol = "*"\n{self.relay_more}'
         )
         (folder / "control.toml").write_text(
             f'name = "control1"\n{self.control}{link}[api]\nsocket = "{folder}/control.sock"\n'
-            '[[symbol]]\nkind = "interface"\nrelay = "relay1"\nport = "eth1"\nname = "eth1"\n'
+            f'[[symbol]]\nkind = "interface"\nrelay = "relay1"\nport = "eth1"\nname = "eth1"\n{self.control_more}'
         )
         mtu = self.lab.mtu - self.overhead
         self.lab.address(RELAY, "eth1", SERVER_ADDRESS, mtu)

@@ -40,9 +40,9 @@ class Measurements:
             return run([self.bench, "ask", "--to", f"{SERVER_ADDRESS}:7", "--count", "1"], CLIENT, check=False) != ""
 
     @contextmanager
-    def server(self, verb, port):
+    def server(self, verb, port, address=SERVER_ADDRESS):
         """A server of `l2bench` on the control's side."""
-        words = ["ip", "netns", "exec", CONTROL, self.bench, verb, "--listen", f"{SERVER_ADDRESS}:{port}"]
+        words = ["ip", "netns", "exec", CONTROL, self.bench, verb, "--listen", f"{address}:{port}"]
         server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             time.sleep(self.settle)
