@@ -29,7 +29,7 @@ use l2link_os::metrics::{Metric, MetricsServer};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{BusyPoll, KeyLog, RecordFile, SetupError, clock, seed};
+use l2link_os::{BusyPoll, Conversations, KeyLog, RecordFile, SetupError, clock, seed};
 use log::{error, info, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -43,6 +43,7 @@ use std::path::PathBuf;
 pub(crate) struct Daemon {
     pub(crate) poll: Poll,
     pub(crate) busy_poll: BusyPoll,
+    pub(crate) conversations: Conversations,
     pub(crate) ready: Ready,
     pub(crate) control: Recorded,
     pub(crate) link: LinkInterface,
@@ -180,6 +181,7 @@ impl Daemon {
             name: settings.name.clone(),
             link_name: settings.link.interface.clone(),
             busy_poll: BusyPoll::new(settings.link.busy_poll),
+            conversations: Conversations::default(),
             reloads: Reloads::new(settings, now),
             verifying: Vec::new(),
             routes_wait: false,
@@ -237,12 +239,10 @@ impl Daemon {
             }
             self.control.set_monitored(self.api.monitored());
             // 5. Take from each source in order, up to its budget, and do what follows from it.
-            let mut last = None;
-            while let Some(source) = self.ready.take_behind(last) {
-                last = Some(source);
+            for source in self.ready.pass() {
                 match self.take(source, now) {
                     Taken::All => {}
-                    Taken::Some => self.ready.insert(source),
+                    Taken::Some => self.ready.put_back(source),
                     Taken::Stop => {
                         self.stop(now);
                         return Ok(());

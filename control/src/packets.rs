@@ -33,6 +33,7 @@ impl Daemon {
                     return Taken::Some;
                 }
             };
+            let transfers = socket.took_transfers();
             for index in 0..count {
                 turn.note(socket.frame_mut(index).len());
                 let tunnel = self.cache.as_ref().and_then(|_| tunnel_of(socket.frame_mut(index)));
@@ -51,6 +52,9 @@ impl Daemon {
                             }
                             let copy = if seen.is_some() { parcel.to_vec() } else { Vec::new() };
                             self.busy_poll.note_parcel(parcel.len());
+                            if transfers {
+                                self.conversations.note_transfer(parcel, now);
+                            }
                             let delivered = self.symbols.tap(symbol).map(|tap| tap.write(parcel));
                             let refused = !matches!(delivered, Some(Ok(())));
                             if let (Some(tunnel), Some((cache, interface))) = (tunnel, fast) {
@@ -81,9 +85,9 @@ impl Daemon {
         let fast = self.cache.as_ref().and_then(|_| self.symbols.fast_interface(symbol));
         let ifindex = fast.map(|(interface, _)| interface.ifindex);
         let Some(tap) = self.symbols.tap(symbol) else { return Taken::All };
-        let mut turn = tap.turn(now);
+        let mut turn = self.conversations.turn(now);
         while turn.goes_on() {
-            let parcel = match tap.read(now) {
+            let parcel = match tap.read(&mut self.conversations, now) {
                 Ok(Some(parcel)) => parcel,
                 Ok(None) => {
                     self.commit_flows(ifindex, true, now);

@@ -1,32 +1,43 @@
 //! [`Ready`]: sources that have something to give.
 //!
 //! mio tells of a source once, when it becomes readable. Whoever stops reading before the end puts the source back here,
-//! and the loop comes back without waiting. The order of [`Source`] is the order of work.
+//! and the loop comes back without waiting. The order of [`Source`] is the order of work, but a symbol with more than a turn's
+//! worth comes behind the others, who would wait for it.
 
 use crate::source::Source;
 use std::collections::BTreeSet;
-use std::ops::Bound;
 
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     sources: BTreeSet<Source>,
+    /// Symbols that were put back.
+    behind: BTreeSet<Source>,
 }
 
 impl Ready {
+    /// A source has something to give.
     pub(crate) fn insert(&mut self, source: Source) {
-        self.sources.insert(source);
+        if !self.behind.contains(&source) {
+            self.sources.insert(source);
+        }
+    }
+
+    /// A source that gave its share has more.
+    pub(crate) fn put_back(&mut self, source: Source) {
+        match source {
+            Source::Symbol(_) => self.behind.insert(source),
+            _ => self.sources.insert(source),
+        };
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.sources.is_empty()
+        self.sources.is_empty() && self.behind.is_empty()
     }
 
-    /// Takes out the first source behind `last`. A source that is put back during a pass waits for the next pass.
-    pub(crate) fn take_behind(&mut self, last: Option<Source>) -> Option<Source> {
-        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let source = *self.sources.range((start, Bound::Unbounded)).next()?;
-        self.sources.remove(&source);
-        Some(source)
+    /// Takes all sources out, in the order of work. What comes or is put back meanwhile waits for the next pass.
+    pub(crate) fn pass(&mut self) -> impl Iterator<Item = Source> + use<> {
+        let [sources, behind] = [&mut self.sources, &mut self.behind].map(core::mem::take);
+        sources.into_iter().chain(behind)
     }
 }
 
@@ -36,19 +47,18 @@ mod tests {
     use frames::SymbolId;
 
     #[test]
-    fn one_pass_takes_each_source_once_in_order() {
+    fn one_pass_takes_each_source_once_and_those_put_back_last() {
         let mut ready = Ready::default();
-        let sources =
-            [Source::Symbol(SymbolId(2)), Source::Link, Source::Symbol(SymbolId(1)), Source::Trigger];
-        sources.into_iter().for_each(|source| ready.insert(source));
-        let mut taken = Vec::new();
-        while let Some(source) = ready.take_behind(taken.last().copied()) {
-            taken.push(source);
-            ready.insert(source);
+        let [one, two, three] = [1, 2, 3].map(|id| Source::Symbol(SymbolId(id)));
+        [two, Source::Link, one, Source::Trigger].into_iter().for_each(|source| ready.insert(source));
+        for source in ready.pass() {
+            if source != two {
+                ready.put_back(source);
+            }
         }
-        let expected =
-            [Source::Trigger, Source::Link, Source::Symbol(SymbolId(1)), Source::Symbol(SymbolId(2))];
-        assert_eq!(taken, expected);
+        [three, two, one].into_iter().for_each(|source| ready.insert(source));
         assert!(!ready.is_empty());
+        assert_eq!(ready.pass().collect::<Vec<_>>(), [Source::Trigger, Source::Link, two, three, one]);
+        assert!(ready.is_empty());
     }
 }

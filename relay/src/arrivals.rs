@@ -22,6 +22,7 @@ impl Daemon {
                 turn.note_failure();
                 0
             });
+            let transfers = self.wire.took_transfers();
             for index in 0..count {
                 turn.note(self.wire.frame_mut(index).len());
                 let tunnel = self.tunnel_of(index);
@@ -33,6 +34,9 @@ impl Daemon {
                     let mut fate = PortVerdict::Sent;
                     if let Some(parcel) = verdict.parcel() {
                         self.busy_poll.note_parcel(parcel.len());
+                        if transfers {
+                            self.conversations.note_transfer(parcel, now);
+                        }
                     }
                     match verdict {
                         LinkVerdict::Transmit { port, parcel } => {
@@ -127,9 +131,9 @@ impl Daemon {
         let ifindex = self.ports.ifindex(id).0;
         let seen = self.captures.is_active().then(|| self.ports.interface(id)).flatten();
         let name = seen.map(str::to_owned);
-        let mut turn = self.ports.turn(place, now);
+        let mut turn = self.conversations.turn(now);
         while turn.goes_on() {
-            let received = self.ports.receive(place, &mut self.relay, now);
+            let received = self.ports.receive(place, &mut self.relay, &mut self.conversations, now);
             more = received.is_ok();
             let count = received.unwrap_or_else(|Failed| {
                 turn.note_failure();
@@ -170,7 +174,7 @@ impl Daemon {
         let mut turn = Turn::USUAL;
         while turn.goes_on() {
             self.wire.make_room(&mut self.relay);
-            let Some((peer, parcel)) = self.transits.read(place, now) else {
+            let Some((peer, parcel)) = self.transits.read(place, &mut self.conversations, now) else {
                 self.wire.flush(&mut self.relay);
                 return false;
             };

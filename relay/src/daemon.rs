@@ -32,7 +32,7 @@ use l2link_os::privileges::{Capability, require};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
 use l2link_os::signals::{Signal, Signals};
-use l2link_os::{BusyPoll, KeyLog, NetNs, RecordFile, SetupError, clock, seed};
+use l2link_os::{BusyPoll, Conversations, KeyLog, NetNs, RecordFile, SetupError, clock, seed};
 use mio::{Events, Poll};
 use relay_core::{Arrival, Beginning, Recorded};
 use serde_json::Value;
@@ -89,6 +89,7 @@ pub(crate) struct Daemon {
     /// The signal that ends the daemon.
     stopping: Option<Signal>,
     pub(crate) busy_poll: BusyPoll,
+    pub(crate) conversations: Conversations,
     // Last, as the others' registrations end before it does.
     pub(crate) poll: Poll,
 }
@@ -207,6 +208,7 @@ impl Daemon {
             verifying: Vec::new(),
             config_file,
             busy_poll: BusyPoll::new(settings.link.busy_poll),
+            conversations: Conversations::default(),
             reloads: Reloads::new(settings, now),
             waiting: Vec::new(),
             routes,
@@ -285,8 +287,10 @@ impl Daemon {
             self.service_manager.handle_timeout(status, now);
             self.end_trial(now);
             // 9. Packets at the ports: by the tables as the messages left them.
-            for place in 0..self.ports.len() {
-                if self.ready.remove(&Source::Port(place)) && self.read_port(place, now) {
+            for place in self.ports_in_turn() {
+                let more = self.read_port(place, now);
+                self.ports.note_turn(place, more);
+                if more {
                     self.ready.insert(Source::Port(place));
                 }
             }
@@ -310,6 +314,15 @@ impl Daemon {
             }
             self.follow_own_routes(now);
         }
+    }
+
+    /// Takes the ports out that have something to give; one with more than a turn's worth comes behind the others, who would wait
+    /// for it.
+    fn ports_in_turn(&mut self) -> Vec<usize> {
+        let mut places: Vec<usize> =
+            (0..self.ports.len()).filter(|place| self.ready.remove(&Source::Port(*place))).collect();
+        places.sort_by_key(|place| self.ports.has_more(*place));
+        places
     }
 
     /// Sends what waits in the link and in the batch.

@@ -9,7 +9,7 @@ use ::fast_path::Cache;
 use frames::message::{Group, PortAddress, PortFlags};
 use frames::{DropReason, PortId};
 use l2link::Time;
-use l2link_os::{CaptureFilter, IfIndex, LinkInfo, PortSocket, SetupError, Turn};
+use l2link_os::{CaptureFilter, Conversations, IfIndex, LinkInfo, PortSocket, SetupError};
 use mio::Registry;
 use relay_core::{Capture, PortState, Recorded, WaysOut};
 use std::collections::BTreeSet;
@@ -33,6 +33,8 @@ struct Port {
     socket: Option<PortSocket>,
     /// Whether parcels were queued since the last flush.
     queued: bool,
+    /// Whether its last turn left something.
+    more: bool,
     complaint: Complaint,
 }
 
@@ -47,7 +49,7 @@ impl Ports {
     fn add(&mut self, interface: String) {
         let id = PortId(u32::try_from(self.ports.len() + 1).unwrap_or(u32::MAX));
         let complaint = Complaint::default();
-        self.ports.push(Some(Port { id, interface, socket: None, queued: false, complaint }));
+        self.ports.push(Some(Port { id, interface, socket: None, queued: false, more: false, complaint }));
     }
 
     /// Closes the ports that are not in the list, and adds those that are not there: as the core numbers them.
@@ -159,10 +161,16 @@ impl Ports {
 
     /// Takes parcels out of a port's socket, and cuts those that are in tunnels; zero if none waits. After a failure, which ends
     /// with the call, there may be.
-    pub(crate) fn receive(&mut self, place: usize, relay: &mut Recorded, now: Time) -> Result<usize, Failed> {
+    pub(crate) fn receive(
+        &mut self,
+        place: usize,
+        relay: &mut Recorded,
+        conversations: &mut Conversations,
+        now: Time,
+    ) -> Result<usize, Failed> {
         let Some(Some(port)) = self.ports.get_mut(place) else { return Ok(0) };
         let Some(socket) = &mut port.socket else { return Ok(0) };
-        let received = socket.receive(now);
+        let received = socket.receive(conversations, now);
         relay.handle_drops(DropReason::PortRxOverrun, socket.overruns());
         relay.handle_drops(DropReason::TooLarge, socket.skipped());
         match received {
@@ -177,10 +185,16 @@ impl Ports {
         }
     }
 
-    /// How much to take of the port at this place before other sources are looked at.
-    pub(crate) fn turn(&self, place: usize, now: Time) -> Turn {
-        let socket = self.ports.get(place).and_then(|port| port.as_ref()?.socket.as_ref());
-        socket.map_or(Turn::LONG, |socket| socket.turn(now))
+    /// Notes whether a turn of the port at this place has left something.
+    pub(crate) fn note_turn(&mut self, place: usize, more: bool) {
+        if let Some(Some(port)) = self.ports.get_mut(place) {
+            port.more = more;
+        }
+    }
+
+    /// Whether its last turn has left something.
+    pub(crate) fn has_more(&self, place: usize) -> bool {
+        self.ports.get(place).is_some_and(|port| port.as_ref().is_some_and(|port| port.more))
     }
 
     /// Parcel `index` of those that there were after the last [`Ports::receive`], which was at this place.

@@ -11,7 +11,7 @@ use crate::wire::register;
 use frames::Mac;
 use frames::data::OffloadHeader;
 use l2link::{PeerId, Time};
-use l2link_os::{IfIndex, LinkInfo, NetNs, Netlink, SetupError, Tap};
+use l2link_os::{Conversations, IfIndex, LinkInfo, NetNs, Netlink, SetupError, Tap};
 use mio::Registry;
 use std::fs;
 use std::io;
@@ -125,9 +125,14 @@ impl Transits {
     }
 
     /// Takes a parcel that the kernel forwarded into the interface at this place; `None` if none waits.
-    pub(crate) fn read(&mut self, place: usize, now: Time) -> Option<(PeerId, &mut [u8])> {
+    pub(crate) fn read(
+        &mut self,
+        place: usize,
+        conversations: &mut Conversations,
+        now: Time,
+    ) -> Option<(PeerId, &mut [u8])> {
         let transit = self.places.get_mut(place)?.as_mut()?;
-        match transit.tap.read(now) {
+        match transit.tap.read(conversations, now) {
             Ok(parcel) => Some((transit.peer, parcel?)),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NetworkDown {

@@ -114,6 +114,11 @@ impl Wire {
         })
     }
 
+    /// Whether the frames that [`Wire::receive`] took are of transfers.
+    pub(crate) fn took_transfers(&self) -> bool {
+        self.socket.as_ref().is_some_and(LinkSocket::took_transfers)
+    }
+
     /// Notes what became of the frames of a turn, the last of which left `more` in the socket or not.
     pub(crate) fn damp(&mut self, taken: Taken, more: bool, registry: &Registry, now: Time) {
         self.damper.note(taken.kept, taken.dropped, now);

@@ -17,6 +17,7 @@ pub mod capture_filter;
 pub mod clock;
 pub mod config_file;
 pub mod confine;
+mod conversations;
 pub mod crossing;
 mod damper;
 pub mod discard_watch;
@@ -60,6 +61,7 @@ mod turn;
 
 pub use busy_poll::BusyPoll;
 pub use capture_filter::CaptureFilter;
+pub use conversations::Conversations;
 pub use crossing::Crossing;
 pub use damper::Damper;
 pub use discard_watch::DiscardWatch;

@@ -17,7 +17,7 @@ use crate::ahead::{Ahead, Slot};
 use crate::mmsg::{Receiver, Sender};
 use crate::offload::swap_order;
 use crate::packet_socket::{PacketSocket, ethernet_interface};
-use crate::{CaptureFilter, IfIndex, NetNs, Sent, SetupError, Turn};
+use crate::{CaptureFilter, Conversations, IfIndex, NetNs, Sent, SetupError};
 use frames::Mac;
 use frames::data::PARCEL_MAX;
 use l2link::{Batch, Time};
@@ -103,12 +103,12 @@ impl PortSocket {
     ///
     /// # Errors
     /// As [`crate::LinkSocket::receive`].
-    pub fn receive(&mut self, now: Time) -> io::Result<usize> {
+    pub fn receive(&mut self, conversations: &mut Conversations, now: Time) -> io::Result<usize> {
         self.free.extend(self.handed_out.drain(..).map(|slot| slot.index));
         if self.failed.is_none() && (self.ahead.is_empty() || self.ahead.is_conversing(now)) {
-            self.failed = self.read(now).err();
+            self.failed = self.read(conversations, now).err();
         }
-        let mut turn = self.ahead.turn(now);
+        let mut turn = conversations.turn(now);
         while turn.goes_on()
             && let Some(slot) = self.ahead.take()
         {
@@ -122,7 +122,7 @@ impl PortSocket {
     }
 
     /// Fills the free slots.
-    fn read(&mut self, now: Time) -> io::Result<()> {
+    fn read(&mut self, conversations: &mut Conversations, now: Time) -> io::Result<()> {
         if self.free.is_empty() {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl PortSocket {
             let slot = self.receiver.frames()[at];
             let parcel = self.receiver.slot_mut(slot);
             swap_order(parcel);
-            let conversation = self.ahead.is_conversation(parcel, now);
+            let conversation = self.ahead.note(parcel, conversations, now);
             self.ahead.put(slot, conversation);
         }
         for slot in self.receiver.frames() {
@@ -141,12 +141,6 @@ impl PortSocket {
             }
         }
         Ok(())
-    }
-
-    /// How much to take before other sources are looked at.
-    #[must_use]
-    pub fn turn(&self, now: Time) -> Turn {
-        self.ahead.turn(now)
     }
 
     /// Parcel `index` of those that the last [`PortSocket::receive`] took.

@@ -114,6 +114,12 @@ impl LinkSocket {
         self.receiver.frame_mut(index)
     }
 
+    /// Whether the frames that the last [`LinkSocket::receive`] took have [`frames::header::Flags::BULK`].
+    #[must_use]
+    pub fn took_transfers(&self) -> bool {
+        self.passed_over == 0
+    }
+
     /// Sends the frames of `batch` in order. The caller clears the batch. Waits up to 10 ms for room in the send
     /// buffer.
     pub fn send(&mut self, batch: &Batch) -> Sent {

@@ -6,7 +6,7 @@
 
 use crate::ahead::{Ahead, Slot};
 use crate::offload::swap_order;
-use crate::{IfIndex, NetNs, SetupError, Turn};
+use crate::{Conversations, IfIndex, NetNs, SetupError};
 use frames::data::PARCEL_MAX;
 use l2link::Time;
 use std::fs::File;
@@ -104,8 +104,9 @@ impl Tap {
     /// # Errors
     /// The kernel's.
     pub fn discard(&mut self) -> io::Result<u64> {
+        let mut nobodys = Conversations::default();
         for parcels in 0..QUEUE_MAX {
-            if self.read(Time(0))?.is_none() {
+            if self.read(&mut nobodys, Time(0))?.is_none() {
                 return Ok(parcels);
             }
         }
@@ -117,23 +118,17 @@ impl Tap {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn read(&mut self, now: Time) -> io::Result<Option<&mut [u8]>> {
+    pub fn read(&mut self, conversations: &mut Conversations, now: Time) -> io::Result<Option<&mut [u8]>> {
         self.free.extend(self.handed_out.take().map(|slot| slot.index));
         if self.slots.len() > 1 && self.ahead.is_empty() && !self.ahead.is_conversing(now) {
             self.slots.truncate(1);
             self.free = vec![0];
         }
-        self.handed_out = self.next(now)?;
+        self.handed_out = self.next(conversations, now)?;
         Ok(self.handed_out.map(|Slot { index, len }| &mut self.slots[index][..len]))
     }
 
-    /// How much to read before other sources are looked at.
-    #[must_use]
-    pub fn turn(&self, now: Time) -> Turn {
-        self.ahead.turn(now)
-    }
-
-    fn next(&mut self, now: Time) -> io::Result<Option<Slot>> {
+    fn next(&mut self, conversations: &mut Conversations, now: Time) -> io::Result<Option<Slot>> {
         // A conversation's parcel is handed out as soon as it is found, so those that wait are of transfers.
         while self.ahead.len() <= if self.ahead.is_conversing(now) { AHEAD_MAX } else { 0 } {
             let slot = match self.read_slot() {
@@ -142,7 +137,7 @@ impl Tap {
                 // An error is there again when those that wait are handed out.
                 Ok(None) | Err(_) => break,
             };
-            if self.ahead.is_conversation(&self.slots[slot.index][..slot.len], now) {
+            if self.ahead.note(&self.slots[slot.index][..slot.len], conversations, now) {
                 return Ok(Some(slot));
             }
             self.ahead.put(slot, false);

@@ -2,7 +2,7 @@
 
 mod lab;
 
-use l2link_os::{Dad, InterfaceAddress, IpSocket, NetNs, Netlink, NotSent, Tap};
+use l2link_os::{Conversations, Dad, InterfaceAddress, IpSocket, NetNs, Netlink, NotSent, Tap};
 use lab::{cable, eventually, ip, namespace, write_sysctl};
 use std::net::IpAddr;
 
@@ -136,7 +136,7 @@ fn without_arp_packets_leave_at_once() {
             })
             .unwrap();
         let frame = eventually("a packet", || {
-            let frame = tap.read(l2link::Time(0)).unwrap()?[10..].to_vec();
+            let frame = tap.read(&mut Conversations::default(), l2link::Time(0)).unwrap()?[10..].to_vec();
             frames::inet::classify(&frame).unwrap().to_string().contains(" udp").then_some(frame)
         });
         assert_eq!(frame[..6], mac.0);

@@ -8,7 +8,7 @@ use frames::data::{OffloadHeader, Tunnel};
 use frames::{Mac, SessionIndex};
 use l2link::PeerId;
 use l2link::fast::{FastFlow, FastPeer, FastWay, Flow};
-use l2link_os::{Crossing, IfIndex, NetNs, Netlink, SetupError, Tap};
+use l2link_os::{Conversations, Crossing, IfIndex, NetNs, Netlink, SetupError, Tap};
 use lab::{eventually, ip, namespace, settle};
 use std::io::Write as _;
 use std::net::UdpSocket;
@@ -104,9 +104,10 @@ fn a_packet_whose_way_has_gone_meanwhile_comes_back() {
         ip(&there, command);
     }
     // Besides, the kernel speaks of IPv6.
+    let mut all = Conversations::default();
     let mut packets = || {
         let mut packets = Vec::new();
-        while let Some(packet) = tap.read(l2link::Time(0)).unwrap() {
+        while let Some(packet) = tap.read(&mut all, l2link::Time(0)).unwrap() {
             let frame = &packet[size_of::<OffloadHeader>()..];
             packets.extend((frame[12..14] != [0x86, 0xdd]).then(|| frame.to_vec()));
         }

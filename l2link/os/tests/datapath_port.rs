@@ -5,7 +5,9 @@ mod lab;
 use frames::Mac;
 use frames::data::{GsoType, OffloadHeader};
 use l2link::{Batch, Time};
-use l2link_os::{CaptureFilter, LinkSocket, NetNs, Netlink, PortSocket, Sent, SetupError, Tap};
+use l2link_os::{
+    CaptureFilter, Conversations, LinkSocket, NetNs, Netlink, PortSocket, Sent, SetupError, Tap,
+};
 use lab::{cable, eventually, ip, namespace, read, settle};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read as _, Write as _};
@@ -194,7 +196,7 @@ fn a_tap_that_is_down_refuses_parcels_and_has_none() {
     let mut tap = Tap::create(&netns, "sym0", None).unwrap();
     assert_eq!(tap.write(&mut [0; 70]).unwrap_err().raw_os_error(), Some(libc::EIO));
     assert_eq!(tap.write(&mut [0; 23]).unwrap_err().raw_os_error(), Some(libc::EINVAL));
-    assert!(matches!(tap.read(Time(0)), Ok(None)));
+    assert!(matches!(tap.read(&mut Conversations::default(), Time(0)), Ok(None)));
 }
 
 /// Client, veth, port socket, tap, server: what the two daemons do, without the link between them.
@@ -207,6 +209,7 @@ fn tcp_crosses_port_and_tap_in_super_packets_and_unharmed() {
     ip(&relay, "addr flush dev eth1");
     let exchanges = AtomicUsize::new(0);
     let (mut largest_up, mut largest_down, mut sent) = (0, 0, Sent::default());
+    let mut all = Conversations::default();
     thread::scope(|scope| {
         for (address, client_address) in
             [("192.0.2.1:80", "192.0.2.2:0"), ("[2001:db8::1]:80", "[2001:db8::2]:0")]
@@ -226,14 +229,14 @@ fn tcp_crosses_port_and_tap_in_super_packets_and_unharmed() {
             });
         }
         while exchanges.load(Ordering::Acquire) < 2 {
-            let count = port.receive(Time(0)).unwrap();
+            let count = port.receive(&mut all, Time(0)).unwrap();
             for index in 0..count {
                 let mut parcel = port.parcel(index).to_vec();
                 largest_up = largest_up.max(checked(&parcel).len());
                 tap.write(&mut parcel).unwrap();
             }
             let mut read = 0;
-            while let Some(parcel) = tap.read(Time(0)).unwrap() {
+            while let Some(parcel) = tap.read(&mut all, Time(0)).unwrap() {
                 largest_down = largest_down.max(checked(parcel).len());
                 port.queue(parcel);
                 read += 1;
@@ -266,9 +269,10 @@ fn udp_super_packets_cross_tap_and_port() {
         }
         let datagrams: Vec<u8> = (0..20_000).map(|at| u8::try_from(at / 1_000).unwrap()).collect();
         assert_eq!(socket.send_to(&datagrams, to).unwrap(), datagrams.len());
+        let mut all = Conversations::default();
         let largest = eventually("the super-packet", || {
             let mut largest = 0;
-            while let Some(parcel) = tap.read(Time(0)).unwrap() {
+            while let Some(parcel) = tap.read(&mut all, Time(0)).unwrap() {
                 let (header, frame) = OffloadHeader::ref_from_prefix(parcel).unwrap();
                 header.check(frame.len()).unwrap();
                 largest = largest.max(frame.len());
@@ -293,11 +297,12 @@ fn conversations_come_before_transfers_at_a_port() {
     let [transfer, conversation] =
         [0, 1].map(|_| client.run(|| UdpSocket::bind("192.0.2.2:0")).unwrap().unwrap());
     let send = |socket: &UdpSocket, len: usize| socket.send_to(&vec![0; len], "192.0.2.1:9").unwrap();
+    let mut all = Conversations::default();
     let mut lengths = |count: usize| {
         settle();
         let mut lengths = Vec::new();
         eventually("all packets", || {
-            receive(&mut port, |parcel| lengths.extend(payload(parcel)));
+            receive_among(&mut all, &mut port, |parcel| lengths.extend(payload(parcel)));
             (lengths.len() >= count).then_some(())
         });
         lengths
@@ -323,9 +328,10 @@ fn conversations_come_before_transfers_at_a_tap() {
     let [transfer, conversation] =
         [0, 1].map(|_| control.run(|| UdpSocket::bind("192.0.2.1:0")).unwrap().unwrap());
     let send = |socket: &UdpSocket, len: usize| socket.send_to(&vec![0; len], "192.0.2.2:9").unwrap();
+    let mut all = Conversations::default();
     let mut lengths = || {
         let mut lengths = Vec::new();
-        while let Some(parcel) = tap.read(Time(0)).unwrap() {
+        while let Some(parcel) = tap.read(&mut all, Time(0)).unwrap() {
             lengths.extend(payload(parcel));
         }
         lengths
@@ -433,8 +439,12 @@ fn symbol(control: &NetNs, mac: Mac) -> Tap {
     tap
 }
 
-fn receive(port: &mut PortSocket, mut take: impl FnMut(&[u8])) {
-    while let count @ 1.. = port.receive(Time(0)).unwrap() {
+fn receive(port: &mut PortSocket, take: impl FnMut(&[u8])) {
+    receive_among(&mut Conversations::default(), port, take);
+}
+
+fn receive_among(all: &mut Conversations, port: &mut PortSocket, mut take: impl FnMut(&[u8])) {
+    while let count @ 1.. = port.receive(all, Time(0)).unwrap() {
         for index in 0..count {
             take(port.parcel(index));
         }

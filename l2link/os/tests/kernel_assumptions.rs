@@ -6,7 +6,9 @@ use frames::Mac;
 use frames::data::{GsoType, OffloadFlags, OffloadHeader};
 use l2link::Batch;
 use l2link::service::ServiceSet;
-use l2link_os::{CaptureFilter, Discard, LinkSocket, NetNs, Netlink, PortDiscard, PortSocket, Spared};
+use l2link_os::{
+    CaptureFilter, Conversations, Discard, LinkSocket, NetNs, Netlink, PortDiscard, PortSocket, Spared,
+};
 use lab::{cable, eventually, ip, namespace, path, settle};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::ErrorKind;
@@ -162,7 +164,7 @@ fn port_socket(netns: &NetNs, interface: &str) -> PortSocket {
 /// Whether one of the waiting parcels is what is looked for.
 fn any(port: &mut PortSocket, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
     let mut found = false;
-    while let count @ 1.. = port.receive(l2link::Time(0)).unwrap() {
+    while let count @ 1.. = port.receive(&mut Conversations::default(), l2link::Time(0)).unwrap() {
         for index in 0..count {
             found |= wanted(port.parcel(index));
         }
