@@ -31,6 +31,17 @@ impl PacketSocket {
         Ok(Self { socket, ifindex: interface.ifindex })
     }
 
+    /// A socket that never receives: to send by one that somebody waits for costs each frame a look at who waits, as the kernel
+    /// tells that there is room again (`sock_def_write_space`, `net/core/sock.c`).
+    pub(crate) fn sending(interface: &LinkInfo) -> Result<Self, SetupError> {
+        let socket = Self::new(interface)?;
+        socket.set_buffers();
+        socket.bind(0).map_err(|source| {
+            SetupError::system(format!("bind the sending packet socket to {}", interface.name), source)
+        })?;
+        Ok(socket)
+    }
+
     /// Sets one of the options of packet(7).
     pub(crate) fn set<T: Copy>(&self, option: libc::c_int, value: &T) -> io::Result<()> {
         // A `T` here is an option's `repr(C)` struct or integer, of a few bytes.
@@ -78,7 +89,7 @@ impl PacketSocket {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Begins to receive frames of `protocol` (host byte order) from the interface.
+    /// Begins to receive frames of `protocol` (host byte order) from the interface; none if that is 0.
     pub(crate) fn bind(&self, protocol: u16) -> io::Result<()> {
         // SAFETY: all fields are integers, for which zero is a value.
         let mut address: libc::sockaddr_ll = unsafe { core::mem::zeroed() };

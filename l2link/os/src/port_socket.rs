@@ -42,6 +42,7 @@ pub struct PortSocket {
     handed_out: Vec<Slot>,
     /// What the kernel said behind parcels that are to be handed out first.
     failed: Option<io::Error>,
+    sending: PacketSocket,
     sender: Sender,
     waiting: Batch,
     sent: Sent,
@@ -66,6 +67,8 @@ impl PortSocket {
         socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32).map_err(system("set PACKET_IGNORE_OUTGOING"))?;
         socket.set_buffers();
         socket.bind(ETH_P_ALL).map_err(system("set the EtherType"))?;
+        let sending = PacketSocket::sending(&info)?;
+        sending.set(libc::PACKET_VNET_HDR, &1_i32).map_err(system("set PACKET_VNET_HDR"))?;
         Ok(Self {
             socket,
             receiver: Receiver::new(RECEIVE_SLOTS, PARCEL_MAX),
@@ -73,6 +76,7 @@ impl PortSocket {
             free: (0..RECEIVE_SLOTS).rev().collect(),
             handed_out: Vec::with_capacity(RECEIVE_SLOTS),
             failed: None,
+            sending,
             sender: Sender::new(WAIT_WINDOW),
             waiting: Batch::new(SEND_SLOTS, SMALL),
             sent: Sent::default(),
@@ -161,7 +165,7 @@ impl PortSocket {
         }
         if parcel.len() > SMALL {
             self.send_waiting();
-            self.sent += self.sender.send(self.socket.as_fd(), core::iter::once(&*parcel));
+            self.sent += self.sender.send(self.sending.as_fd(), core::iter::once(&*parcel));
             return;
         }
         if let Some(slot) = self.waiting.slot() {
@@ -255,7 +259,7 @@ impl PortSocket {
 
     fn send_waiting(&mut self) {
         if !self.waiting.is_empty() {
-            self.sent += self.sender.send(self.socket.as_fd(), self.waiting.frames());
+            self.sent += self.sender.send(self.sending.as_fd(), self.waiting.frames());
             self.waiting.clear();
         }
     }

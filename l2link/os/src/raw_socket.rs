@@ -19,6 +19,7 @@ pub struct LinkSocket {
     socket: PacketSocket,
     /// For frames that the others may overtake.
     bulk: PacketSocket,
+    sending: PacketSocket,
     /// Calls in a row that left those waiting.
     passed_over: u32,
     receiver: Receiver,
@@ -62,6 +63,7 @@ impl LinkSocket {
         Ok(Self {
             socket,
             bulk,
+            sending: PacketSocket::sending(&info)?,
             passed_over: 0,
             receiver: Receiver::new(SLOTS, slot_len(mtu)),
             sender: Sender::new(Duration::ZERO),
@@ -123,7 +125,7 @@ impl LinkSocket {
     /// Sends the frames of `batch` in order. The caller clears the batch. Waits up to 10 ms for room in the send
     /// buffer.
     pub fn send(&mut self, batch: &Batch) -> Sent {
-        self.sender.send(self.socket.as_fd(), batch.frames())
+        self.sender.send(self.sending.as_fd(), batch.frames())
     }
 
     /// Frames that were too long for a slot since the last call: 9,230 bytes, or what the largest MTU so far allows, whichever
