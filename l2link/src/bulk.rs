@@ -25,7 +25,7 @@ const RATE: u64 = 8;
 const ROOM: u64 = 128 * 1024;
 /// How long a flow stays a transfer.
 const HOLD: Duration = Duration::from_millis(100);
-const PLACES: usize = 256;
+const PLACES: usize = 1024;
 
 /// The flows that went by in the last moments.
 #[derive(Debug)]
