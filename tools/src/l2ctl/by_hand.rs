@@ -4,6 +4,7 @@
 
 use crate::columns::Object;
 use crate::{Failure, daemon, table};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -70,7 +71,7 @@ pub(crate) enum SymbolCommand {
         #[arg(long)]
         netns: Option<String>,
         /// Its kind; "files" for a directory that has the name of an interface
-        #[arg(long)]
+        #[arg(long, value_parser = kinds())]
         kind: Option<String>,
         #[command(flatten)]
         lasting: Lasting,
@@ -90,8 +91,8 @@ pub(crate) struct NewSymbol {
     /// Namespace in which it is made [default: the daemon's]
     #[arg(long)]
     netns: Option<String>,
-    /// interface, address or files
-    #[arg(long)]
+    /// What stands for the port [default: interface]
+    #[arg(long, value_parser = kinds())]
     kind: Option<String>,
     /// What programs may serve, for example tcp/80; may be repeated [default: all but a few ports]
     #[arg(long = "service", value_name = "SERVICE")]
@@ -193,6 +194,11 @@ pub(crate) enum PeerCommand {
 /// A share of new flows; none for the peer's own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weight(Option<u16>);
+
+/// What a symbol may be.
+fn kinds() -> PossibleValuesParser {
+    ["interface", "address", "files"].into()
+}
 
 fn weight(text: &str) -> Result<Weight, String> {
     match text {

@@ -65,6 +65,7 @@ enum Command {
             value_name = "SECONDS",
             num_args = 0..=1,
             default_missing_value = "1",
+            allow_negative_numbers = true,
             value_parser = watch::interval
         )]
         watch: Option<Duration>,

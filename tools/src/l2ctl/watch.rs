@@ -93,8 +93,17 @@ fn redraw(out: &mut impl Write, picture: &[u8]) -> io::Result<()> {
     write!(out, "\x1b[J")
 }
 
-/// As much of a line as has so many letters, where marks have none.
+/// A line of so many letters at most, of which marks are none; the last one says that there are more.
 fn cut(line: &str, width: usize) -> String {
+    let begin = begin(line, width);
+    if begin.len() == line.len() || width == 0 {
+        return begin.to_owned();
+    }
+    format!("{}…", self::begin(line, width - 1))
+}
+
+/// As much of a line as has so many letters.
+fn begin(line: &str, width: usize) -> &str {
     let (mut room, mut is_mark) = (width, false);
     let fits = |letter: &char| {
         is_mark |= *letter == '\x1b';
@@ -104,7 +113,8 @@ fn cut(line: &str, width: usize) -> String {
         room = room.saturating_sub(takes);
         fits
     };
-    line.chars().take_while(fits).collect()
+    let end: usize = line.chars().take_while(fits).map(char::len_utf8).sum();
+    &line[..end]
 }
 
 /// Seconds between two looks.
@@ -164,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_by_its_letters() {
-        assert_eq!(cut("a\x1b[7mµb\x1b[0mc", 3), "a\x1b[7mµb\x1b[0m");
+        assert_eq!(cut("a\x1b[7mµb\x1b[0mc", 3), "a\x1b[7mµ…");
+        assert_eq!(cut("a\x1b[7mµb\x1b[0m", 3), "a\x1b[7mµb\x1b[0m");
         assert_eq!(cut("abc", 5), "abc");
         assert_eq!(cut("abc", 0), "");
     }
