@@ -41,6 +41,7 @@ pub(crate) const SWEEP: Duration = Duration::from_secs(5);
 const ECHO_IDLE: Duration = Duration::from_secs(30);
 const DATAGRAM_IDLE: Duration = Duration::from_secs(30);
 const CONNECTION_IDLE: Duration = Duration::from_secs(300);
+const TCP: u8 = 6;
 
 impl Control {
     /// Takes the connections of a namespace.
@@ -102,6 +103,10 @@ impl Control {
             flows |= closed.remote.is_some() && symbol.rules.drains_at(closed.protocol, closed.local_port);
         }
         let Some(place) = self.namespace_mut(namespace) else { return };
+        if let (TCP, Some((remote, remote_port))) = (closed.protocol, closed.remote) {
+            let ClosedSocket { protocol, local, local_port, .. } = *closed;
+            place.ended.note(&FlowKey { protocol, local_port, local, remote, remote_port }, now);
+        }
         // One look is enough: the kernel tells when the socket is in its tables no more.
         if closed.remote.is_none() {
             place.socket_looks.of(SocketPart::of_protocol(closed.protocol)).ask(now);

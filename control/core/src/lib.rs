@@ -40,6 +40,7 @@ mod carrier;
 pub mod config;
 mod control;
 mod detection;
+mod ended;
 pub mod exposure;
 mod fast;
 pub mod files;

@@ -1,5 +1,6 @@
 //! [`Namespace`]: what is known of one network namespace in which symbols stand.
 
+use crate::ended::Ended;
 use crate::looks::{Looks, SocketLooks};
 use crate::seen::{Connection, OpenSocket, OpenSockets, Parts, SocketPart};
 use core::fmt;
@@ -35,6 +36,8 @@ pub(crate) struct Namespace {
     pub(crate) socket_looks: SocketLooks,
     pub(crate) connection_looks: Looks,
     pub(crate) group_looks: Looks,
+    /// Connections of TCP that ended a moment ago.
+    pub(crate) ended: Ended,
 }
 
 impl Namespace {
@@ -48,6 +51,7 @@ impl Namespace {
             socket_looks: SocketLooks::default(),
             connection_looks: Looks::default(),
             group_looks: Looks::default(),
+            ended: Ended::default(),
         }
     }
 

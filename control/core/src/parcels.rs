@@ -11,7 +11,7 @@ use crate::symbol::Symbol;
 use crate::symbol_rules::Tables;
 use crate::translation;
 use frames::data::{OffloadHeader, Tunnel};
-use frames::inet::{Ip, Layer3, PacketView, Transport, classify};
+use frames::inet::{Ip, Layer3, PacketView, TcpFlags, Transport, classify};
 use frames::session::Stream;
 use frames::{DropReason, ProtocolAddress, SymbolId, UpTunnel};
 use l2link::{Batch, Counters, Rx, Time};
@@ -156,8 +156,13 @@ impl Control {
             // What of the answers comes is for rules by hand to say.
             return Ok(());
         }
-        symbol.rules.add(flow.rule(), now, &mut self.tables);
         let namespace = symbol.namespace;
+        if !begins_connection(&view)
+            && self.namespace_mut(namespace).is_some_and(|place| place.ended.contains(&flow, now))
+        {
+            return Ok(());
+        }
+        self.symbols[index].rules.add(flow.rule(), now, &mut self.tables);
         self.watch_flow(namespace, now);
         if matches!(flow.protocol, 17 | 136) {
             // An unconnected datagram socket listens, too: a look finds it, and its rule replaces the flow's.
@@ -169,6 +174,12 @@ impl Control {
         self.flush();
         Ok(())
     }
+}
+
+/// Whether a packet asks for a connection of TCP, or agrees to one.
+fn begins_connection(view: &PacketView) -> bool {
+    let Layer3::Ip(ip) = view.layer3 else { return false };
+    matches!(ip.transport, Transport::Ports { tcp, .. } if tcp.flags.contains(TcpFlags::SYN))
 }
 
 /// Bytes of rules that may wait for the relay before packets that need another rule are dropped: some 50,000 rules. A

@@ -11,6 +11,7 @@
 //! | unicast with ports (TCP, UDP, …) | a flow, unless a listener covers its local port |
 //! | unicast echo request | a flow with the identifier |
 //! | TCP reset | nothing: it is the last packet of something that is over |
+//! | TCP, not the first packet, of a socket that was closed a moment ago | nothing: likewise ([`Ended`](crate::ended::Ended)) |
 //! | ARP, neighbor discovery, router solicitation | nothing: every symbol has a rule for the answers |
 //! | ICMP error, IGMP, later fragment | nothing: nobody answers them |
 //! | another IP protocol | the rule of its raw socket, which a look finds |

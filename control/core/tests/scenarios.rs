@@ -129,6 +129,24 @@ fn the_rule_travels_before_the_first_packet() {
     assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
 }
 
+/// It was sent once more while the answer to the first one came, which ended the connection.
+#[test]
+fn a_last_packet_behind_the_end_of_its_socket_makes_no_rule() {
+    let mut world = World::up();
+    let _ = world.send(&tcp(40_000, 443, SYN));
+    let remote = Some((THERE.into(), 443));
+    let closed = ClosedSocket { protocol: 6, local: HERE.into(), local_port: 40_000, remote };
+    world.control.handle_socket_closed(NAMESPACE, &closed, world.now);
+    world.run(Duration::from_millis(20));
+    world.relay.heard.clear();
+    assert_eq!(world.send(&tcp(40_000, 443, ACK)), SymbolVerdict::Sent);
+    assert_eq!(world.relay.heard, ["parcel"]);
+    assert_eq!(world.rules(), ["ethertype 0x0806 active"]);
+    // The next connection from the same port is another one.
+    assert_eq!(world.send(&tcp(40_000, 443, SYN)), SymbolVerdict::Sent);
+    assert_eq!(world.relay.heard[1..], ["add tcp 192.0.2.1:40000 from 192.0.2.2:443", "parcel"]);
+}
+
 #[test]
 fn a_packet_of_a_listener_needs_no_rule_of_its_own() {
     let mut world = World::up();
