@@ -102,20 +102,27 @@ class Measurements:
         sent, _ = self.offer(SMALL, rate)
         return (machine_time() - before) / (sent / 1e6)
 
-    def request(self, count):
+    def request(self, count, address=SERVER_ADDRESS):
         """How long requests take until they are answered, one at a time, in µs."""
-        with self.server("echo", 7):
-            return json.loads(run([self.bench, "ask", "--to", f"{SERVER_ADDRESS}:7", "--count", str(count)], CLIENT))
+        with self.server("echo", 7, address):
+            return json.loads(run([self.bench, "ask", "--to", f"{address}:7", "--count", str(count)], CLIENT))
 
-    def request_beside_bulk(self):
+    @contextmanager
+    def bulk(self, *options):
+        """A run of iperf3 that has begun; what is left of it at the end is killed."""
         with self.iperf() as command:
-            bulk = subprocess.Popen(["ip", "netns", "exec", CLIENT, *command.split()], stdout=subprocess.DEVNULL)
+            words = ["ip", "netns", "exec", CLIENT, *command.split(), *options]
+            bulk = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
             try:
                 time.sleep(0.5)
-                return self.request(self.count // 10)
+                yield bulk
             finally:
                 bulk.kill()
                 bulk.wait()
+
+    def request_beside_bulk(self):
+        with self.bulk():
+            return self.request(self.count // 10)
 
     def connections(self):
         """How many connections a second one client makes, one after the other."""

@@ -5,8 +5,6 @@
 """
 
 import json
-import subprocess
-import time
 
 from contenders import SERVER_ADDRESS, Sealed
 from lab import CLIENT, CONTROL, RELAY, Lab, run
@@ -45,18 +43,9 @@ def beside(folder, target, address, options):
             measurements.reachable()
             lab.eventually(lambda: address in run(f"ip -n {CONTROL} -o addr show"))
             measurements.seconds = SECONDS
-            with measurements.iperf() as command:
-                words = ["ip", "netns", "exec", CLIENT, *command.split(), *options]
-                bulk = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-                try:
-                    time.sleep(0.5)
-                    with measurements.server("echo", 7, address):
-                        words = [measurements.bench, "ask", "--to", f"{address}:7", "--count", "500"]
-                        asked = json.loads(run(words, CLIENT))
-                    end = json.loads(bulk.communicate()[0])["end"]
-                finally:
-                    bulk.kill()
-                    bulk.wait()
+            with measurements.bulk(*options) as bulk:
+                asked = measurements.request(500, address)
+                end = json.loads(bulk.communicate()[0])["end"]
         finally:
             pair.stop()
     return {
