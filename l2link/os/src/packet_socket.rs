@@ -35,7 +35,7 @@ impl PacketSocket {
     /// tells that there is room again (`sock_def_write_space`, `net/core/sock.c`).
     pub(crate) fn sending(interface: &LinkInfo) -> Result<Self, SetupError> {
         let socket = Self::new(interface)?;
-        socket.set_buffers();
+        socket.set_send_buffer();
         socket.bind(0).map_err(|source| {
             SetupError::system(format!("bind the sending packet socket to {}", interface.name), source)
         })?;
@@ -59,13 +59,17 @@ impl PacketSocket {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Makes the buffers large: the receive buffer for bursts while the daemon does something else, the send buffer
-    /// so that it is the first thing that fills up, before the queue of a network card (1,000 frames) drops.
-    /// Without CAP_NET_ADMIN the system's limits stay.
-    pub(crate) fn set_buffers(&self) {
+    /// Makes the receive buffer large, for bursts while the daemon does something else. Without CAP_NET_ADMIN the system's
+    /// limit stays.
+    pub(crate) fn set_receive_buffer(&self) {
         if setsockopt(&self.socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             let _ = self.socket.set_recv_buffer_size(RECEIVE_BUFFER);
         }
+    }
+
+    /// Makes the send buffer so large that it is the first thing that fills up, before the queue of a network card (1,000
+    /// frames) drops. Without CAP_NET_ADMIN the system's limit stays.
+    fn set_send_buffer(&self) {
         if setsockopt(&self.socket, sockopt::SndBufForce, &SEND_BUFFER).is_err() {
             let _ = self.socket.set_send_buffer_size(SEND_BUFFER);
         }

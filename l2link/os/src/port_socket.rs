@@ -65,7 +65,7 @@ impl PortSocket {
         attach(&socket, filter).map_err(system("set the filter"))?;
         socket.set(libc::PACKET_VNET_HDR, &1_i32).map_err(system("set PACKET_VNET_HDR"))?;
         socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32).map_err(system("set PACKET_IGNORE_OUTGOING"))?;
-        socket.set_buffers();
+        socket.set_receive_buffer();
         socket.bind(ETH_P_ALL).map_err(system("set the EtherType"))?;
         let sending = PacketSocket::sending(&info)?;
         sending.set(libc::PACKET_VNET_HDR, &1_i32).map_err(system("set PACKET_VNET_HDR"))?;

@@ -52,7 +52,7 @@ impl LinkSocket {
             let socket = PacketSocket::new(&info)?;
             socket.set_filter(&capture_filter::link_program(bulk)).map_err(system("set the filter"))?;
             socket.set(libc::PACKET_IGNORE_OUTGOING, &1_i32).map_err(system("set PACKET_IGNORE_OUTGOING"))?;
-            socket.set_buffers();
+            socket.set_receive_buffer();
             socket.bind(ethertype).map_err(system("set the EtherType"))?;
             Ok::<_, SetupError>(socket)
         };

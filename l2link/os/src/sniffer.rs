@@ -46,7 +46,7 @@ impl Sniffer {
         let program = capture_filter::ethertype_program(ethertype);
         socket.set_filter(&program).map_err(system("set the filter"))?;
         socket.set_promiscuous().map_err(system("set the promiscuous mode"))?;
-        socket.set_buffers();
+        socket.set_receive_buffer();
         setsockopt(&socket.as_fd(), sockopt::ReceiveTimestampns, &true)
             .map_err(|error| system("ask for the times")(error.into()))?;
         // Only those who ask for all protocols are shown what this machine sends.
