@@ -21,7 +21,7 @@
 use crate::exposure::Exposure;
 use crate::flows::{Looked, follow_datagrams};
 use crate::looks::Found;
-use crate::seen::{OpenSocket, OpenSockets, SocketPart};
+use crate::seen::{OpenSocket, OpenSockets, SocketPart, TCP};
 use crate::symbol::{Interface, Seat, Symbol};
 use crate::symbol_rules::{NEIGHBORS, SymbolRules, Tables};
 use crate::translation::{at_address, can_reach};
@@ -274,7 +274,6 @@ fn ends_untold(rule: &ProtocolAddress) -> bool {
     }
 }
 
-const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// A new listener covers these flows from now on; it may still be refused, in which case the flows come back with their

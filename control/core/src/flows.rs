@@ -24,7 +24,7 @@ use crate::exposure::Exposure;
 use crate::flow::FlowKey;
 use crate::looks::Pace;
 use crate::rule::Rule;
-use crate::seen::{ClosedSocket, Connection, Connections, SocketPart};
+use crate::seen::{ClosedSocket, Connection, Connections, SocketPart, TCP};
 use crate::symbol::Seat;
 use crate::symbol_rules::{SymbolRules, Tables};
 use crate::{Control, NamespaceId};
@@ -41,7 +41,6 @@ pub(crate) const SWEEP: Duration = Duration::from_secs(5);
 const ECHO_IDLE: Duration = Duration::from_secs(30);
 const DATAGRAM_IDLE: Duration = Duration::from_secs(30);
 const CONNECTION_IDLE: Duration = Duration::from_secs(300);
-const TCP: u8 = 6;
 
 impl Control {
     /// Takes the connections of a namespace.

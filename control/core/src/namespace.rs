@@ -82,6 +82,7 @@ impl Namespace {
         self.socket_looks.stop();
         self.connection_looks.stop();
         self.group_looks.stop();
+        self.ended = Ended::default();
     }
 }
 

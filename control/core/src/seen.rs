@@ -56,7 +56,7 @@ impl SocketPart {
     }
 }
 
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
 const DCCP: u8 = 33;
 const SCTP: u8 = 132;
 

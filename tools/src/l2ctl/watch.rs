@@ -95,11 +95,11 @@ fn redraw(out: &mut impl Write, picture: &[u8]) -> io::Result<()> {
 
 /// A line of so many letters at most, of which marks are none; the last one says that there are more.
 fn cut(line: &str, width: usize) -> String {
-    let begin = begin(line, width);
-    if begin.len() == line.len() || width == 0 {
-        return begin.to_owned();
+    let fitting = begin(line, width);
+    if fitting.len() == line.len() || width == 0 {
+        return fitting.to_owned();
     }
-    format!("{}…", self::begin(line, width - 1))
+    format!("{}…", begin(line, width - 1))
 }
 
 /// As much of a line as has so many letters.

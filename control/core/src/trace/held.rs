@@ -1,7 +1,7 @@
 //! What comes of the sockets that a process holds, each by its number.
 
 use crate::rule::RuleState;
-use crate::seen::{NumberedSocket, OpenSocket};
+use crate::seen::{NumberedSocket, OpenSocket, TCP};
 use crate::symbol::{State, Symbol};
 use crate::{Control, NamespaceId};
 use core::net::{IpAddr, SocketAddr};
@@ -153,6 +153,5 @@ fn example(address: &ProtocolAddress, symbol: &Symbol) -> Option<(String, String
     })
 }
 
-const TCP: u8 = 6;
 /// Below are lengths, and Linux's own types (IEEE 802.3, 3.2.6).
 const LEAST_ETHERTYPE: u16 = 0x600;
