@@ -5,6 +5,7 @@ use crate::binary::binary;
 use crate::config::{Control, Relay, with_addresses};
 use crate::daemon::Daemon;
 use crate::netns::Netns;
+use crate::path;
 use crate::sweep;
 use frames::discovery::Role;
 use serde_json::json;
@@ -301,7 +302,9 @@ pub(crate) fn number(netns: &Netns, interface: &str, v4: &str, v6: &str) {
     ]);
 }
 
-/// Makes a cable's end behave as a network card would: every frame has its final size and checksum.
+/// Makes a cable's end behave as a network card would: every frame has its final size and checksum. On the fast path it joins
+/// packets that come, as it is to there.
 pub(crate) fn honest(netns: &Netns, interface: &str) {
-    netns.ok(&format!("ethtool -K {interface} tx off rx off tso off gso off gro off"));
+    let gro = if path::has_fast_path() { "on" } else { "off" };
+    netns.ok(&format!("ethtool -K {interface} tx off rx off tso off gso off gro {gro}"));
 }

@@ -72,18 +72,20 @@ fn interfaces_of_another_namespace_are_not_missed_here() {
 }
 
 #[test]
-fn its_command_mends_a_link_that_keeps_packets_off_the_fast_path() {
+fn its_commands_mend_a_link_that_keeps_packets_off_the_fast_path() {
     let Some(lab) = Lab::build(netns_tests::Layout::default()) else { return };
     let netns = &lab.relay_ns;
     for (word, level) in [("require", "wrong"), ("auto", "note")] {
         let link = format!("data = \"clear\"\nfast_path = \"{word}\"");
         lab.relay.configure(&Relay { link, ..Relay::default() }.to_string());
-        netns.ok("ethtool -K lan0 tx on");
+        netns.ok("ethtool -K lan0 tx on gro off");
         let (well, findings) = doctor(netns, &lab.relay);
         assert_eq!(well, level == "note");
         netns.ok(&command(finding(&findings, level, "all packets go by the daemon")));
         let (well, findings) = doctor(netns, &lab.relay);
         assert!(well, "{findings:#?}");
+        netns.ok(&command(finding(&findings, "note", "does not join the packets of TCP")));
+        let (_, findings) = doctor(netns, &lab.relay);
         finding(&findings, "ok", "leaves checksums and packets to the kernel");
     }
 }

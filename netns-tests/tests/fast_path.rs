@@ -221,6 +221,56 @@ fn streams_go_by_the_kernel(
     let _ = download.stop();
 }
 
+/// By the interface that they come by, so that a system's network stack has one in place of many.
+#[rstest]
+fn packets_of_tcp_are_joined(
+    #[values(false, true)] elsewhere: bool,
+    #[values(Server::AtControl, Server::AtClient)] server: Server,
+) {
+    let Some(mut lab) = with(FAST, layout(elsewhere), FITTING) else { return };
+    let set = |lab: &Lab, gro: &str| {
+        for netns in [&lab.relay_ns, &lab.control_ns] {
+            netns.ok(&format!("ethtool -K lan0 gro {gro}"));
+        }
+    };
+    set(&lab, "off");
+    for daemon in [&lab.relay, &lab.control] {
+        daemon.await_log("one by one: `ethtool -K lan0 gro on`");
+    }
+    set(&lab, "on");
+    let _nginx = server.nginx(&lab);
+    let (_, from, address) = server.ends(&lab, false);
+    let mut curl = from.command("curl");
+    let url = format!("http://{address}/large");
+    let download = Download::start(curl.args(["-sSf", "--limit-rate", "20M", &url]));
+    download.await_begin();
+    await_kernel(&mut lab, 1 << 20, &|| download.bytes());
+    let counters = |lab: &Lab| server.ends(lab, false).1.ok("cat /proc/net/snmp /proc/net/netstat");
+    signal_both(&mut lab, Signal::SIGSTOP);
+    thread::sleep(Duration::from_millis(100));
+    let before = counters(&lab);
+    thread::sleep(Duration::from_millis(500));
+    let after = counters(&lab);
+    signal_both(&mut lab, Signal::SIGCONT);
+    let more = |name| of_ip(&after, name) - of_ip(&before, name);
+    // The first counts what the stack has, the other the segments in it (net/ipv4/ip_input.c, `ip_rcv_core`).
+    let (packets, segments) = (more("InReceives"), more("InNoECTPkts"));
+    assert!(segments > 1000 && segments > 2 * packets, "{segments} segments in {packets} packets");
+    let _ = download.stop();
+}
+
+/// A counter of a system's IP, from what `/proc/net/snmp` and `/proc/net/netstat` have: a line of names, a line of values.
+#[track_caller]
+fn of_ip(counters: &str, name: &str) -> u64 {
+    let lines: Vec<_> = counters.lines().filter(|line| line.starts_with("Ip")).collect();
+    let mut pairs = lines.chunks(2).flat_map(|lines| match lines {
+        [names, values] => names.split_whitespace().zip(values.split_whitespace()).collect(),
+        _ => Vec::new(),
+    });
+    let (_, value) = pairs.find(|(found, _)| *found == name).expect("the counter");
+    value.parse().expect("a number")
+}
+
 /// Also with a host that is reached by the relay's own routes: its answers leave another way.
 #[rstest]
 fn segments_fit_the_link(#[values(false, true)] is_far: bool) {

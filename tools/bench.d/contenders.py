@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from lab import CLIENT, CONTROL, RELAY, run
+from lab import CLIENT, CONTROL, RELAY, join_what_comes, run
 
 CLIENT_ADDRESS, SERVER_ADDRESS = "192.0.2.2", "192.0.2.1"
 UNDERLAY = "198.51.100"  # its first three numbers
@@ -104,11 +104,16 @@ class Clear(L2link):
 
 
 class Kernel(L2link):
-    """With the fast path in the kernel. Like all tunnels, it needs room for its headers on the segment."""
+    """With the fast path in the kernel. Like all tunnels, it needs room for its headers on the segment, whose ends join packets
+    that come, as network cards do by default."""
 
     name = "l2link kernel"
     link = 'data = "clear"\nfast_path = "require"\n'
     overhead = 34
+
+    def setup(self):
+        join_what_comes()
+        super().setup()
 
 
 class Unsecured(L2link):

@@ -96,6 +96,12 @@ def without_offloads(namespace, interface):
     run(f"ethtool -K {interface} tx off rx off tso off gso off gro off sg off", namespace)
 
 
+def join_what_comes():
+    """Has the segment's ends join the packets of a TCP flow as they come (GRO), which network cards do by default and veth does not."""
+    for namespace in (RELAY, CONTROL):
+        run("ethtool -K lan0 gro on", namespace)
+
+
 def switch(segment, machines):
     """A bridge in the namespace `segment` that joins the interfaces `lan0` of machines."""
     run(f"ip -n {segment} link add br0 type bridge")

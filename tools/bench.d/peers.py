@@ -1,7 +1,7 @@
 """What this product is compared with: what the kernel has, and programs that join networks at layer 2."""
 
 from contenders import CLIENT_ADDRESS, SERVER_ADDRESS, UNDERLAY, Contender
-from lab import CLIENT, CONTROL, RELAY, run
+from lab import CLIENT, CONTROL, RELAY, join_what_comes, run
 
 
 class Plain(Contender):
@@ -56,6 +56,16 @@ class Vxlan(Contender):
         run(f"ip -n {CONTROL} link add eth1 {tunnel.format(2, 1)}")
         self.lab.bridge(RELAY, "vx0", "eth1")
         self.ends("eth0", "eth1", overhead=50)
+
+
+class JoiningVxlan(Vxlan):
+    """The same over a segment whose ends join packets that come, as below the fast path."""
+
+    name = "kernel VXLAN GRO"
+
+    def setup(self):
+        join_what_comes()
+        super().setup()
 
 
 class Tinc(Contender):
@@ -140,4 +150,4 @@ class Socat(Contender):
         self.ends("eth0", "tap0", overhead=42)
 
 
-PEERS = [Plain, Bridge, Routing, Vxlan, Ovs, Tinc, Socat]
+PEERS = [Plain, Bridge, Routing, Vxlan, JoiningVxlan, Ovs, Tinc, Socat]

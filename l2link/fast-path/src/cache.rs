@@ -61,20 +61,29 @@ pub struct LinkInterface<'a> {
     pub name: &'a str,
     /// The kernel's word for its kind; none for hardware.
     pub kind: Option<&'a str>,
-    /// Tells whether it completes checksums or cuts packets by itself.
-    pub offloads: fn(&str) -> io::Result<bool>,
+    /// Tells what it does of packets by itself.
+    pub offloads: fn(&str) -> io::Result<Offloads>,
+}
+
+/// What an interface does of packets by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offloads {
+    /// Completes checksums of what is sent, or cuts it.
+    pub transmit: bool,
+    /// Joins packets of a TCP flow as they come (GRO).
+    pub gro: bool,
 }
 
 impl LinkInterface<'_> {
-    /// Whether packets can go and come by it the fast way, as far as that can be known without trying.
+    /// What it does of packets, if they can go and come by it the fast way, as far as that can be known without trying.
     ///
     /// # Errors
     /// [`Error::Kind`], [`Error::Offloads`], [`Error::Asking`].
-    pub fn fit(&self) -> Result<(), Error> {
+    pub fn fit(&self) -> Result<Offloads, Error> {
         match (self.kind, (self.offloads)(self.name)) {
             (Some(kind), _) if kind != "veth" => Err(Error::Kind(self.name.to_owned(), kind.to_owned())),
-            (_, Ok(false)) => Ok(()),
-            (_, Ok(true)) => Err(Error::Offloads(self.name.to_owned())),
+            (_, Ok(Offloads { transmit: true, .. })) => Err(Error::Offloads(self.name.to_owned())),
+            (_, Ok(offloads)) => Ok(offloads),
             (_, Err(error)) => Err(Error::Asking(error)),
         }
     }
@@ -107,7 +116,6 @@ impl Cache {
         match loaded.map(Self::new) {
             Ok(mut cache) if policy == Policy::Require => {
                 cache.set_link(link)?;
-                cache.tell(ACTIVE.to_owned());
                 Ok(Some(cache))
             }
             Ok(mut cache) => {
@@ -141,13 +149,9 @@ impl Cache {
     /// Has packets go and come by this link interface, or by none; by the daemon as long as the interface does what is the kernel's. To
     /// be called whenever anything about it changes.
     pub fn follow_link(&mut self, link: Option<LinkInterface<'_>>) {
-        let told = match self.set_link(link) {
-            Ok(()) if self.linked => ACTIVE.to_owned(),
-            // There is no interface at present.
-            Ok(()) => return,
-            Err(error) => format!("all packets go by this daemon: {error}"),
-        };
-        self.tell(told);
+        if let Err(error) = self.set_link(link) {
+            self.tell(format!("all packets go by this daemon: {error}"));
+        }
     }
 
     /// Whether it is time to try [`Cache::follow_link`] again, as the kernel does not tell when what was in the way has gone.
@@ -167,11 +171,22 @@ impl Cache {
     }
 
     fn set_link(&mut self, link: Option<LinkInterface<'_>>) -> Result<(), Error> {
-        let fit = link.map_or(Ok(()), |link| link.fit());
-        let link = link.filter(|_| fit.is_ok());
-        let set = self.fast_path.set_link(link.map(|link| link.ifindex));
-        self.linked = link.is_some() && set.is_ok();
-        fit.and(set)
+        let fit = link.map(|link| link.fit().map(|offloads| (link, offloads))).transpose();
+        let ifindex = fit.as_ref().ok().copied().flatten().map(|(link, _)| link.ifindex);
+        let set = self.fast_path.set_link(ifindex);
+        self.linked = ifindex.is_some() && set.is_ok();
+        let fit = fit?;
+        set?;
+        match fit {
+            Some((_, Offloads { gro: true, .. })) => self.tell(ACTIVE.to_owned()),
+            Some((link, _)) => self.tell(format!(
+                "{ACTIVE}, one by one: `ethtool -K {} gro on` has it join those of TCP, which is faster",
+                link.name
+            )),
+            // There is no interface at present.
+            None => {}
+        }
+        Ok(())
     }
 
     /// Takes packets that arrive at a port. `attach` gives the port's packet socket its filter, in the place of the one that it has.

@@ -27,7 +27,7 @@ mod newcomers;
 #[cfg(not(feature = "ebpf"))]
 mod without;
 
-pub use cache::{Cache, LinkInterface, Policy, tunnel_of};
+pub use cache::{Cache, LinkInterface, Offloads, Policy, tunnel_of};
 pub use error::Error;
 #[cfg(feature = "ebpf")]
 pub use kernel::FastPath;

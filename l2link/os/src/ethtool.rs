@@ -1,6 +1,7 @@
 //! What rtnetlink does not tell of an interface: its speed, from which routing daemons take costs, and what of a packet it leaves to
 //! the kernel.
 
+use fast_path::Offloads;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -24,22 +25,22 @@ pub(crate) fn set_speed(socket: BorrowedFd<'_>, interface: &str, speed: u32) -> 
     call(socket, interface, &mut command)
 }
 
-/// Whether an interface of the current namespace completes checksums of what is sent, or cuts it, so that the kernel does not.
+/// What an interface of the current namespace does of packets by itself.
 ///
 /// # Errors
 /// The kernel's.
-pub fn offloads(interface: &str) -> io::Result<bool> {
+pub fn offloads(interface: &str) -> io::Result<Offloads> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    for cmd in [ETHTOOL_GTXCSUM, ETHTOOL_GTSO] {
+    let does = |cmd| {
         let mut value = EthtoolValue { cmd, data: 0 };
         match call(socket.as_fd(), interface, &mut value) {
-            Ok(()) if value.data != 0 => return Ok(true),
+            Ok(()) => Ok(value.data != 0),
             // A driver that does not know of it does not do it.
-            Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(error),
-            Ok(()) | Err(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+            Err(error) => Err(error),
         }
-    }
-    Ok(false)
+    };
+    Ok(Offloads { transmit: does(ETHTOOL_GTXCSUM)? || does(ETHTOOL_GTSO)?, gro: does(ETHTOOL_GGRO)? })
 }
 
 fn call<T: Command>(socket: BorrowedFd<'_>, interface: &str, command: &mut T) -> io::Result<()> {
@@ -103,6 +104,7 @@ const ETHTOOL_GSET: u32 = 1;
 const ETHTOOL_SSET: u32 = 2;
 const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GTSO: u32 = 0x1e;
+const ETHTOOL_GGRO: u32 = 0x2b;
 const DUPLEX_FULL: u8 = 1;
 const UNKNOWN: u32 = u32::MAX;
 const UNKNOWN_HALF: u32 = u16::MAX as u32;

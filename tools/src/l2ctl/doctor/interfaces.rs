@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use super::{Finding, firewall};
-use fast_path::{Error, LinkInterface};
+use fast_path::{Error, LinkInterface, Offloads};
 use frames::discovery::Role;
 use l2link::Config;
 use l2link_os::{IfIndex, LinkInfo, NetNs, Netlink, SetupError, ethtool};
@@ -82,7 +82,14 @@ fn fast_path(link: &LinkInfo, sealed: bool, lacking: fn(&'static str, String, St
     }
     let LinkInfo { ifindex: IfIndex(ifindex), .. } = *link;
     match (LinkInterface { ifindex, name, kind, offloads: ethtool::offloads }).fit() {
-        Ok(()) => Finding::ok(TOPIC, format!("interface {name} leaves checksums and packets to the kernel")),
+        Ok(Offloads { gro: true, .. }) => {
+            Finding::ok(TOPIC, format!("interface {name} leaves checksums and packets to the kernel"))
+        }
+        Ok(_) => Finding::note(
+            TOPIC,
+            format!("interface {name} does not join the packets of TCP that come (GRO): each goes by itself"),
+            format!("`ethtool -K {name} gro on` is faster, not needed"),
+        ),
         Err(Error::Kind(..)) => lacking(
             TOPIC,
             format!("interface {name} is a {}: all packets go by the daemon", kind.unwrap_or("virtual one")),
