@@ -2,7 +2,7 @@
 //!
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
-//! passes an interface); [`Damper`] is for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`],
+//! passes an interface); `coalescing` is for transfers, [`Damper`] for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`],
 //! [`Crossing`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`], [`access`],
 //! [`psk`], [`keylog`], [`record_file`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`],
@@ -15,6 +15,7 @@ mod busy_poll;
 pub mod capture;
 pub mod capture_filter;
 pub mod clock;
+mod coalescing;
 pub mod config_file;
 pub mod confine;
 mod conversations;

@@ -8,7 +8,7 @@ use frames::Mac;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// An AF_PACKET socket of type SOCK_RAW.
 #[derive(Debug)]
@@ -165,6 +165,12 @@ impl PacketSocket {
 
     pub(crate) fn index(&self) -> libc::c_int {
         self.ifindex.0.cast_signed()
+    }
+}
+
+impl AsRawFd for PacketSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

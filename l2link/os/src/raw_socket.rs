@@ -1,5 +1,6 @@
 //! [`LinkSocket`]: the link's frames on an Ethernet interface.
 
+use crate::coalescing::Coalescing;
 use crate::mmsg::{Receiver, Sender};
 use crate::packet_socket::{PacketSocket, ethernet_interface};
 use crate::{IfIndex, LinkInfo, Sent, SetupError, capture_filter, ethtool};
@@ -9,7 +10,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 /// A packet socket for one EtherType on one interface. Frames with a VLAN tag, frames to other stations (in
@@ -19,6 +20,7 @@ pub struct LinkSocket {
     socket: PacketSocket,
     /// For frames that the others may overtake.
     bulk: PacketSocket,
+    coalescing: Coalescing,
     sending: PacketSocket,
     /// Calls in a row that left those waiting.
     passed_over: u32,
@@ -63,6 +65,7 @@ impl LinkSocket {
         Ok(Self {
             socket,
             bulk,
+            coalescing: Coalescing::new().map_err(system("make the timer"))?,
             sending: PacketSocket::sending(&info)?,
             passed_over: 0,
             receiver: Receiver::new(SLOTS, slot_len(mtu)),
@@ -96,12 +99,23 @@ impl LinkSocket {
     /// socket goes on when the interface is up. After the interface was *removed* the socket must be opened anew: a
     /// [`crate::Monitor`] tells.
     pub fn receive(&mut self) -> io::Result<usize> {
+        let taken = self.take();
+        if !taken.as_ref().is_ok_and(|count| *count > 0) {
+            self.coalescing.rest(self.bulk.as_raw_fd())?;
+        }
+        taken
+    }
+
+    fn take(&mut self) -> io::Result<usize> {
         let others_first = self.passed_over < PASSED_OVER_MAX;
         for bulk in [!others_first, others_first] {
             let socket = if bulk { &self.bulk } else { &self.socket };
             let count = self.receiver.receive(socket.as_fd())?;
             self.passed_over = if bulk { 0 } else { self.passed_over + 1 };
             if count > 0 {
+                if bulk {
+                    self.coalescing.note(count);
+                }
                 return Ok(count);
             }
         }
@@ -172,25 +186,22 @@ impl LinkSocket {
     pub fn is_bound(&self) -> bool {
         self.socket.is_bound()
     }
-
-    fn descriptors(&self) -> [RawFd; 2] {
-        [&self.socket, &self.bulk].map(|socket| socket.as_fd().as_raw_fd())
-    }
 }
 
 impl Source for LinkSocket {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        let all = self.descriptors();
-        all.iter().try_for_each(|descriptor| SourceFd(descriptor).register(registry, token, interests))
+        SourceFd(&self.socket.as_raw_fd()).register(registry, token, interests)?;
+        self.coalescing.register(self.bulk.as_raw_fd(), registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        let all = self.descriptors();
-        all.iter().try_for_each(|descriptor| SourceFd(descriptor).reregister(registry, token, interests))
+        self.deregister(registry)?;
+        self.register(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.descriptors().iter().try_for_each(|descriptor| SourceFd(descriptor).deregister(registry))
+        SourceFd(&self.socket.as_raw_fd()).deregister(registry)?;
+        self.coalescing.deregister(self.bulk.as_raw_fd(), registry)
     }
 }
 
