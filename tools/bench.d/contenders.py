@@ -61,6 +61,7 @@ class L2link(Contender):
     """This product."""
 
     link = ""
+    symbol = 'kind = "interface"\nname = "eth1"\n'
     control = ""  # lines of the control's configuration, before all sections
     relay_more = control_more = ""  # lines behind all others
     overhead = 0
@@ -78,7 +79,7 @@ class L2link(Contender):
         )
         (folder / "control.toml").write_text(
             f'name = "control1"\n{self.control}{link}[api]\nsocket = "{folder}/control.sock"\n'
-            f'[[symbol]]\nkind = "interface"\nrelay = "relay1"\nport = "eth1"\nname = "eth1"\n{self.control_more}'
+            f'[[symbol]]\nrelay = "relay1"\nport = "eth1"\n{self.symbol}{self.control_more}'
         )
         mtu = self.lab.mtu - self.overhead
         self.lab.address(RELAY, "eth1", SERVER_ADDRESS, mtu)
@@ -91,6 +92,13 @@ class L2link(Contender):
 
 class Sealed(L2link):
     name = "l2link sealed"
+
+
+class Address(L2link):
+    """With a symbol that is an address of the relay's port, and no interface with all of them."""
+
+    name = "l2link address"
+    symbol = f'kind = "address"\nname = "web"\naddress = "{SERVER_ADDRESS}"\nlocal = "10.99.0.2"\n'
 
 
 class Encrypted(L2link):
@@ -121,4 +129,4 @@ class Unsecured(L2link):
     security = 'security = "none"\n'
 
 
-VARIANTS = [Sealed, Clear, Encrypted, Unsecured, Kernel]
+VARIANTS = [Sealed, Clear, Encrypted, Unsecured, Kernel, Address]
