@@ -18,7 +18,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command with its output in a file of `folder`.
+    /// Starts a command with its output in a file of `folder`, and its temporary files there, as it may be killed.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -31,7 +31,8 @@ impl Process {
         let output = File::create(&log).expect("create a log file");
         let errors = output.try_clone().expect("share a log file");
         // A process group of its own, so that its children can be killed with it.
-        let child = command.process_group(0).stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
+        command.process_group(0).env("TMPDIR", folder);
+        let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
         let child = child.unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         Self { name: name.into(), child, log }
     }
