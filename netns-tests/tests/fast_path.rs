@@ -9,7 +9,7 @@ use netns_tests::program::{Nginx, Talk, UdpFlows, echo, echo_server, is_slow, na
 use netns_tests::{Daemon, Download, Finished, Lab, Layout, Netns, Process, SOON, binary, eventually};
 use nix::sys::signal::Signal;
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::process::Command;
@@ -139,16 +139,24 @@ fn skip() {
 /// Whether `progress` grows by more than `step` within two seconds while both daemons are stopped.
 #[track_caller]
 fn goes_on_without_daemons(lab: &mut Lab, step: u64, progress: &dyn Fn() -> u64) -> bool {
+    without_daemons(lab, |_| {
+        let before = progress();
+        (0..20).any(|_| {
+            thread::sleep(Duration::from_millis(100));
+            progress() > before + step
+        })
+    })
+}
+
+/// What is seen while both daemons are stopped.
+#[track_caller]
+fn without_daemons<T>(lab: &mut Lab, look: impl FnOnce(&Lab) -> T) -> T {
     signal_both(lab, Signal::SIGSTOP);
     // What was under way has arrived.
     thread::sleep(Duration::from_millis(100));
-    let before = progress();
-    let grown = (0..20).any(|_| {
-        thread::sleep(Duration::from_millis(100));
-        progress() > before + step
-    });
+    let seen = look(lab);
     signal_both(lab, Signal::SIGCONT);
-    grown
+    seen
 }
 
 fn signal_both(lab: &mut Lab, signal: Signal) {
@@ -207,18 +215,21 @@ fn streams_go_by_the_kernel(
     #[values(Server::AtControl, Server::AtClient)] server: Server,
 ) {
     let Some(mut lab) = with(FAST, layout(elsewhere), port_mtu) else { return };
-    let _nginx = server.nginx(&lab);
-    let (_, from, address) = server.ends(&lab, is_v6);
-    let mut curl = from.command("curl");
-    let download = Download::start(curl.args([
-        "-sSf",
-        "--limit-rate",
-        "20M",
-        &format!("http://{}/large", host(address)),
-    ]));
-    download.await_begin();
-    await_kernel(&mut lab, 1 << 20, &|| download.bytes());
+    let (_nginx, download) = download_by_kernel(&mut lab, server, is_v6);
     let _ = download.stop();
+}
+
+/// A download that goes by the kernel, and its server.
+#[track_caller]
+fn download_by_kernel(lab: &mut Lab, server: Server, is_v6: bool) -> (Nginx, Download) {
+    let nginx = server.nginx(lab);
+    let (_, from, address) = server.ends(lab, is_v6);
+    let mut curl = from.command("curl");
+    let url = format!("http://{}/large", host(address));
+    let download = Download::start(curl.args(["-sSf", "--limit-rate", "20M", &url]));
+    download.await_begin();
+    await_kernel(lab, 1 << 20, &|| download.bytes());
+    (nginx, download)
 }
 
 /// By the interface that they come by, so that a system's network stack has one in place of many.
@@ -238,37 +249,25 @@ fn packets_of_tcp_are_joined(
         daemon.await_log("one by one: `ethtool -K lan0 gro on`");
     }
     set(&lab, "on");
-    let _nginx = server.nginx(&lab);
-    let (_, from, address) = server.ends(&lab, false);
-    let mut curl = from.command("curl");
-    let url = format!("http://{address}/large");
-    let download = Download::start(curl.args(["-sSf", "--limit-rate", "20M", &url]));
-    download.await_begin();
-    await_kernel(&mut lab, 1 << 20, &|| download.bytes());
-    let counters = |lab: &Lab| server.ends(lab, false).1.ok("cat /proc/net/snmp /proc/net/netstat");
-    signal_both(&mut lab, Signal::SIGSTOP);
-    thread::sleep(Duration::from_millis(100));
-    let before = counters(&lab);
-    thread::sleep(Duration::from_millis(500));
-    let after = counters(&lab);
-    signal_both(&mut lab, Signal::SIGCONT);
-    let more = |name| of_ip(&after, name) - of_ip(&before, name);
-    // The first counts what the stack has, the other the segments in it (net/ipv4/ip_input.c, `ip_rcv_core`).
-    let (packets, segments) = (more("InReceives"), more("InNoECTPkts"));
+    let (_nginx, download) = download_by_kernel(&mut lab, server, false);
+    let [before, after] = without_daemons(&mut lab, |lab| {
+        let (_, from, _) = server.ends(lab, false);
+        let before = received(from);
+        thread::sleep(Duration::from_millis(500));
+        [before, received(from)]
+    });
+    let (packets, segments) = (after.0 - before.0, after.1 - before.1);
     assert!(segments > 1000 && segments > 2 * packets, "{segments} segments in {packets} packets");
     let _ = download.stop();
 }
 
-/// A counter of a system's IP, from what `/proc/net/snmp` and `/proc/net/netstat` have: a line of names, a line of values.
+/// Packets of IPv4 that a system's stack has had, and the segments in them (net/ipv4/ip_input.c, `ip_rcv_core`).
 #[track_caller]
-fn of_ip(counters: &str, name: &str) -> u64 {
-    let lines: Vec<_> = counters.lines().filter(|line| line.starts_with("Ip")).collect();
-    let mut pairs = lines.chunks(2).flat_map(|lines| match lines {
-        [names, values] => names.split_whitespace().zip(values.split_whitespace()).collect(),
-        _ => Vec::new(),
-    });
-    let (_, value) = pairs.find(|(found, _)| *found == name).expect("the counter");
-    value.parse().expect("a number")
+fn received(netns: &Netns) -> (u64, u64) {
+    let text = netns.ok("nstat -asjz IpInReceives IpExtInNoECTPkts");
+    let counters: Value = serde_json::from_str(&text).expect("JSON from nstat");
+    let count = |name: &str| counters["kernel"][name].as_u64().expect("the counter");
+    (count("IpInReceives"), count("IpExtInNoECTPkts"))
 }
 
 /// Also with a host that is reached by the relay's own routes: its answers leave another way.
