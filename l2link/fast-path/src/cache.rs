@@ -171,20 +171,16 @@ impl Cache {
     }
 
     fn set_link(&mut self, link: Option<LinkInterface<'_>>) -> Result<(), Error> {
-        let fit = link.map(|link| link.fit().map(|offloads| (link, offloads))).transpose();
-        let ifindex = fit.as_ref().ok().copied().flatten().map(|(link, _)| link.ifindex);
-        let set = self.fast_path.set_link(ifindex);
-        self.linked = ifindex.is_some() && set.is_ok();
-        let fit = fit?;
+        let fit = link.map(|link| link.fit()).transpose();
+        let fitting = link.filter(|_| fit.is_ok());
+        let set = self.fast_path.set_link(fitting.map(|link| link.ifindex));
+        self.linked = fitting.is_some() && set.is_ok();
+        let offloads = fit?;
         set?;
-        match fit {
-            Some((_, Offloads { gro: true, .. })) => self.tell(ACTIVE.to_owned()),
-            Some((link, _)) => self.tell(format!(
-                "{ACTIVE}, one by one: `ethtool -K {} gro on` has it join those of TCP, which is faster",
-                link.name
-            )),
-            // There is no interface at present.
-            None => {}
+        if let (Some(LinkInterface { name, .. }), Some(Offloads { gro, .. })) = (link, offloads) {
+            let one_by_one =
+                format!(", one by one: `ethtool -K {name} gro on` has it join those of TCP, which is faster");
+            self.tell(format!("{ACTIVE}{}", if gro { "" } else { &one_by_one }));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! [`Coalescing`]: many frames with one wake.
 //!
 //! A frame that somebody waits for has the kernel wake them, or at least look whether they are awake. Where many come one after the
-//! other, as those of a transfer do, that is a tenth of all that is done for them. So while many come nobody waits for them: after the
+//! other, as those of a transfer do, that adds up. So while many come nobody waits for them: after the
 //! socket was read empty, a timer tells when to look again. Network cards do the same with their interrupts (`rx-usecs` of ethtool(8)).
 //! As soon as few come, each wakes as ever.
 

@@ -267,7 +267,7 @@ impl PortSocket {
 
 impl AsRawFd for PortSocket {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_fd().as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 

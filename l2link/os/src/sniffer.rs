@@ -61,7 +61,7 @@ impl Sniffer {
     /// `ENETDOWN` once when the interface goes down; the socket goes on when it is up again. One that is removed
     /// while it is down is not told: [`Sniffer::is_there`].
     pub fn receive(&mut self) -> io::Result<Option<Sniffed<'_>>> {
-        let descriptor = self.socket.as_fd().as_raw_fd();
+        let descriptor = self.socket.as_raw_fd();
         let mut control = cmsg_space!(TimeSpec);
         let mut parts = [IoSliceMut::new(&mut self.buffer)];
         // With MSG_TRUNC the kernel returns the length on the wire.
