@@ -3,6 +3,7 @@
 //! The file counts only for the namespace and the boot in which it was written: a new kernel has none of what it tells of.
 
 use crate::{NetNs, SetupError};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
@@ -54,19 +55,25 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
         &self.path
     }
 
-    /// Writes the file in one step: a reader, and a successor, see the old one or the new one.
+    /// Writes the file in one step: a reader, and a successor, see the old one or the new one. It does not wait for a disk:
+    /// what it tells of is gone when the machine is.
     ///
     /// # Errors
     /// The file system's. The old one is as it was then.
     pub fn save(&self, state: &T) -> io::Result<()> {
-        let mut new = self.path.clone().into_os_string();
-        new.push(".new");
+        let new = self.new_path();
         // One that a killed process left, or a link that somebody laid there.
-        remove(new.as_ref())?;
+        remove(&new)?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         let stamped = Stamped { boot: self.boot.clone(), netns: self.netns, state };
         file.write_all(&serde_json::to_vec(&stamped)?)?;
-        fs::rename(&new, &self.path)
+        // Where a file is renamed onto another, ext4 and btrfs write it out first (`auto_da_alloc` in the kernel's ext4.rst),
+        // which on a busy disk takes longer than the link waits for a peer. Two files that change places are left alone.
+        match renameat2(AT_FDCWD, &new, AT_FDCWD, &self.path, RenameFlags::RENAME_EXCHANGE) {
+            Ok(()) => remove(&new),
+            // There was none, or the file system cannot.
+            Err(_) => fs::rename(&new, &self.path),
+        }
     }
 
     /// Removes the file, if there is one.
@@ -74,7 +81,15 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
     /// # Errors
     /// The file system's.
     pub fn remove(&self) -> io::Result<()> {
+        remove(&self.new_path())?;
         remove(&self.path)
+    }
+
+    /// Where the next state is written, and the last one goes.
+    fn new_path(&self) -> PathBuf {
+        let mut new = self.path.clone().into_os_string();
+        new.push(".new");
+        new.into()
     }
 
     fn understand(&self, bytes: &[u8]) -> Option<T> {
@@ -101,3 +116,31 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_state_is_all_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let netns = NetNs::current().unwrap();
+        let open = || StateFile::<u32>::open(&netns, &path).unwrap();
+        let names =
+            || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        let (file, left) = open();
+        assert_eq!(left, None);
+        for state in 1..=3 {
+            file.save(&state).unwrap();
+            assert_eq!(open().1, Some(state));
+            assert_eq!(names(), ["state"], "the one before it is gone");
+        }
+        fs::write(folder.path().join("state.new"), "a killed process left this").unwrap();
+        file.save(&4).unwrap();
+        assert_eq!((open().1, names()), (Some(4), vec!["state".into()]));
+        fs::write(folder.path().join("state.new"), "and this").unwrap();
+        file.remove().unwrap();
+        assert_eq!((open().1, names()), (None, vec![]));
+    }
+}
