@@ -3,7 +3,7 @@
 //! Frames and packets: [`LinkSocket`] (the link's frames), [`PortSocket`] with its [`CaptureFilter`] (a relay's port),
 //! [`Tap`] (a control's symbol), [`fuse`] (its files), [`IpSocket`] (what leaves by the machine's own routes), [`Sniffer`] (what
 //! passes an interface); `coalescing` is for transfers, [`Damper`] for floods. The kernel's state: [`NetNs`], [`Netlink`], [`Monitor`], [`Sysctls`], [`Discard`], [`ReturnTables`],
-//! [`Crossing`].
+//! [`Crossing`], [`OutputPath`].
 //! What programs listen for: [`sockets`], and [`trigger`] for when to look. The daemon itself: [`config_file`], [`access`],
 //! [`psk`], [`keylog`], [`record_file`], [`log_output`], [`api`], [`capture`], [`metrics`], [`keeper`], [`signals`], [`service_manager`], [`clock`],
 //! [`seed`], [`privileges`], [`confine`], [`hidden`]. Whatever cannot be set up is a [`SetupError`].
@@ -37,6 +37,7 @@ pub mod monitor;
 pub mod netns;
 pub mod nft;
 mod offload;
+pub mod output_path;
 mod packet_socket;
 pub mod port_socket;
 pub mod privileges;
@@ -74,6 +75,7 @@ pub use mmsg::Sent;
 pub use monitor::Monitor;
 pub use netns::NetNs;
 pub use nft::{Discard, PortDiscard, Spared};
+pub use output_path::{NextHop, OutputPath};
 pub use port_socket::PortSocket;
 pub use raw_socket::LinkSocket;
 pub use record_file::RecordFile;

@@ -49,17 +49,7 @@ pub fn look_up(netns: &NetNs, packet: &Wayfarer) -> io::Result<Way> {
     let chosen = ask(&mut requests, packet, RouteFlags::empty())?;
     // The route as it stands in the table, which the first answer does not tell.
     let matched = ask(&mut requests, packet, RouteFlags::FibMatch | RouteFlags::LookupTable);
-    let mut gateway = None;
-    let mut interface = None;
-    for attribute in &chosen.attributes {
-        match attribute {
-            RouteAttribute::Gateway(address) => gateway = ip(address),
-            RouteAttribute::Via(RouteVia::Inet(address)) => gateway = Some((*address).into()),
-            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some((*address).into()),
-            RouteAttribute::Oif(ifindex) => interface = Some(IfIndex(*ifindex)),
-            _ => {}
-        }
-    }
+    let (gateway, interface) = leaves(&chosen);
     let interface = interface.map(|ifindex| {
         let link = Netlink::open(netns).map_err(io::Error::other)?.link_by_index(ifindex)?;
         Ok::<_, io::Error>(link.map_or_else(|| format!("interface {}", ifindex.0), |link| link.name))
@@ -72,7 +62,23 @@ pub fn look_up(netns: &NetNs, packet: &Wayfarer) -> io::Result<Way> {
     Ok(Way { kind, route, protocol, gateway, interface: interface.transpose()? })
 }
 
-fn ask(requests: &mut Requests, packet: &Wayfarer, flags: RouteFlags) -> io::Result<RouteMessage> {
+/// The gateway and the interface that an answer tells.
+pub(crate) fn leaves(chosen: &RouteMessage) -> (Option<IpAddr>, Option<IfIndex>) {
+    let (mut gateway, mut interface) = (None, None);
+    for attribute in &chosen.attributes {
+        match attribute {
+            RouteAttribute::Gateway(address) => gateway = ip(address),
+            RouteAttribute::Via(RouteVia::Inet(address)) => gateway = Some((*address).into()),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some((*address).into()),
+            RouteAttribute::Oif(ifindex) => interface = Some(IfIndex(*ifindex)),
+            _ => {}
+        }
+    }
+    (gateway, interface)
+}
+
+/// Asks for the route of a packet (`RTM_GETROUTE`).
+pub(crate) fn ask(requests: &mut Requests, packet: &Wayfarer, flags: RouteFlags) -> io::Result<RouteMessage> {
     let mut message = RouteMessage::default();
     let bits = if packet.destination.is_ipv4() { 32 } else { 128 };
     message.header.address_family =

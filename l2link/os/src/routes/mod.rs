@@ -6,7 +6,7 @@
 
 mod dump;
 mod kernel_route;
-mod lookup;
+pub(crate) mod lookup;
 mod monitor;
 mod writer;
 
