@@ -127,6 +127,24 @@ fn a_segment_needs_its_room() {
     }
 }
 
+/// Those of a tunnel are not for every kernel, nor are those of UDP.
+#[rstest]
+#[case::tcp(ip(4, TCP, &tcp(0, 0, &[1; 100])), 1, Some(80))]
+#[case::tcp_with_options(ip(6, TCP, &with(12, 0x60, tcp(0, 0, &[1; 100]))), 4, Some(104))]
+#[case::one_segment(ip(4, TCP, &tcp(0, 0, &[1; 10])), 1, Some(50))]
+#[case::udp(ip(4, UDP, &udp(&[1; 100])), 5, None)]
+#[case::no_super_packet(ip(4, TCP, &tcp(0, 0, &[1; 100])), 0, None)]
+fn the_longest_segment_is_known(
+    #[case] packet: Vec<u8>,
+    #[case] gso_type: u8,
+    #[case] expected: Option<usize>,
+) {
+    let parcel = parcel(&packet, gso_type, 40, if gso_type == 5 { 6 } else { 16 }, &[]);
+    assert_eq!(Segments::new(&parcel).unwrap().longest_of_tcp(), expected);
+    let longest = segments(&parcel).unwrap().iter().map(Vec::len).max();
+    assert!(expected.is_none() || longest == expected, "{longest:?}");
+}
+
 /// A fragment of a fragment stands where it stood in the whole packet, and is the last one only if that was.
 #[rstest]
 #[case::whole([0, 0], [[0x20, 0], [0x20, 2], [0, 4]])]

@@ -12,6 +12,10 @@ pub const CLIENT_V6: &str = "2001:db8:1::2";
 pub const FAR_V4: &str = "198.51.100.2";
 /// The same, IPv6.
 pub const FAR_V6: &str = "2001:db8:2::2";
+/// Another address of the port, for which an address symbol stands.
+pub const VIRTUAL_V4: &str = "192.0.2.10";
+/// The same, IPv6.
+pub const VIRTUAL_V6: &str = "2001:db8:1::10";
 /// The relay's second port, if there is one.
 pub const PORT2_V4: &str = "203.0.113.1";
 /// The same, IPv6.

@@ -88,6 +88,32 @@ impl Lab {
         Some(lab)
     }
 
+    /// A lab whose control has the address symbols `vip4` and `vip6`, [`VIRTUAL_V4`] and [`VIRTUAL_V6`], in a namespace of their
+    /// own and no other; none, loudly, without root.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    #[track_caller]
+    pub fn up_with_addresses(layout: Layout) -> Option<Self> {
+        let mut lab = Self::build(Layout { router: true, ..layout })?;
+        lab.relay_ns.ip(&[
+            &format!("addr add {VIRTUAL_V4}/24 dev eth1"),
+            &format!("addr add {VIRTUAL_V6}/64 dev eth1 nodad"),
+        ]);
+        let more = "default_route = true";
+        let symbols =
+            [("vip4", VIRTUAL_V4, "local = \"10.99.0.2\"\ndefault_route = true"), ("vip6", VIRTUAL_V6, more)];
+        let netns = lab.programs().name().to_owned();
+        lab.control.configure(&with_addresses(&Control::without_symbols(), &netns, &symbols));
+        lab.relay.start();
+        lab.control.start();
+        for (name, ..) in symbols {
+            lab.control.await_row("symbols", &json!({"name": name, "kind": "address", "state": "up"}));
+        }
+        Some(lab)
+    }
+
     /// Namespaces, cables and configured daemons, none of them started; none, loudly, without root.
     ///
     /// # Panics

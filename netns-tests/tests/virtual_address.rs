@@ -8,28 +8,6 @@ use rstest::rstest;
 use serde_json::json;
 use std::rc::Rc;
 
-/// Addresses of the port that the symbols stand for.
-const VIRTUAL_V4: &str = "192.0.2.10";
-const VIRTUAL_V6: &str = "2001:db8:1::10";
-
-/// A lab whose control has a symbol of either version in a namespace of its own; the relay has the addresses.
-fn lab(layout: Layout) -> Option<Lab> {
-    let mut lab = Lab::build(Layout { router: true, ..layout })?;
-    lab.relay_ns.ip(&[
-        &format!("addr add {VIRTUAL_V4}/24 dev eth1"),
-        &format!("addr add {VIRTUAL_V6}/64 dev eth1 nodad"),
-    ]);
-    let more = "default_route = true";
-    let symbols =
-        [("vip4", VIRTUAL_V4, "local = \"10.99.0.2\"\ndefault_route = true"), ("vip6", VIRTUAL_V6, more)];
-    let netns = lab.programs().name().to_owned();
-    lab.control.configure(&with_addresses(&Control::without_symbols(), &netns, &symbols));
-    lab.relay.start();
-    lab.control.start();
-    up(&lab.control);
-    Some(lab)
-}
-
 #[track_caller]
 fn up(control: &Daemon) {
     for name in ["vip4", "vip6"] {
@@ -47,7 +25,7 @@ fn curl(client: &Netns, address: &str) -> Result<String, String> {
 
 #[test]
 fn nginx_behind_a_virtual_address_sees_the_clients() {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     lab.relay.await_rules(&[]);
     assert!(curl(&lab.client, VIRTUAL_V4).is_err(), "nobody listens yet");
     let nginx = Nginx::start(lab.programs(), lab.folder(), &["80", "[::]:80"]);
@@ -82,7 +60,9 @@ fn nginx_behind_a_virtual_address_sees_the_clients() {
 
 #[test]
 fn large_transfers_go_both_ways() {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
+    // Checksums are computed, and looked at by who receives the packets.
+    lab.relay_ns.ok("ethtool -K eth1 tx off");
     let server = lab.programs().spawn("iperf3 --server --forceflush");
     server.await_log("listening", SOON);
     lab.relay.await_rules(&["eth1 tcp 192.0.2.10:5201 active", "eth1 tcp 2001:db8:1::10:5201 active"]);
@@ -102,7 +82,7 @@ fn large_transfers_go_both_ways() {
 
 #[test]
 fn dns_is_served_by_udp_and_by_tcp() {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let dns = dnsmasq(lab.programs());
     let both = ["tcp 192.0.2.10:53", "tcp 2001:db8:1::10:53", "udp 192.0.2.10:53", "udp 2001:db8:1::10:53"];
     lab.relay.await_rules(&both.map(|rule| format!("eth1 {rule} active")).each_ref().map(String::as_str));
@@ -127,7 +107,7 @@ fn dns_is_served_by_udp_and_by_tcp() {
 #[case::the_controls_own("tcp 10.99.0.2 7000", &[], None)]
 #[case::loopback("tcp 127.0.0.1 7000", &[], None)]
 fn sockets_become_rules(#[case] server: &str, #[case] rules: &[&str], #[case] answering: Option<&str>) {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let process = echo_server(lab.programs(), server);
     // A second port, opened later, shows that the first one has been looked at.
     let marker = echo_server(lab.programs(), "udp 0.0.0.0 9999");
@@ -145,7 +125,7 @@ fn sockets_become_rules(#[case] server: &str, #[case] rules: &[&str], #[case] an
 
 #[test]
 fn programs_go_out_from_the_virtual_address() {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let server = Nginx::start(&lab.client, lab.folder(), &["80", "[::]:80"]);
     lab.client.await_listener("tcp", 80);
     for (client, own) in [(CLIENT_V4, VIRTUAL_V4), (CLIENT_V6, VIRTUAL_V6)] {
@@ -160,7 +140,7 @@ fn programs_go_out_from_the_virtual_address() {
 
 #[test]
 fn an_open_connection_outlives_its_listener() {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let server = lab.programs().python(
         "import socket\n\
          l = socket.create_server(('0.0.0.0', 7000))\nprint('listening')\nc, _ = l.accept()\nl.close()\n\
@@ -188,7 +168,7 @@ fn an_open_connection_outlives_its_listener() {
 #[case::v4(PORT_V4, SEGMENT_RELAY_V4)]
 #[case::v6(PORT_V6, PORT_V6)]
 fn the_relays_own_services_are_out_of_reach(#[case] port: &str, #[case] segment: &str) {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let _own = echo_server(&lab.relay_ns, "tcp :: 7005 dual");
     let before = lab.relay.counter("drop.not-translated");
     for address in [port, segment] {
@@ -202,7 +182,7 @@ fn the_relays_own_services_are_out_of_reach(#[case] port: &str, #[case] segment:
 #[case::v4(CLIENT_V4, VIRTUAL_V4)]
 #[case::v6(CLIENT_V6, VIRTUAL_V6)]
 fn fragments_cross_both_ways(#[case] client: &str, #[case] address: &str) {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     // Of the relay's kernel, and through the symbol.
     lab.client.ok(&format!("ping -s 4000 -c 3 -i 0.05 -W 2 {address}"));
     lab.programs().ok(&format!("ping -s 4000 -c 3 -i 0.05 -W 2 {client}"));
@@ -222,7 +202,7 @@ fn fragments_cross_both_ways(#[case] client: &str, #[case] address: &str) {
 #[case::v4(CLIENT_V4)]
 #[case::v6(CLIENT_V6)]
 fn an_icmp_error_reaches_the_program_that_caused_it(#[case] client: &str) {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let sent = echo(lab.programs(), &format!("udp {client} 7009 10"));
     assert!(sent.stderr().contains("ConnectionRefusedError"), "{sent}");
 }
@@ -231,7 +211,7 @@ fn an_icmp_error_reaches_the_program_that_caused_it(#[case] client: &str) {
 #[case::v4("-4", FAR_V4, CLIENT_V4)]
 #[case::v6("-6", FAR_V6, CLIENT_V6)]
 fn the_path_to_a_far_host_is_traced(#[case] version: &str, #[case] far: &str, #[case] router: &str) {
-    let Some(lab) = lab(Layout { far: true, ..Layout::default() }) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout { far: true, ..Layout::default() }) else { return };
     route_by_client(&lab);
     // As traceroute does it: a router on the way says that the time to live is over.
     let ping = lab.programs().run(&format!("ping {version} -n -t 1 -c 1 -W 2 {far}"));
@@ -259,7 +239,7 @@ fn download(client: &Netns, address: &str) -> String {
 #[case::v4(FAR_V4, VIRTUAL_V4)]
 #[case::v6(FAR_V6, VIRTUAL_V6)]
 fn a_narrow_path_is_discovered(#[case] far_address: &str, #[case] address: &str) {
-    let Some(lab) = lab(Layout { far: true, ..Layout::default() }) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout { far: true, ..Layout::default() }) else { return };
     route_by_client(&lab);
     let far = lab.far.as_ref().unwrap();
     lab.client.ip(&["link set eth1 mtu 1300"]);
@@ -277,7 +257,7 @@ fn a_narrow_path_is_discovered(#[case] far_address: &str, #[case] address: &str)
 #[case::v4(CLIENT_V4, "0.0.0.0")]
 #[case::v6(CLIENT_V6, "::")]
 fn datagrams_that_a_program_sends_at_once_arrive_one_by_one(#[case] client: &str, #[case] any: &str) {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let family = if client.contains(':') { "socket.AF_INET6" } else { "socket.AF_INET" };
     let receiver = lab.client.python(
         &format!(
@@ -307,7 +287,7 @@ fn a_narrow_route_of_the_relay_is_discovered(
     #[case] router: &str,
     #[case] network: &str,
 ) {
-    let Some(lab) = lab(Layout { far: true, ..Layout::default() }) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout { far: true, ..Layout::default() }) else { return };
     lab.relay_ns.ip(&[&format!("route add {network} via {router} mtu 1300")]);
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80", "[::]:80"]);
     lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active", "eth1 tcp 2001:db8:1::10:80 active"]);
@@ -323,7 +303,7 @@ fn a_narrow_route_of_the_relay_is_discovered(
 #[case::no_neighbor_v4("192.0.2.99", "No route to host")]
 #[case::no_neighbor_v6("2001:db8:1::99", "No route to host")]
 fn a_program_hears_that_there_is_no_way(#[case] address: &str, #[case] words: &str) {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let connect = format!("import socket\nsocket.create_connection(('{address}', 80), 8)");
     let refused = lab.programs().run_python(&connect, &[]);
     assert!(refused.stderr().contains(words), "{refused}");
@@ -339,7 +319,7 @@ fn answers_leave_by_the_relays_own_routes(
     #[case] back: &str,
     #[case] port2: &str,
 ) {
-    let Some(lab) = lab(Layout { second_port: true, ..Layout::default() }) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout { second_port: true, ..Layout::default() }) else { return };
     let client2 = lab.client2.as_ref().unwrap();
     // A client that asks at eth1 and is answered by way of eth2 and the other client.
     lab.client
@@ -498,7 +478,7 @@ fn what_cannot_be_had_is_refused_and_the_rest_goes_on() {
 
 #[test]
 fn an_address_that_the_port_loses_takes_the_symbol_down_for_as_long() {
-    let Some(lab) = lab(Layout::default()) else { return };
+    let Some(lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
     lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active"]);
     lab.relay_ns.ip(&[&format!("addr del {VIRTUAL_V4}/24 dev eth1")]);
@@ -528,7 +508,7 @@ fn traces(lab: &Lab) -> String {
 
 #[test]
 fn an_orderly_end_leaves_nothing() {
-    let Some(mut lab) = lab(Layout::default()) else { return };
+    let Some(mut lab) = Lab::up_with_addresses(Layout::default()) else { return };
     for address in [VIRTUAL_V4, VIRTUAL_V6] {
         assert!(traces(&lab).contains(&format!("from {address} lookup")), "{}", traces(&lab));
     }
@@ -539,7 +519,7 @@ fn an_orderly_end_leaves_nothing() {
 
 #[test]
 fn connections_outlive_both_daemons() {
-    let Some(mut lab) = lab(Layout::default()) else { return };
+    let Some(mut lab) = Lab::up_with_addresses(Layout::default()) else { return };
     let _nginx = Nginx::start(lab.programs(), lab.folder(), &["80"]);
     lab.relay.await_rules(&["eth1 tcp 192.0.2.10:80 active"]);
     let line = format!(
@@ -562,7 +542,7 @@ fn connections_outlive_both_daemons() {
 
 #[test]
 fn what_a_crash_left_is_swept() {
-    let Some(mut lab) = lab(Layout::default()) else { return };
+    let Some(mut lab) = Lab::up_with_addresses(Layout::default()) else { return };
     for keeper in lab.control.keepers() {
         lab.control_ns.ok(&format!("kill -9 {keeper}"));
     }

@@ -59,7 +59,7 @@ impl Daemon {
                                 cache.fit_segments(scope.0, parcel);
                             }
                             capture::leaves(&mut seen, &self.ports, outlet.port, parcel);
-                            let routed = self.outlets.send(&outlet, parcel, scope, registry, now);
+                            let routed = self.outlets.send(&outlet, parcel, &mut self.ports, registry, now);
                             for (reason, times) in [
                                 (DropReason::PortTxFull, routed.full),
                                 (DropReason::PortTxError, routed.errors),

@@ -193,7 +193,7 @@ impl Daemon {
             wire,
             cache,
             ports,
-            outlets: Outlets::default(),
+            outlets: Outlets::open(&netns)?,
             transits: Transits::open(&netns)?,
             interfaces,
             netns,

@@ -21,6 +21,7 @@ mod quiet;
 mod reload;
 mod remembered;
 mod routes;
+mod shortcuts;
 mod source;
 mod trace;
 mod transits;

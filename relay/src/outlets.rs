@@ -1,17 +1,20 @@
 //! [`Outlets`]: what address symbols send, on its way out by the kernel's own routes.
 //!
 //! A socket for each virtual address, opened with its first packet. It takes whole packets only, so super-packets are cut here,
-//! checksums completed, and IPv4 packets that are larger than the interface by which they would leave cut, if they may be. By
-//! the same socket come the errors that the kernel makes later: it takes the packets for those of a program of the relay.
+//! unless there is a shortcut for them, checksums completed, and IPv4 packets that are larger than the interface by which they would
+//! leave cut, if they may be. By the same socket come the errors that the kernel makes later: it takes the packets for those of a
+//! program of the relay.
 
 use crate::complaint::Complaint;
+use crate::ports::Ports;
+use crate::shortcuts::Shortcuts;
 use crate::source::Source;
 use crate::wire::register;
 use frames::PortId;
 use frames::data::PARCEL_MAX;
 use frames::inet::{Fragments, Obstacle, Segments};
 use l2link::Time;
-use l2link_os::{IfIndex, IpSocket, NotSent};
+use l2link_os::{IfIndex, IpSocket, NetNs, NotSent, SetupError};
 use mio::Registry;
 use relay_core::Outlet;
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub(crate) struct Outlets {
     sockets: BTreeMap<IpAddr, Socket>,
+    shortcuts: Shortcuts,
     packet: Box<[u8]>,
     fragment: Box<[u8]>,
     complaint: Complaint,
@@ -53,30 +57,39 @@ enum Fate {
     Stopped(Obstacle),
 }
 
-impl Default for Outlets {
-    fn default() -> Self {
-        Self {
+impl Outlets {
+    pub(crate) fn open(netns: &NetNs) -> Result<Self, SetupError> {
+        Ok(Self {
             sockets: BTreeMap::new(),
+            shortcuts: Shortcuts::open(netns)?,
             packet: vec![0; PARCEL_MAX].into_boxed_slice(),
             fragment: vec![0; PARCEL_MAX].into_boxed_slice(),
             complaint: Complaint::default(),
-        }
+        })
     }
-}
 
-impl Outlets {
-    /// Sends the packets of a parcel. Link-local destinations are on the network of `scope`.
+    /// Sends the packets of a parcel, whose Ethernet header may be overwritten.
     pub(crate) fn send(
         &mut self,
         outlet: &Outlet,
-        parcel: &[u8],
-        scope: IfIndex,
+        parcel: &mut [u8],
+        ports: &mut Ports,
         registry: &Registry,
         now: Time,
     ) -> Routed<'_> {
         let refused = Routed { errors: 1, ..Routed::default() };
-        let Ok(mut segments) = Segments::new(parcel) else { return refused };
+        let Ok(segments) = Segments::new(parcel) else { return refused };
         let Some(destination) = segments.destination() else { return refused };
+        let longest = segments.longest_of_tcp().filter(|_| !is_of_one_network(destination));
+        let ends = (outlet.source, destination);
+        // Link-local destinations are on the network of this port.
+        let scope = ports.ifindex(outlet.port);
+        if let Some(longest) = longest
+            && self.shortcuts.send(ends, longest, parcel, ports, now)
+        {
+            return Routed::default();
+        }
+        let Ok(mut segments) = Segments::new(parcel) else { return refused };
         let socket = match socket(&mut self.sockets, outlet, scope, registry) {
             Ok(socket) => socket,
             Err(error) => {
@@ -99,6 +112,9 @@ impl Outlets {
                 }
             }
         }
+        if longest.is_some() && (routed.full, routed.errors, &routed.stopped) == (0, 0, &None) {
+            self.shortcuts.note_taken(ends, now);
+        }
         routed
     }
 
@@ -120,6 +136,11 @@ impl Outlets {
     pub(crate) fn forget(&mut self, source: IpAddr) {
         self.sockets.remove(&source);
     }
+}
+
+/// Whether the kernel needs to be told by which interface.
+fn is_of_one_network(destination: IpAddr) -> bool {
+    matches!(destination, IpAddr::V6(destination) if destination.is_unicast_link_local())
 }
 
 fn socket<'a>(

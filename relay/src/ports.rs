@@ -6,8 +6,9 @@ use crate::interfaces::Address;
 use crate::source::Source;
 use crate::wire::{Failed, register};
 use ::fast_path::Cache;
+use frames::data::OffloadHeader;
 use frames::message::{Group, PortAddress, PortFlags};
-use frames::{DropReason, PortId};
+use frames::{DropReason, Mac, PortId};
 use l2link::Time;
 use l2link_os::{CaptureFilter, Conversations, IfIndex, LinkInfo, PortSocket, SetupError};
 use mio::Registry;
@@ -31,6 +32,9 @@ struct Port {
     interface: String,
     /// `None` while there is no such interface, or none that can be used.
     socket: Option<PortSocket>,
+    /// The interface's Ethernet address and MTU.
+    mac: Mac,
+    mtu: u32,
     /// Whether parcels were queued since the last flush.
     queued: bool,
     /// Whether its last turn left something.
@@ -49,7 +53,17 @@ impl Ports {
     fn add(&mut self, interface: String) {
         let id = PortId(u32::try_from(self.ports.len() + 1).unwrap_or(u32::MAX));
         let complaint = Complaint::default();
-        self.ports.push(Some(Port { id, interface, socket: None, queued: false, more: false, complaint }));
+        let (socket, mac, mtu) = (None, Mac::default(), 0);
+        self.ports.push(Some(Port {
+            id,
+            interface,
+            socket,
+            mac,
+            mtu,
+            queued: false,
+            more: false,
+            complaint,
+        }));
     }
 
     /// Closes the ports that are not in the list, and adds those that are not there: as the core numbers them.
@@ -73,7 +87,10 @@ impl Ports {
         for (place, port) in self.ports.iter_mut().enumerate() {
             let Some(port) = port else { continue };
             match port.find(links) {
-                Some(info) => port.socket = Some(port.open(place, info, self.link_ethertype, registry)?),
+                Some(info) => {
+                    port.socket = Some(port.open(place, info, self.link_ethertype, registry)?);
+                    port.note(info);
+                }
                 None => log::warn!(
                     target: "relay::port",
                     "port {}: there is no such interface; waiting for it", port.interface
@@ -98,6 +115,7 @@ impl Ports {
             let Some(port) = port else { continue };
             let info = port.find(links);
             let index = info.map(|info| info.ifindex);
+            info.into_iter().for_each(|info| port.note(info));
             if port.socket.take_if(|socket| Some(socket.ifindex()) != index || !socket.is_bound()).is_some() {
                 // Whatever comes next, the old socket's groups and filter are gone with it.
                 relay.handle_port_state(port.id, None);
@@ -212,6 +230,28 @@ impl Ports {
         true
     }
 
+    /// As [`Ports::queue`], by the port of this interface and to a neighbor there: the parcel has its Ethernet addresses. Returns
+    /// whether there is such a port that is open, with room for packets of `longest` bytes.
+    pub(crate) fn queue_to(
+        &mut self,
+        interface: IfIndex,
+        neighbor: Mac,
+        longest: usize,
+        parcel: &mut [u8],
+    ) -> bool {
+        let Some(port) = self.open_or_not().find(|port| port.is(interface)) else { return false };
+        let (id, mac) = (port.id, port.mac);
+        let header = parcel.get_mut(size_of::<OffloadHeader>()..).and_then(<[u8]>::first_chunk_mut::<12>);
+        match header {
+            Some(header) if longest <= port.mtu as usize => {
+                header[..6].copy_from_slice(&neighbor.0);
+                header[6..].copy_from_slice(&mac.0);
+                self.queue(id, parcel)
+            }
+            _ => false,
+        }
+    }
+
     /// Sends the parcels that were queued.
     pub(crate) fn flush(&mut self, relay: &mut Recorded) {
         for port in self.ports.iter_mut().flatten().filter(|port| port.queued) {
@@ -291,6 +331,10 @@ impl Port {
         register(registry, &socket, Source::Port(place))
             .map_err(|error| SetupError::system(format!("watching {}", self.interface), error))?;
         Ok(socket)
+    }
+
+    fn note(&mut self, info: &LinkInfo) {
+        (self.mac, self.mtu) = (info.mac.unwrap_or_default(), info.mtu);
     }
 
     fn is(&self, ifindex: IfIndex) -> bool {

@@ -102,6 +102,18 @@ impl<'a> Segments<'a> {
         }
     }
 
+    /// Bytes of the longest packet, if every kernel can cut the parcel: a super-packet of TCP that is in no tunnel. Those of UDP Linux
+    /// takes since 6.2.
+    #[must_use]
+    pub fn longest_of_tcp(&self) -> Option<usize> {
+        match self.cut {
+            Cut::Tcp(size, _) if self.outer.is_none() => {
+                Some(self.headers.saturating_add(size).min(self.packet.len()))
+            }
+            _ => None,
+        }
+    }
+
     /// Writes the next packet to the front of `buffer` and gives its length; `None` after the last one, and if it does not
     /// fit.
     pub fn write_next(&mut self, buffer: &mut [u8]) -> Option<usize> {
