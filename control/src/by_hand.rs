@@ -2,7 +2,8 @@
 //!
 //! A command that needs a relay's consent is answered when the relay has said yes or no. One that it refuses has changed
 //! nothing in the end. One that cannot be put to it now, or that it does not answer in time, stays: it will be in force when
-//! that is possible, and the answer says so. What is saved was in force, or waits, before.
+//! that is possible, and the answer says so. What is saved was in force, or waits, before; it is answered for when the file has
+//! it.
 
 mod save;
 
@@ -27,7 +28,13 @@ pub(crate) struct Waiting {
     what: What,
     save: bool,
     /// Until when.
-    pub(crate) until: Time,
+    until: Time,
+}
+
+/// To whom an answer goes, and its rows.
+struct Reply {
+    client: ClientId,
+    rows: Vec<Value>,
 }
 
 #[derive(Debug)]
@@ -46,6 +53,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Daemon {
     /// Serves a request that is a command by hand. Returns whether it was one.
     pub(crate) fn serve_by_hand(&mut self, request: &Request, now: Time) -> bool {
+        let is_by_hand = matches!(request.verb(), Some(Verb::Rule | Verb::Symbol | Verb::Route | Verb::Peer));
+        if is_by_hand && request.flag("save") && self.saver.is_busy() {
+            self.saver.wait(request.clone());
+            return true;
+        }
         let object = request.json.get("object").and_then(Value::as_str);
         let answered = match (request.verb(), object) {
             (Some(Verb::Rule), Some("add")) => self.add_rule(request, now),
@@ -82,7 +94,7 @@ impl Daemon {
     fn delete_rule(&mut self, request: &Request, now: Time) -> Answered {
         let (symbol, text) = self.rule_of(request)?;
         self.control.delete_rule(symbol, text.0, now).map_err(told)?;
-        self.saved(request, |daemon| daemon.save_rule(symbol, text, false))
+        self.saved(request, |daemon, reply| daemon.save_rule(symbol, text, false, reply))
     }
 
     fn rule_of(&self, request: &Request) -> Result<(SymbolId, RuleText), String> {
@@ -151,7 +163,8 @@ impl Daemon {
                 (netns.map(str::to_owned), kind, Vec::new())
             }
         };
-        self.saved(request, |daemon| daemon.save_without_symbol(&name, netns.as_deref(), kind, &routes))
+        let kind = kind.map(str::to_owned);
+        self.saved(request, |daemon, reply| daemon.save_without_symbol(name, netns, kind, routes, reply))
     }
 
     /// Removes a symbol with all that it has here.
@@ -177,25 +190,25 @@ impl Daemon {
         let selector =
             RouteText::parse_selector(request.text("route")?).map_err(|error| error.to_string())?;
         let route = self.control.delete_route(&selector).map_err(told)?;
-        self.saved(request, |daemon| daemon.save_without_route(&route))
+        self.saved(request, |daemon, reply| daemon.save_without_route(route, reply))
     }
 
     fn weigh(&mut self, request: &Request) -> Answered {
         let (name, weight) = (request.text("name")?, request.weight()?);
         self.control.weigh(name, weight).map_err(told)?;
-        self.saved(request, |daemon| daemon.save_peer(name))
+        self.saved(request, |daemon, reply| daemon.save_peer(name, reply))
     }
 
     fn drain(&mut self, request: &Request) -> Answered {
         let (name, draining) = (request.text("name")?, !request.flag("undo"));
         self.control.drain(name, draining).map_err(told)?;
-        self.saved(request, |daemon| daemon.save_peer(name))
+        self.saved(request, |daemon, reply| daemon.save_peer(name, reply))
     }
 
     fn forget(&mut self, request: &Request, now: Time) -> Answered {
         let name = request.text("name")?;
         self.control.forget(name, request.flag("force"), now).map_err(told)?;
-        self.saved(request, |daemon| daemon.save_peer(name))
+        self.saved(request, |daemon, reply| daemon.save_peer(name, reply))
     }
 
     /// Answers when the relay has.
@@ -205,9 +218,19 @@ impl Daemon {
         None
     }
 
+    /// When the next command that waits for a relay has waited long enough.
+    pub(crate) fn waiting_timeout(&self) -> Option<Time> {
+        let is_held_up = |waiting: &&Waiting| waiting.save && self.saver.is_busy();
+        self.waiting.iter().filter(|waiting| !is_held_up(waiting)).map(|waiting| waiting.until).min()
+    }
+
     /// Answers the commands whose relay has answered, or has had time enough.
     pub(crate) fn end_waiting(&mut self, now: Time) {
         for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.save && self.saver.is_busy() {
+                self.waiting.push(waiting);
+                continue;
+            }
             let standing = match &waiting.what {
                 What::Rule { symbol, address, .. } => self.control.rule_standing(*symbol, *address),
                 What::Symbol(symbol, _) => self.control.symbol_standing(*symbol),
@@ -227,18 +250,22 @@ impl Daemon {
                 }
                 None => Err("it was removed meanwhile".to_owned()),
             };
-            self.api.answer(waiting.client, &answered.unwrap_or_else(failure));
+            if let Some(answer) = answered.unwrap_or_else(|error| Some(failure(error))) {
+                self.api.answer(waiting.client, &answer);
+            }
         }
     }
 
-    fn end(&mut self, waiting: &Waiting, rows: Vec<Value>) -> Result<Value, String> {
-        match &waiting.what {
-            _ if !waiting.save => {}
-            What::Rule { symbol, text, .. } => self.save_rule(*symbol, *text, true)?,
-            What::Symbol(symbol, table) => self.save_new_symbol(*symbol, table.clone())?,
-            What::Route(route) => self.save_route(route)?,
+    fn end(&mut self, waiting: &Waiting, rows: Vec<Value>) -> Answered {
+        if !waiting.save {
+            return Ok(Some(success(rows)));
         }
-        Ok(success(rows))
+        let reply = Reply { client: waiting.client, rows };
+        match &waiting.what {
+            What::Rule { symbol, text, .. } => self.save_rule(*symbol, *text, true, reply),
+            What::Symbol(symbol, table) => self.save_new_symbol(*symbol, table.clone(), reply),
+            What::Route(route) => self.save_route(route.clone(), reply),
+        }
     }
 
     fn undo(&mut self, what: &What, now: Time) {
@@ -251,11 +278,26 @@ impl Daemon {
     }
 
     /// Saves, if that is wanted, what has been done.
-    fn saved(&mut self, request: &Request, save: impl FnOnce(&mut Self) -> Result<(), String>) -> Answered {
+    fn saved(&mut self, request: &Request, save: impl FnOnce(&mut Self, Reply) -> Answered) -> Answered {
         if request.flag("save") {
-            save(self)?;
+            return save(self, Reply { client: request.client, rows: Vec::new() });
         }
         Ok(Some(success(Vec::<Value>::new())))
+    }
+
+    /// A command is saved, or cannot be. Those follow that waited for that.
+    pub(crate) fn end_saving(&mut self, now: Time) {
+        match self.saver.saved() {
+            Some(Ok(command)) => {
+                self.api.answer(command.client, &command.answer());
+                (command.then)(self);
+            }
+            Some(Err((client, answer))) => self.api.answer(client, &answer),
+            None => {}
+        }
+        while let Some(request) = self.saver.next_waiting() {
+            self.serve_by_hand(&request, now);
+        }
     }
 
     /// What is decided about a relay, as a file has it.

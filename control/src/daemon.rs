@@ -25,6 +25,7 @@ use frames::{DropReason, SymbolId};
 use l2link::{Batch, Time};
 use l2link_os::api::{ApiServer, ClientId, Request};
 use l2link_os::capture::Captures;
+use l2link_os::config_file::Saver;
 use l2link_os::metrics::{Metric, MetricsServer};
 use l2link_os::reload::{self, Reloads};
 use l2link_os::service_manager::{self, ServiceManager};
@@ -77,6 +78,7 @@ pub(crate) struct Daemon {
     pub(crate) settings: BTreeMap<SymbolId, SymbolSettings>,
     /// Commands that wait for a relay.
     pub(crate) waiting: Vec<Waiting>,
+    pub(crate) saver: Saver<Daemon>,
     /// Routes are being listed, or told.
     routes_wait: bool,
     /// When to look again at a link interface that could not be used.
@@ -168,6 +170,7 @@ impl Daemon {
             config_file,
             settings: symbols,
             waiting: Vec::new(),
+            saver: Saver::new(poll.registry(), Source::Saved.token())?,
             namespaces: control
                 .namespaces()
                 .map(|(id, name)| Namespace::new(id, name, control.mirrors_routes(id), trigger.watcher()))
@@ -312,6 +315,7 @@ impl Daemon {
             Source::FileRequests => return self.take_file_requests(now),
             Source::FileTree => self.pass_tree_answers(now),
             Source::FileQuestions => self.answer_tree(),
+            Source::Saved => self.end_saving(now),
             Source::Symbol(symbol) => return self.read_symbol(symbol, now),
             // Served at once, with its event.
             Source::Api | Source::Metrics => {}
@@ -415,7 +419,7 @@ impl Daemon {
             .chain(self.follow_link_at)
             .chain(self.link.poll_timeout())
             .chain(self.metrics.as_ref().and_then(MetricsServer::poll_timeout))
-            .chain(self.waiting.iter().map(|waiting| waiting.until))
+            .chain(self.waiting_timeout())
             .chain(self.symbols.keeper.timeout())
             .chain(self.api.poll_timeout())
             .chain(self.reloads.poll_timeout())

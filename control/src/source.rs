@@ -37,6 +37,8 @@ pub(crate) enum Source {
     FileQuestions,
     /// A program has sent something through a symbol.
     Symbol(SymbolId),
+    /// A command by hand is in the configuration file.
+    Saved,
     /// A client of the command socket; the server knows which.
     Api,
     /// A client that wants figures for monitoring; the server knows which.
@@ -59,6 +61,7 @@ impl Source {
             Self::FileRequests => 5,
             Self::FileTree => 6,
             Self::FileQuestions => 7,
+            Self::Saved => 8,
             Self::Api => Self::API.start,
             Self::Metrics => Self::METRICS.start,
             Self::Closed(namespace) => NAMESPACES + 4 * namespace.0 as usize,
@@ -80,6 +83,7 @@ impl Source {
             5 => Self::FileRequests,
             6 => Self::FileTree,
             7 => Self::FileQuestions,
+            8 => Self::Saved,
             place if Self::API.contains(&place) => Self::Api,
             place if Self::METRICS.contains(&place) => Self::Metrics,
             place if place >= SYMBOLS => Self::Symbol(SymbolId(number(SYMBOLS)?)),
@@ -118,6 +122,7 @@ impl fmt::Display for Source {
             Self::FileRequests => f.write_str("requests for files"),
             Self::FileTree => f.write_str("answers about files"),
             Self::FileQuestions => f.write_str("questions about files"),
+            Self::Saved => f.write_str("saved commands"),
             Self::Symbol(symbol) => symbol.fmt(f),
             Self::Api => f.write_str("command socket"),
             Self::Metrics => f.write_str("metrics server"),
@@ -140,6 +145,7 @@ mod tests {
             Source::FileRequests,
             Source::FileTree,
             Source::FileQuestions,
+            Source::Saved,
             Source::Api,
             Source::Metrics,
             Source::Closed(NamespaceId(0)),

@@ -1,7 +1,8 @@
 //! Commands by hand: `route` and `peer` at the command socket, and how they are saved.
 //!
 //! A route is answered for when the kernel has said yes or no. One that it refuses has changed nothing in the end. One that
-//! has to wait for its ports stays, and the answer says so. What is saved was in force, or waits, before.
+//! has to wait for its ports stays, and the answer says so. What is saved was in force, or waits, before; it is answered for when
+//! the file has it.
 
 use crate::config::Settings;
 use crate::daemon::Daemon;
@@ -10,6 +11,7 @@ use l2link::Time;
 use l2link::by_hand::Standing;
 use l2link::route_text::RouteText;
 use l2link_os::api::{ClientId, Request, Verb, failure, success};
+use l2link_os::config_file::saver::{Command, not_saved};
 use l2link_os::config_file::{ConfigEdit, ConfigError, PeerSettings, remove_route, save_route};
 use l2link_os::reload::NOT_SAVED;
 use relay_core::HandError;
@@ -22,7 +24,7 @@ pub(crate) struct Waiting {
     route: RouteText,
     save: bool,
     /// Until when.
-    pub(crate) until: Time,
+    until: Time,
 }
 
 /// An answer, or none yet.
@@ -34,6 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Daemon {
     /// Serves a request that is a command by hand. Returns whether it was one.
     pub(crate) fn serve_by_hand(&mut self, request: &Request, now: Time) -> bool {
+        let is_by_hand = matches!(request.verb(), Some(Verb::Route | Verb::Peer));
+        if is_by_hand && request.flag("save") && self.saver.is_busy() {
+            self.saver.wait(request.clone());
+            return true;
+        }
         let object = request.json.get("object").and_then(Value::as_str);
         let answered = match (request.verb(), object) {
             (Some(Verb::Route), Some("add")) => self.add_route(request, now),
@@ -68,14 +75,14 @@ impl Daemon {
         let selector =
             RouteText::parse_selector(request.text("route")?).map_err(|error| error.to_string())?;
         let route = self.relay.delete_route(&selector).map_err(told)?;
-        let answer = self.saved(request, |edit| {
-            remove_route(edit, &route);
+        let gone = route.clone();
+        let change = |edit: &mut ConfigEdit| {
+            remove_route(edit, &gone);
             Ok(())
-        })?;
-        if request.flag("save") {
-            self.reloads.in_force_mut().static_routes.retain(|known| *known != route);
-        }
-        Ok(answer)
+        };
+        self.saved(request, change, move |daemon| {
+            daemon.reloads.in_force_mut().static_routes.retain(|known| *known != route);
+        })
     }
 
     fn weigh(&mut self, request: &Request) -> Answered {
@@ -98,16 +105,29 @@ impl Daemon {
 
     fn save_peer(&mut self, request: &Request, name: &str) -> Answered {
         let settings = self.peer_settings(name);
-        let answer = self.saved(request, |edit| settings.save(edit))?;
-        if request.flag("save") {
-            settings.put_into(&mut self.reloads.in_force_mut().peers);
-        }
-        Ok(answer)
+        let written = settings.clone();
+        self.saved(
+            request,
+            move |edit| written.save(edit),
+            move |daemon| {
+                settings.put_into(&mut daemon.reloads.in_force_mut().peers);
+            },
+        )
+    }
+
+    /// When the next command that waits for the kernel has waited long enough.
+    pub(crate) fn waiting_timeout(&self) -> Option<Time> {
+        let is_held_up = |waiting: &&Waiting| waiting.save && self.saver.is_busy();
+        self.waiting.iter().filter(|waiting| !is_held_up(waiting)).map(|waiting| waiting.until).min()
     }
 
     /// Answers the commands that the kernel has answered, or has had time enough for.
     pub(crate) fn end_waiting(&mut self, now: Time) {
         for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.save && self.saver.is_busy() {
+                self.waiting.push(waiting);
+                continue;
+            }
             let answered = match self.relay.route_standing(&waiting.route) {
                 Some(Standing::Asked) if waiting.until > now => {
                     self.waiting.push(waiting);
@@ -123,42 +143,72 @@ impl Daemon {
                 }
                 None => Err("it was removed meanwhile".to_owned()),
             };
-            self.api.answer(waiting.client, &answered.unwrap_or_else(failure));
+            if let Some(answer) = answered.unwrap_or_else(|error| Some(failure(error))) {
+                self.api.answer(waiting.client, &answer);
+            }
         }
     }
 
-    fn end(&mut self, waiting: &Waiting, rows: Vec<Value>) -> Result<Value, String> {
-        if waiting.save {
-            self.save(|edit| save_route(edit, &waiting.route, |_| {}))?;
-            let saved = &mut self.reloads.in_force_mut().static_routes;
-            saved.retain(|known| known.key() != waiting.route.key());
-            saved.push(waiting.route.clone());
+    fn end(&mut self, waiting: &Waiting, rows: Vec<Value>) -> Answered {
+        if !waiting.save {
+            return Ok(Some(success(rows)));
         }
-        Ok(success(rows))
+        let route = waiting.route.clone();
+        let change = |edit: &mut ConfigEdit| save_route(edit, &waiting.route, |_| {});
+        self.save(waiting.client, rows, change, move |daemon| {
+            let saved = &mut daemon.reloads.in_force_mut().static_routes;
+            saved.retain(|known| known.key() != route.key());
+            saved.push(route);
+        })
     }
 
     /// Saves, if that is wanted, what has been done.
     fn saved(
-        &self,
+        &mut self,
         request: &Request,
         change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>,
+        then: impl FnOnce(&mut Self) + 'static,
     ) -> Answered {
         if request.flag("save") {
-            self.save(change)?;
+            return self.save(request.client, Vec::new(), change, then);
         }
         Ok(Some(success(Vec::<Value>::new())))
     }
 
-    fn save(&self, change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>) -> Result<(), String> {
+    /// Begins to save; the answer comes when the file is written, and `then` with it.
+    fn save(
+        &mut self,
+        client: ClientId,
+        rows: Vec<Value>,
+        change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>,
+        then: impl FnOnce(&mut Self) + 'static,
+    ) -> Answered {
         if self.reloads.is_on_trial() {
             return Err(NOT_SAVED.to_owned());
         }
-        let save = || {
+        let edited = || {
             let mut edit = ConfigEdit::open(&self.config_file)?;
             change(&mut edit)?;
-            edit.save(|path, text| Settings::parse(path, text).map(|_| ()))
+            edit.finish(|path, text| Settings::parse(path, text).map(|_| ()))
         };
-        save().map_err(|error: ConfigError| format!("done, but not saved: {error}"))
+        let text = edited().map_err(not_saved)?;
+        self.saver.save(text, Command { client, rows, then: Box::new(then) })?;
+        Ok(None)
+    }
+
+    /// A command is saved, or cannot be. Those follow that waited for that.
+    pub(crate) fn end_saving(&mut self, now: Time) {
+        match self.saver.saved() {
+            Some(Ok(command)) => {
+                self.api.answer(command.client, &command.answer());
+                (command.then)(self);
+            }
+            Some(Err((client, answer))) => self.api.answer(client, &answer),
+            None => {}
+        }
+        while let Some(request) = self.saver.next_waiting() {
+            self.serve_by_hand(&request, now);
+        }
     }
 
     /// What is decided about a control, as a file has it.

@@ -26,6 +26,7 @@ use frames::discovery::Role;
 use l2link::Time;
 use l2link_os::api::{ApiServer, ClientId, Request, success};
 use l2link_os::capture::Captures;
+use l2link_os::config_file::Saver;
 use l2link_os::confine::{Confinement, folder_of};
 use l2link_os::metrics::{Metric, MetricsServer};
 use l2link_os::privileges::{Capability, require};
@@ -74,6 +75,7 @@ pub(crate) struct Daemon {
     pub(crate) reloads: Reloads<Settings>,
     /// Commands that wait for the kernel.
     pub(crate) waiting: Vec<Waiting>,
+    pub(crate) saver: Saver<Daemon>,
     /// The kernel's routes.
     pub(crate) routes: Routes,
     /// Those of them that controls are told, as they are none of theirs.
@@ -211,6 +213,7 @@ impl Daemon {
             conversations: Conversations::default(),
             reloads: Reloads::new(settings, now),
             waiting: Vec::new(),
+            saver: Saver::new(poll.registry(), Source::Saved.token())?,
             routes,
             own_routes,
             forwarding,
@@ -286,6 +289,9 @@ impl Daemon {
             };
             self.service_manager.handle_timeout(status, now);
             self.end_trial(now);
+            if self.ready.remove(&Source::Saved) {
+                self.end_saving(now);
+            }
             // 9. Packets at the ports: by the tables as the messages left them.
             for place in self.ports_in_turn() {
                 let more = self.read_port(place, now);
@@ -373,7 +379,7 @@ impl Daemon {
         }
         let own_routes = self.own_routes.poll_timeout(now);
         let metrics = self.metrics.as_ref().and_then(MetricsServer::poll_timeout);
-        let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
+        let waiting = self.waiting_timeout();
         let service_manager = self.service_manager.poll_timeout();
         let (relay, interfaces) = (self.relay.poll_timeout(), self.interfaces.poll_timeout());
         let (wire, trial) = (self.wire.poll_timeout(), self.reloads.poll_timeout());

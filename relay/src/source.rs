@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Link,
     /// The kernel said something to a virtual address.
     OwnErrors,
+    /// A command by hand is in the configuration file.
+    Saved,
     /// The command socket has a new client, or a client wrote something.
     Api,
     /// Somebody wants figures for monitoring.
@@ -47,6 +49,7 @@ impl Source {
             Self::Discard => 3,
             Self::Routes => 4,
             Self::OwnErrors => 5,
+            Self::Saved => 6,
             Self::Api => Self::API.start,
             Self::Metrics => Self::METRICS.start,
             Self::Port(place) => Self::FIRST_PORT + 2 * place,
@@ -63,6 +66,7 @@ impl Source {
             3 => Some(Self::Discard),
             4 => Some(Self::Routes),
             5 => Some(Self::OwnErrors),
+            6 => Some(Self::Saved),
             token if Self::API.contains(&token) => Some(Self::Api),
             token if Self::METRICS.contains(&token) => Some(Self::Metrics),
             token => token.checked_sub(Self::FIRST_PORT).map(|at| match at % 2 {
@@ -81,6 +85,7 @@ impl fmt::Display for Source {
             Self::Discard => f.write_str("discard"),
             Self::Routes => f.write_str("routes"),
             Self::OwnErrors => f.write_str("own errors"),
+            Self::Saved => f.write_str("saved"),
             Self::Link => f.write_str("link"),
             Self::Api => f.write_str("api"),
             Self::Metrics => f.write_str("metrics"),
@@ -102,6 +107,7 @@ mod tests {
             Source::Discard,
             Source::Routes,
             Source::OwnErrors,
+            Source::Saved,
             Source::Link,
             Source::Api,
             Source::Metrics,
@@ -115,6 +121,6 @@ mod tests {
         }
         assert_eq!(Source::of(Token(Source::API.end - 1)), Some(Source::Api));
         assert_eq!(Source::of(Token(Source::METRICS.end - 1)), Some(Source::Metrics));
-        assert_eq!(Source::of(Token(6)), None);
+        assert_eq!(Source::of(Token(7)), None);
     }
 }

@@ -1,23 +1,32 @@
 //! Changes by hand on their way into the configuration file.
 
+use super::{Answered, Reply};
 use crate::config::{Settings, SymbolSettings};
 use crate::daemon::Daemon;
 use frames::{ProtocolAddress, SymbolId};
 use l2link::route_text::RouteText;
 use l2link::rule_text::RuleText;
+use l2link_os::api::success;
 use l2link_os::config_file::edit::{add_text, remove_texts};
-use l2link_os::config_file::{ConfigEdit, ConfigError, remove_route, save_route};
+use l2link_os::config_file::saver::{Command, not_saved};
+use l2link_os::config_file::{ConfigEdit, ConfigError, NewText, remove_route, save_route};
 use l2link_os::reload::NOT_SAVED;
 use serde_json::{Map, Value as Json};
 use toml_edit::{Array, Item, Table, Value, value};
 
 impl Daemon {
     /// Writes a rule into its symbol's `rules`, or takes it out.
-    pub(super) fn save_rule(&mut self, symbol: SymbolId, rule: RuleText, wanted: bool) -> Result<(), String> {
-        let Some(settings) = self.settings.get(&symbol) else { return Ok(()) };
+    pub(super) fn save_rule(
+        &mut self,
+        symbol: SymbolId,
+        rule: RuleText,
+        wanted: bool,
+        reply: Reply,
+    ) -> Answered {
+        let Some(settings) = self.settings.get(&symbol) else { return Ok(Some(success(reply.rows))) };
         let (name, netns) = (&settings.core.name, settings.core.netns.as_deref());
         let at = |rule: RuleText| self.control.rule_at(symbol, rule.0);
-        self.save(|edit| {
+        let text = self.edited(|edit| {
             let kind = settings.core.kind();
             let Some(table) = edit.element("symbol", |table| is_symbol(table, name, netns, Some(kind)))
             else {
@@ -32,88 +41,105 @@ impl Daemon {
             }
             Ok(())
         })?;
-        let core = &settings.core;
-        let is_it = |known: &&mut SymbolSettings| {
-            (&known.core.name, &known.core.netns, known.core.kind()) == (&core.name, &core.netns, core.kind())
-        };
-        let control = &self.control;
-        if let Some(known) = self.reloads.in_force_mut().symbols.iter_mut().find(is_it) {
-            let at = |rule: &ProtocolAddress| control.rule_at(symbol, *rule);
-            known.rules.retain(|known| at(known) != at(&rule.0));
-            known.rules.extend(wanted.then_some(rule.0));
-        }
-        Ok(())
+        let core = settings.core.clone();
+        self.save(text, reply, move |daemon| {
+            let is_it = |known: &&mut SymbolSettings| {
+                (&known.core.name, &known.core.netns, known.core.kind())
+                    == (&core.name, &core.netns, core.kind())
+            };
+            let control = &daemon.control;
+            if let Some(known) = daemon.reloads.in_force_mut().symbols.iter_mut().find(is_it) {
+                let at = |rule: &ProtocolAddress| control.rule_at(symbol, *rule);
+                known.rules.retain(|known| at(known) != at(&rule.0));
+                known.rules.extend(wanted.then_some(rule.0));
+            }
+        })
     }
 
-    pub(super) fn save_new_symbol(&mut self, id: SymbolId, table: Table) -> Result<(), String> {
-        self.save(|edit| edit.add_element("symbol", table))?;
+    pub(super) fn save_new_symbol(&mut self, id: SymbolId, table: Table, reply: Reply) -> Answered {
+        let text = self.edited(|edit| edit.add_element("symbol", table))?;
         let settings = self.settings.get(&id).cloned();
-        self.reloads.in_force_mut().symbols.extend(settings);
-        Ok(())
+        self.save(text, reply, |daemon| daemon.reloads.in_force_mut().symbols.extend(settings))
     }
 
     /// Takes a symbol out, and the routes that led by it.
     pub(super) fn save_without_symbol(
         &mut self,
-        name: &str,
-        netns: Option<&str>,
-        kind: Option<&str>,
-        routes: &[RouteText],
-    ) -> Result<(), String> {
-        self.save(|edit| {
-            edit.remove_elements("symbol", |table| is_symbol(table, name, netns, kind));
+        name: String,
+        netns: Option<String>,
+        kind: Option<String>,
+        routes: Vec<RouteText>,
+        reply: Reply,
+    ) -> Answered {
+        let text = self.edited(|edit| {
+            edit.remove_elements("symbol", |table| {
+                is_symbol(table, &name, netns.as_deref(), kind.as_deref())
+            });
             routes.iter().for_each(|route| _ = remove_route(edit, route));
             Ok(())
         })?;
-        let saved = self.reloads.in_force_mut();
-        saved.symbols.retain(|SymbolSettings { core, .. }| {
-            core.name != name
-                || core.netns.as_deref() != netns
-                || kind.is_some_and(|kind| core.kind() != kind)
-        });
-        saved.static_routes.retain(|route| !routes.contains(route));
-        Ok(())
+        self.save(text, reply, move |daemon| {
+            let saved = daemon.reloads.in_force_mut();
+            saved.symbols.retain(|SymbolSettings { core, .. }| {
+                core.name != name
+                    || core.netns != netns
+                    || kind.as_deref().is_some_and(|kind| core.kind() != kind)
+            });
+            saved.static_routes.retain(|route| !routes.contains(route));
+        })
     }
 
-    pub(super) fn save_route(&mut self, route: &RouteText) -> Result<(), String> {
+    pub(super) fn save_route(&mut self, route: RouteText, reply: Reply) -> Answered {
         // Of itself the section is about routes of others.
-        self.save(|edit| save_route(edit, route, |table| table["enabled"] = value(false)))?;
-        let saved = &mut self.reloads.in_force_mut().static_routes;
-        saved.retain(|known| known.key() != route.key() || known.netns != route.netns);
-        saved.push(route.clone());
-        Ok(())
+        let text = self.edited(|edit| save_route(edit, &route, |table| table["enabled"] = value(false)))?;
+        self.save(text, reply, |daemon| {
+            let saved = &mut daemon.reloads.in_force_mut().static_routes;
+            saved.retain(|known| known.key() != route.key() || known.netns != route.netns);
+            saved.push(route);
+        })
     }
 
-    pub(super) fn save_without_route(&mut self, route: &RouteText) -> Result<(), String> {
-        self.save(|edit| {
-            remove_route(edit, route);
+    pub(super) fn save_without_route(&mut self, route: RouteText, reply: Reply) -> Answered {
+        let text = self.edited(|edit| {
+            remove_route(edit, &route);
             Ok(())
         })?;
-        self.reloads.in_force_mut().static_routes.retain(|known| known != route);
-        Ok(())
+        self.save(text, reply, move |daemon| {
+            daemon.reloads.in_force_mut().static_routes.retain(|known| *known != route);
+        })
     }
 
     /// Writes what is decided about a relay.
-    pub(super) fn save_peer(&mut self, name: &str) -> Result<(), String> {
+    pub(super) fn save_peer(&mut self, name: &str, reply: Reply) -> Answered {
         let settings = self.peer_settings(name);
-        self.save(|edit| settings.save(edit))?;
-        settings.put_into(&mut self.reloads.in_force_mut().peers);
-        Ok(())
+        let text = self.edited(|edit| settings.save(edit))?;
+        self.save(text, reply, move |daemon| settings.put_into(&mut daemon.reloads.in_force_mut().peers))
     }
 
-    fn save(&self, change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>) -> Result<(), String> {
+    /// The configuration file with a change.
+    fn edited(
+        &self,
+        change: impl FnOnce(&mut ConfigEdit) -> Result<(), ConfigError>,
+    ) -> Result<NewText, String> {
         if self.reloads.is_on_trial() {
             return Err(NOT_SAVED.to_owned());
         }
-        let save = || {
+        let edited = || {
             let mut edit = ConfigEdit::open(&self.config_file)?;
             change(&mut edit)?;
-            edit.save(|path, text| match Settings::parse(path, text)?.refused.into_iter().next() {
+            edit.finish(|path, text| match Settings::parse(path, text)?.refused.into_iter().next() {
                 Some((contradiction, _)) => Err(contradiction),
                 None => Ok(()),
             })
         };
-        save().map_err(|error: ConfigError| format!("done, but not saved: {error}"))
+        edited().map_err(not_saved)
+    }
+
+    /// Begins to write it. The answer comes when that is done, and `then` with it.
+    fn save(&mut self, text: NewText, reply: Reply, then: impl FnOnce(&mut Self) + 'static) -> Answered {
+        let Reply { client, rows } = reply;
+        self.saver.save(text, Command { client, rows, then: Box::new(then) })?;
+        Ok(None)
     }
 }
 

@@ -40,7 +40,7 @@ use turns::Turns;
 
 /// A client's handle, never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(u64);
+pub struct ClientId(pub(crate) u64);
 
 /// A request to be answered by [`ApiServer::answer`].
 #[derive(Debug, Clone, PartialEq)]

@@ -87,17 +87,34 @@ impl ConfigEdit {
         self.document.get_mut(name)?.as_table_mut()
     }
 
-    /// Checks the new text and puts it in the place of the file, with its mode and owner.
+    /// Checks the new text, which is not written yet.
     ///
     /// # Errors
-    /// Those of `check`, which gets the path and the text; and if the file cannot be written. The old one is as it was then.
-    pub fn save(
+    /// Those of `check`, which gets the path and the text.
+    pub fn finish(
         self,
         check: impl FnOnce(&Path, String) -> Result<(), ConfigError>,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<NewText, ConfigError> {
         let text = self.document.to_string();
         check(&self.path, text.clone())?;
-        replace(&self.path, text.as_bytes()).map_err(|error| {
+        Ok(NewText { path: self.path, text })
+    }
+}
+
+/// A configuration file as it is to be: the text has been checked.
+#[derive(Debug)]
+pub struct NewText {
+    path: PathBuf,
+    text: String,
+}
+
+impl NewText {
+    /// Puts the text in the place of the file, with its mode and owner. Waits for the disk.
+    ///
+    /// # Errors
+    /// If the file cannot be written. The old one is as it was then.
+    pub fn write(self) -> Result<(), ConfigError> {
+        replace(&self.path, self.text.as_bytes()).map_err(|error| {
             let help = "the change is in force, and will be gone after a restart; let the daemon write the file and its folder, \
                         or write it there by hand";
             ConfigError::of_file(&self.path, format!("cannot be written: {error}")).help(help)
@@ -199,7 +216,7 @@ mod tests {
         let (_folder, path) = file(text);
         let mut edit = ConfigEdit::open(&path).unwrap();
         change(&mut edit);
-        edit.save(|_, _| Ok(())).unwrap();
+        edit.finish(|_, _| Ok(())).unwrap().write().unwrap();
         fs::read_to_string(&path).unwrap()
     }
 
@@ -257,7 +274,7 @@ mod tests {
         symlink("control.toml", &link).unwrap();
         let mut edit = ConfigEdit::open(&link).unwrap();
         edit.remove_elements("symbol", |_| true);
-        edit.save(|_, _| Ok(())).unwrap();
+        edit.finish(|_, _| Ok(())).unwrap().write().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
         assert!(!fs::read_to_string(&path).unwrap().contains("symbol"));
@@ -269,7 +286,7 @@ mod tests {
         let (_folder, path) = file(TEXT);
         let mut edit = ConfigEdit::open(&path).unwrap();
         edit.remove_elements("symbol", |_| true);
-        let error = edit.save(|path, _| Err(ConfigError::of_file(path, "wrong"))).unwrap_err();
+        let error = edit.finish(|path, _| Err(ConfigError::of_file(path, "wrong"))).unwrap_err();
         assert!(error.to_string().ends_with("control.toml: wrong"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
     }
@@ -279,7 +296,7 @@ mod tests {
         let (folder, path) = file(TEXT);
         let edit = ConfigEdit::open(&path).unwrap();
         drop(folder);
-        let error = edit.save(|_, _| Ok(())).unwrap_err().to_string();
+        let error = edit.finish(|_, _| Ok(())).unwrap().write().unwrap_err().to_string();
         assert!(error.contains("cannot be written") && error.contains("in force"), "{error}");
     }
 }

@@ -12,16 +12,18 @@ mod name;
 mod peer;
 mod restart;
 mod routes;
+pub mod saver;
 mod section;
 mod table;
 
 pub use api::{ApiSection, ApiSettings, GroupWord};
-pub use edit::ConfigEdit;
+pub use edit::{ConfigEdit, NewText};
 pub use metrics::{MetricsSection, MetricsSettings};
 pub use name::{device_name, interface_name};
 pub use peer::{PeerSection, PeerSettings};
 pub use restart::without_restart;
 pub use routes::{remove_route, save_route, static_routes};
+pub use saver::Saver;
 pub use section::{Addressing, DataMode, LinkSection, LinkSettings, SecurityMode};
 pub use table::{TableWord, routing_table};
 

@@ -188,7 +188,7 @@ mod tests {
         for settings in [a(Some(5), false), a(Some(0), true), a(None, true), a(None, false)] {
             let mut edit = ConfigEdit::open(&path).unwrap();
             settings.save(&mut edit).unwrap();
-            edit.save(|_, _| Ok(())).unwrap();
+            edit.finish(|_, _| Ok(())).unwrap().write().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
             let expected = if settings == a(None, false) { Vec::new() } else { vec![settings] };
             assert_eq!(check(&text).unwrap(), expected, "{text}");
@@ -204,7 +204,7 @@ mod tests {
         for (weight, drain) in [(Some(7), true), (None, false)] {
             let mut edit = ConfigEdit::open(&path).unwrap();
             PeerSettings { name: "a".into(), weight, drain }.save(&mut edit).unwrap();
-            edit.save(|_, _| Ok(())).unwrap();
+            edit.finish(|_, _| Ok(())).unwrap().write().unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.contains("public_key = \"K\""), "{text}");
             assert_eq!(check(&text).unwrap(), [PeerSettings { name: "a".into(), weight, drain }]);
