@@ -1,9 +1,11 @@
 //! [`Away`]: the flows of controls that fell silent, and may be back.
 //!
-//! The flows of a silent control go to the others at once, which reset them: if it has died, that is what clients are to know.
-//! But a control may have lost no connection: it began anew while its symbols were kept, or the segment was cut. Its programs
-//! send as soon as it is back, before it has told any rule, and what clients answer must not be given to the others then. Until
-//! it has told its rules and flows, segments of the flows that may be its own are dropped, and TCP sends them again.
+//! The flows of a silent control go to the others, which reset them: if it has died, that is what clients are to know. But a
+//! control may have lost no connection: it began anew while its symbols were kept, or the segment was cut, or it is only the daemon
+//! that does not go on. So segments of the flows that may be its own are dropped twice, and TCP sends them again:
+//!
+//! - for a moment when it is missed: on the fast path its programs have sent until then, and clients acknowledge that;
+//! - when it is back, until it has told its rules and flows: its programs send at once, before it has told any.
 
 use super::ServerId;
 use super::hash::FlowHash;
@@ -11,11 +13,14 @@ use super::learning::{LEARNING, OUTLIVED};
 use super::pool::{Chooser, Pool};
 use super::pools::PoolKey;
 use super::services::any_like;
+use core::time::Duration;
 use l2link::{PeerId, Time};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Away {
+    /// Those that were missed just now.
+    leaving: BTreeMap<PeerId, Absence>,
     silent: BTreeMap<PeerId, Absence>,
     /// Those that are back, and have not told everything.
     back: BTreeMap<PeerId, Absence>,
@@ -26,7 +31,7 @@ pub(super) struct Away {
 struct Absence {
     lost: Lost,
     has_said_all: bool,
-    /// Nothing is expected of it from then on.
+    /// When it is no more what it is now.
     until: Time,
 }
 
@@ -75,17 +80,21 @@ impl Lost {
 impl Away {
     /// A control fell silent. What it had before an absence after which it has not told everything, it may have still.
     pub(super) fn leaves(&mut self, peer: PeerId, lost: Lost, now: Time) {
-        let known = self.back.remove(&peer).or_else(|| self.silent.remove(&peer));
+        let known = self.back.remove(&peer).or_else(|| self.take_absent(peer));
         let mut all = known.map_or_else(Lost::default, |absence| absence.lost);
         all.extend(lost);
         if !all.0.is_empty() {
-            self.silent.insert(peer, Absence { lost: all, has_said_all: false, until: now + OUTLIVED });
+            self.leaving.insert(peer, Absence { lost: all, has_said_all: false, until: now + UNDER_WAY });
         }
+    }
+
+    fn take_absent(&mut self, peer: PeerId) -> Option<Absence> {
+        self.leaving.remove(&peer).or_else(|| self.silent.remove(&peer))
     }
 
     /// A control is there, perhaps again.
     pub(super) fn returns(&mut self, peer: PeerId, now: Time) {
-        if let Some(absence) = self.silent.remove(&peer) {
+        if let Some(absence) = self.take_absent(peer) {
             self.back.insert(peer, Absence { until: now + LEARNING, ..absence });
         }
     }
@@ -104,27 +113,39 @@ impl Away {
         }
     }
 
-    /// Whether nobody is back who has not told everything.
+    /// Whether nobody's flows are kept from the others.
     #[inline]
-    pub(super) fn has_told(&self) -> bool {
-        self.back.is_empty()
+    pub(super) fn claims_nothing(&self) -> bool {
+        self.back.is_empty() && self.leaving.is_empty()
     }
 
-    /// Whether a flow may be that of a control that is back. `pinned` is the server that it is pinned to.
+    /// Whether a flow may be that of a control that was missed just now, or is back. `pinned` is the server that it is pinned to.
     pub(super) fn claims(&self, key: &PoolKey, flow: FlowHash, pinned: Option<ServerId>) -> bool {
         let (service, local) = *key;
         let keys = [*key, (service, any_like(local))];
-        let mut lost = self.back.values().map(|absence| &absence.lost);
+        let mut lost = self.leaving.values().chain(self.back.values()).map(|absence| &absence.lost);
         lost.any(|lost| keys.iter().any(|key| lost.has(key, flow, pinned)))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.silent.values().chain(self.back.values()).map(|absence| absence.until).min()
+        let all = [&self.leaving, &self.silent, &self.back].into_iter().flat_map(BTreeMap::values);
+        all.map(|absence| absence.until).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Time) {
+        let is_over = |absence: &Absence| absence.until <= now;
+        let gone = self.leaving.iter().filter(|(_, absence)| is_over(absence)).map(|(peer, _)| *peer);
+        let gone: Vec<PeerId> = gone.collect();
+        for peer in gone {
+            let absence = self.leaving.remove(&peer);
+            self.silent.extend(absence.map(|absence| (peer, Absence { until: now + OUTLIVED, ..absence })));
+        }
         for absences in [&mut self.silent, &mut self.back] {
             absences.retain(|_, absence| absence.until > now);
         }
     }
 }
+
+/// How long what clients have sent, or owe, may be under way when a control is missed: Linux acknowledges within 200 ms
+/// (`TCP_DELACK_MAX`).
+const UNDER_WAY: Duration = Duration::from_millis(200);

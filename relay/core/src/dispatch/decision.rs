@@ -88,10 +88,10 @@ impl Services {
         self.decide_segment(sought, pool, opens, learns)
     }
 
-    /// Whether the connection may be one of a control that fell silent, and is back without having told everything.
+    /// Whether the connection may be one of a control that fell silent just now, or is back without having told everything.
     #[inline]
     fn may_be_of_one_away(&self, sought: &Sought) -> bool {
-        !self.away.has_told() && {
+        !self.away.claims_nothing() && {
             let flow = FlowHash::new(sought.protocol, sought.ends.local, sought.ends.remote);
             let pinned = self.pins.get(sought.flow).map(|pin| pin.server);
             self.away.claims(&sought.pool_key(), flow, pinned)
