@@ -4,7 +4,8 @@
 //! control may have lost no connection: it began anew while its symbols were kept, or the segment was cut, or it is only the daemon
 //! that does not go on. So segments of the flows that may be its own are dropped twice, and TCP sends them again:
 //!
-//! - for a moment when it is missed: on the fast path its programs have sent until then, and clients acknowledge that;
+//! - for half a second when it is missed without a word: on the fast path its programs have sent until then, and clients
+//!   acknowledge that;
 //! - when it is back, until it has told its rules and flows: its programs send at once, before it has told any.
 
 use super::ServerId;
@@ -78,14 +79,24 @@ impl Lost {
 }
 
 impl Away {
-    /// A control fell silent. What it had before an absence after which it has not told everything, it may have still.
+    /// A control said that it leaves, or began anew.
     pub(super) fn leaves(&mut self, peer: PeerId, lost: Lost, now: Time) {
+        let absence = self.absence(peer, lost, now + OUTLIVED);
+        self.silent.extend(absence);
+    }
+
+    /// A control fell silent.
+    pub(super) fn is_missed(&mut self, peer: PeerId, lost: Lost, now: Time) {
+        let absence = self.absence(peer, lost, now + UNDER_WAY);
+        self.leaving.extend(absence);
+    }
+
+    /// What it had before an absence after which it has not told everything, it may have still.
+    fn absence(&mut self, peer: PeerId, lost: Lost, until: Time) -> Option<(PeerId, Absence)> {
         let known = self.back.remove(&peer).or_else(|| self.take_absent(peer));
         let mut all = known.map_or_else(Lost::default, |absence| absence.lost);
         all.extend(lost);
-        if !all.0.is_empty() {
-            self.leaving.insert(peer, Absence { lost: all, has_said_all: false, until: now + UNDER_WAY });
-        }
+        (!all.0.is_empty()).then_some((peer, Absence { lost: all, has_said_all: false, until }))
     }
 
     fn take_absent(&mut self, peer: PeerId) -> Option<Absence> {
@@ -146,6 +157,6 @@ impl Away {
     }
 }
 
-/// How long what clients have sent, or owe, may be under way when a control is missed: Linux acknowledges within 200 ms
-/// (`TCP_DELACK_MAX`).
-const UNDER_WAY: Duration = Duration::from_millis(200);
+/// How long what clients owe may be under way when a control is missed: Linux acknowledges within 200 ms (`TCP_DELACK_MAX`), and
+/// most clients are nearer than another 300 ms there and back.
+const UNDER_WAY: Duration = Duration::from_millis(500);

@@ -141,7 +141,7 @@ impl Dispatch {
     /// that is learned anew.
     pub(crate) fn missed(&mut self, peer: PeerId, held: Held, now: Time) {
         let Held { services, lost } = held;
-        self.services.away.leaves(peer, lost, now);
+        self.services.away.is_missed(peer, lost, now);
         self.missed.add(peer, services.clone(), now);
         for service in services {
             let servers: BTreeSet<PeerId> = self.missed.servers(&service).collect();

@@ -144,7 +144,7 @@ fn who_never_comes_back_is_waited_for_a_moment_only() {
             let _ = dispatch.add(web(peer));
             answer(&mut dispatch, &BTreeMap::new());
         }
-        [0, 200_000].into_iter().for_each(|now| dispatch.handle_timeout(Time(now)));
+        [0, 500_000].into_iter().for_each(|now| dispatch.handle_timeout(Time(now)));
         assert!(dispatch.services.learning.is_some());
         let at = dispatch.poll_timeout().unwrap();
         assert_eq!(at.0 / 1_000_000, if back.is_some() { 3 } else { 900 });
@@ -176,7 +176,7 @@ fn flows_of_a_control_that_is_back_go_to_nobody_else() {
         live.extend(open_all(&mut dispatch, 500..1_000));
         assert!(dispatch.pinned() > 0);
         fall_silent(&mut dispatch, 1, Time(0));
-        dispatch.handle_timeout(Time(200_000));
+        dispatch.handle_timeout(Time(500_000));
         assert!(live.keys().all(|n| followed(&mut dispatch, *n).unwrap().peer != PeerId(1)), "shared out");
         let new = open_all(&mut dispatch, 1_000..1_500);
         let right = |dispatch: &mut Dispatch| {
@@ -211,15 +211,15 @@ fn for_a_moment_nobody_has_the_flows_of_one_that_is_missed() {
     let live = open_all(&mut dispatch, 0..1_000);
     fall_silent(&mut dispatch, 1, Time(0));
     let served = |dispatch: &mut Dispatch, n: u32| followed(dispatch, n).map(|target| target.peer);
-    for now in [0, 199_999] {
+    for now in [0, 499_999] {
         dispatch.handle_timeout(Time(now));
         for (n, peer) in &live {
             assert_eq!(served(&mut dispatch, *n), (*peer != PeerId(1)).then_some(*peer));
         }
     }
     assert!((2_000..3_000).all(|n| opened(&mut dispatch, n).is_some()), "new ones are served at once");
-    assert_eq!(dispatch.poll_timeout(), Some(Time(200_000)));
-    dispatch.handle_timeout(Time(200_000));
+    assert_eq!(dispatch.poll_timeout(), Some(Time(500_000)));
+    dispatch.handle_timeout(Time(500_000));
     assert!(live.keys().all(|n| served(&mut dispatch, *n).is_some_and(|peer| peer != PeerId(1))));
 }
 
