@@ -70,7 +70,11 @@ impl<T: Serialize + DeserializeOwned> StateFile<T> {
         // Where a file is renamed onto another, ext4 and btrfs write it out first (`auto_da_alloc` in the kernel's ext4.rst),
         // which on a busy disk takes longer than the link waits for a peer. Two files that change places are left alone.
         match renameat2(AT_FDCWD, &new, AT_FDCWD, &self.path, RenameFlags::RENAME_EXCHANGE) {
-            Ok(()) => remove(&new),
+            // Where it stays, the next call removes it.
+            Ok(()) => {
+                let _ = remove(&new);
+                Ok(())
+            }
             // There was none, or the file system cannot.
             Err(_) => fs::rename(&new, &self.path),
         }
