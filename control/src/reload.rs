@@ -24,6 +24,10 @@ impl Daemon {
     pub(crate) fn serve_reload(&mut self, request: &Request, now: Time) -> bool {
         let object = request.json.get("object").and_then(Value::as_str);
         let answered = match (request.verb(), object) {
+            (Some(Verb::Reload), _) if self.saver.is_busy() => {
+                self.saver.wait(request.clone());
+                return true;
+            }
             (Some(Verb::Reload), _) => Wanted::of(&request.json).and_then(|wanted| self.reload(wanted, now)),
             (Some(Verb::Confirm), _) => self.confirm(),
             (Some(Verb::Show), Some("configuration")) => {
@@ -38,6 +42,10 @@ impl Daemon {
 
     /// SIGHUP: nobody waits for the answer but the log.
     pub(crate) fn reload_by_signal(&mut self, now: Time) {
+        if self.saver.is_busy() {
+            self.saver.wait_with_reload();
+            return;
+        }
         self.service_manager.reloading();
         if let Err(error) = self.reload(Wanted::default(), now) {
             error!(target: "reload", "nothing was changed: {error}");

@@ -3,7 +3,7 @@
 use netns_tests::address::*;
 use netns_tests::config::{Control, Port, Relay};
 use netns_tests::program::{Nginx, PAGE, Wrk, dnsmasq, echo_server, send_raw};
-use netns_tests::{Daemon, Farm, Lab, Layout, Ping, Plan, SOON, eventually, expect_shares};
+use netns_tests::{Daemon, Farm, Finished, Lab, Layout, Ping, Plan, SOON, binary, eventually, expect_shares};
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
@@ -333,6 +333,32 @@ fn what_is_saved_is_there_after_a_restart() {
         let text = fs::read_to_string(daemon.config()).unwrap();
         let left = ["static", "[[peer]]", "rules"].map(|word| text.contains(word));
         assert_eq!(left, [false; 3], "{text}");
+    }
+}
+
+/// None of them overwrites what another has saved, and reloads among them meet the file with it.
+#[test]
+fn commands_at_the_same_time_are_all_saved() {
+    let Some(lab) = Lab::router(|_, _| {}) else { return };
+    let script = format!(
+        "for n in 1 2 3 4 5 6 7 8; do\n\
+             \"$0\" --socket \"$1\" route add 10.$2$n.0.0/16 via {CLIENT2_V4} dev eth2 --save & all=\"$all $!\"\n\
+             \"$0\" --socket \"$1\" reload & all=\"$all $!\"\n\
+         done\n\
+         for one in $all; do wait $one || failed=\"$failed $one\"; done; test -z \"$failed\""
+    );
+    for (ten, daemon) in [("1", &lab.relay), ("2", &lab.control)] {
+        let mut command = lab.relay_ns.command("sh");
+        command.arg("-c").arg(&script).arg(binary("l2ctl")).arg(daemon.socket()).arg(ten);
+        let _ = Finished::new(&mut command).expect_success();
+        let text = fs::read_to_string(daemon.config()).unwrap();
+        for n in 1..=8 {
+            assert!(
+                text.contains(&format!("\"10.{ten}{n}.0.0/16 via {CLIENT2_V4} dev eth2\"")),
+                "{n}: {text}"
+            );
+        }
+        assert_eq!(daemon.l2ctl("reload --check").expect_success(), "nothing would change\n");
     }
 }
 

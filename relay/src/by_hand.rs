@@ -206,8 +206,11 @@ impl Daemon {
             Some(Err((client, answer))) => self.api.answer(client, &answer),
             None => {}
         }
+        if self.saver.take_reload() {
+            self.reload_by_signal(now);
+        }
         while let Some(request) = self.saver.next_waiting() {
-            self.serve_by_hand(&request, now);
+            let _ = self.serve_reload(&request, now) || self.serve_by_hand(&request, now);
         }
     }
 

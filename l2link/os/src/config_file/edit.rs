@@ -17,6 +17,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value};
 #[derive(Debug)]
 pub struct ConfigEdit {
     path: PathBuf,
+    before: String,
     document: DocumentMut,
 }
 
@@ -30,7 +31,7 @@ impl ConfigEdit {
         let document = text.parse().map_err(|error: toml_edit::TomlError| {
             ConfigError::of_file(path, format!("is no TOML any more: {}", error.message()))
         })?;
-        Ok(Self { path: path.to_owned(), document })
+        Ok(Self { path: path.to_owned(), before: text, document })
     }
 
     /// The first `[[list]]` that `which` picks.
@@ -97,7 +98,7 @@ impl ConfigEdit {
     ) -> Result<NewText, ConfigError> {
         let text = self.document.to_string();
         check(&self.path, text.clone())?;
-        Ok(NewText { path: self.path, text })
+        Ok(NewText { path: self.path, before: self.before, text })
     }
 }
 
@@ -105,6 +106,8 @@ impl ConfigEdit {
 #[derive(Debug)]
 pub struct NewText {
     path: PathBuf,
+    /// What it was made of.
+    before: String,
     text: String,
 }
 
@@ -112,8 +115,13 @@ impl NewText {
     /// Puts the text in the place of the file, with its mode and owner. Waits for the disk.
     ///
     /// # Errors
-    /// If the file cannot be written. The old one is as it was then.
+    /// If the file cannot be written, or is not the one any more that was changed. It is as it was then.
     pub fn write(self) -> Result<(), ConfigError> {
+        // One that cannot be read is told of below.
+        if read(&self.path).is_ok_and(|now| now != self.before) {
+            let help = "give the command once more";
+            return Err(ConfigError::of_file(&self.path, "was changed meanwhile".to_owned()).help(help));
+        }
         replace(&self.path, self.text.as_bytes()).map_err(|error| {
             let help = "the change is in force, and will be gone after a restart; let the daemon write the file and its folder, \
                         or write it there by hand";
@@ -298,5 +306,17 @@ mod tests {
         drop(folder);
         let error = edit.finish(|_, _| Ok(())).unwrap().write().unwrap_err().to_string();
         assert!(error.contains("cannot be written") && error.contains("in force"), "{error}");
+    }
+
+    #[test]
+    fn what_somebody_wrote_meanwhile_stays() {
+        let (_folder, path) = file(TEXT);
+        let mut edit = ConfigEdit::open(&path).unwrap();
+        edit.remove_elements("symbol", is("eth1"));
+        let new = edit.finish(|_, _| Ok(())).unwrap();
+        fs::write(&path, "name = \"d\"\n").unwrap();
+        let error = new.write().unwrap_err().to_string();
+        assert!(error.contains("was changed meanwhile") && error.contains("once more"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "name = \"d\"\n");
     }
 }

@@ -5,7 +5,7 @@
 //! What is to survive a crash of the machine has to be on the disk before the file gets its name, and a disk with other
 //! writers takes up to seconds for that: longer than peers wait for a daemon that says nothing. So a thread waits for it. The
 //! daemon answers the command, and takes for saved what it saved, when the thread is through. Until then commands that are to
-//! be saved as well wait: the next one reads the file as this one leaves it.
+//! be saved as well wait, and reloads: the next one reads the file as this one leaves it.
 
 use super::{ConfigError, NewText};
 use crate::SetupError;
@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 
 /// The command that is being saved, and those that wait for that. `D` is the daemon.
@@ -28,6 +28,8 @@ pub struct Saver<D> {
     tells: UnixStream,
     saving: Option<Saving<D>>,
     waiting: VecDeque<Request>,
+    /// A signal asked for a reload meanwhile.
+    reload: bool,
 }
 
 struct Saving<D> {
@@ -56,13 +58,23 @@ impl<D> Saver<D> {
         let (told, tells) = UnixStream::pair().map_err(system)?;
         told.set_nonblocking(true).map_err(system)?;
         registry.register(&mut SourceFd(&told.as_raw_fd()), token, Interest::READABLE).map_err(system)?;
-        Ok(Self { told, tells, saving: None, waiting: VecDeque::new() })
+        Ok(Self { told, tells, saving: None, waiting: VecDeque::new(), reload: false })
     }
 
     /// Whether a command is being saved.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.saving.is_some()
+    }
+
+    /// Lets a reload, for which a signal asks, wait until no command is being saved: [`Saver::take_reload`].
+    pub fn wait_with_reload(&mut self) {
+        self.reload = true;
+    }
+
+    /// Whether a reload waits, if no command is being saved. It does no more then.
+    pub fn take_reload(&mut self) -> bool {
+        !self.is_busy() && core::mem::take(&mut self.reload)
     }
 
     /// Lets a command wait until none is being saved: [`Saver::next_waiting`].
@@ -80,11 +92,11 @@ impl<D> Saver<D> {
     /// # Errors
     /// If there can be no more threads. The command is done, and not saved.
     pub fn save(&mut self, text: NewText, command: Command<D>) -> Result<(), String> {
-        let (mut tells, (result, written)) = (self.tells.try_clone().map_err(not_saved)?, channel());
+        let (tells, (result, written)) = (Ending(self.tells.try_clone().map_err(not_saved)?), channel());
         let work = move || {
+            let _told_at_the_end = tells;
             // The daemon may have ended.
             let _ = result.send(text.write());
-            let _ = tells.write(&[0]);
         };
         let thread = thread::Builder::new().name("save".into()).spawn(work).map_err(not_saved)?;
         self.saving = Some(Saving { command, written, thread });
@@ -93,11 +105,18 @@ impl<D> Saver<D> {
 
     /// The command that is saved now, or the client and the answer of one that could not be. `None` while it is still under way.
     pub fn saved(&mut self) -> Option<Result<Command<D>, (ClientId, Value)>> {
-        let result = self.saving.as_ref()?.written.try_recv().ok()?;
+        let result = match self.saving.as_ref()?.written.try_recv() {
+            Ok(result) => result.map_err(not_saved),
+            Err(TryRecvError::Disconnected) => Err(not_saved("the thread that writes has failed")),
+            Err(TryRecvError::Empty) => return None,
+        };
         let _ = self.told.read(&mut [0; 8]);
         let Saving { command, thread, .. } = self.saving.take()?;
         let _ = thread.join();
-        Some(result.map_err(|error| (command.client, failure(not_saved(error)))).map(|()| command))
+        match result {
+            Ok(()) => Some(Ok(command)),
+            Err(error) => Some(Err((command.client, failure(error)))),
+        }
     }
 }
 
@@ -115,7 +134,16 @@ pub fn not_saved(error: impl fmt::Display) -> String {
     format!("done, but not saved: {error}")
 }
 
-/// What has been done is saved, also if the daemon ends meanwhile.
+/// Tells when the thread is through, however it ends.
+struct Ending(UnixStream);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.write(&[0]);
+    }
+}
+
+/// What is being written is written, also if the daemon ends meanwhile.
 impl<D> Drop for Saver<D> {
     fn drop(&mut self) {
         if let Some(saving) = self.saving.take() {
