@@ -127,6 +127,22 @@ fn its_commands_mend_a_small_mtu_and_a_firewall_on_the_segment() {
     lab.relay.await_row("peers", &json!({"name": "control1", "state": "up"}));
 }
 
+/// It is nothing to be mended, and the answers of symbols leave by it more slowly.
+#[test]
+fn a_firewall_at_the_relays_output_is_told() {
+    let Some(lab) = Lab::up() else { return };
+    let words = "looks at what this machine sends: TCP of symbols leaves packet by packet";
+    let told = |daemon| {
+        let (well, findings) = doctor(&lab.relay_ns, daemon);
+        assert!(well, "{findings:#?}");
+        findings.iter().any(|finding| finding["found"].as_str().is_some_and(|found| found.contains(words)))
+    };
+    assert!(!told(&lab.relay));
+    lab.relay_ns.ok("nft add table inet out");
+    lab.relay_ns.ok("nft add chain inet out out { type filter hook output priority 0 ; }");
+    assert!(told(&lab.relay));
+}
+
 #[test]
 fn its_command_takes_a_symbol_out_of_a_bridge() {
     let Some(lab) = Lab::up() else { return };

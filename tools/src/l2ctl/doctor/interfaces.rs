@@ -5,7 +5,7 @@ use super::{Finding, firewall};
 use fast_path::{Error, LinkInterface, Offloads};
 use frames::discovery::Role;
 use l2link::Config;
-use l2link_os::{IfIndex, LinkInfo, NetNs, Netlink, SetupError, ethtool};
+use l2link_os::{IfIndex, LinkInfo, NetNs, Netlink, OutputPath, SetupError, ethtool};
 use std::fs;
 use std::path::Path;
 
@@ -33,6 +33,9 @@ pub(super) fn examine(settings: &Settings, findings: &mut Vec<Finding>) {
     findings.extend(firewall::at(&settings.link));
     for port in &settings.ports {
         findings.extend(self::port(port, settings, &links));
+    }
+    if settings.role == Role::Relay {
+        findings.extend(super_packets());
     }
     if settings.role == Role::Control {
         findings.extend(settings.namespaces.iter().flatten().map(|name| namespace(name)));
@@ -104,6 +107,20 @@ fn fast_path(link: &LinkInfo, sealed: bool, lacking: fn(&'static str, String, St
         ),
         Err(error) => Finding::note(TOPIC, error.to_string(), "run as root, where the interface is"),
     }
+}
+
+/// What keeps super-packets that leave by a relay's own routes from leaving whole.
+fn super_packets() -> Option<Finding> {
+    let mut path = OutputPath::open(&NetNs::current().ok()?).ok()?;
+    let is_filtered = path.is_unfiltered().is_ok_and(|unfiltered| !unfiltered);
+    is_filtered.then(|| {
+        Finding::note(
+            "port",
+            "a firewall or IPsec looks at what this machine sends: TCP of symbols leaves packet by packet by its routes",
+            "without chains at the hooks output and postrouting (`nft list ruleset`) and policies (`ip xfrm policy`) it is faster, \
+             not needed",
+        )
+    })
 }
 
 /// A port of a relay.
