@@ -41,7 +41,7 @@ fn sent(netns: &Netns) -> u64 {
     let counters: Value = serde_json::from_str(&text).expect("JSON from nstat");
     ["IpOutTransmits", "Ip6OutTransmits"]
         .into_iter()
-        .map(|name| counters["kernel"][name].as_u64().expect("the counter"))
+        .map(|name| counters["kernel"][name].as_u64().expect("a counter of Linux 6.6"))
         .sum()
 }
 
@@ -61,7 +61,7 @@ fn answers_leave_whole_until_a_firewall_looks_at_them(#[case] address: &str, #[c
     lab.relay_ns.ok(&format!(
         "nft add table {family} out; add chain {family} out out {{ type filter hook output priority 0 ; }}"
     ));
-    lab.relay.await_log("packet by packet, as a firewall");
+    lab.relay.await_log("leave packet by packet, as a firewall");
     let cut = bytes_per_packet(&lab, &download, 50_000_000);
     assert!(cut < 2000, "{cut} bytes for each packet of the kernel");
     assert!(download.stop().intact);

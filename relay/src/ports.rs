@@ -230,26 +230,27 @@ impl Ports {
         true
     }
 
-    /// As [`Ports::queue`], by the port of this interface and to a neighbor there: the parcel has its Ethernet addresses. Returns
-    /// whether there is such a port that is open, with room for packets of `longest` bytes.
-    pub(crate) fn queue_to(
+    /// Sends a super-packet by the port of this interface to a neighbor there: the parcel has its Ethernet addresses then. Returns
+    /// whether there is such a port that is open, its MTU allows packets of `longest` bytes, and the kernel took it.
+    pub(crate) fn send_to(
         &mut self,
         interface: IfIndex,
         neighbor: Mac,
         longest: usize,
         parcel: &mut [u8],
     ) -> bool {
-        let Some(port) = self.open_or_not().find(|port| port.is(interface)) else { return false };
-        let (id, mac) = (port.id, port.mac);
+        let mut ports = self.ports.iter_mut().flatten();
+        let Some(port) = ports.find(|port| port.is(interface) && longest <= port.mtu as usize) else {
+            return false;
+        };
         let header = parcel.get_mut(size_of::<OffloadHeader>()..).and_then(<[u8]>::first_chunk_mut::<12>);
-        match header {
-            Some(header) if longest <= port.mtu as usize => {
-                header[..6].copy_from_slice(&neighbor.0);
-                header[6..].copy_from_slice(&mac.0);
-                self.queue(id, parcel)
-            }
-            _ => false,
-        }
+        let (Some(header), Some(socket)) = (header, &mut port.socket) else { return false };
+        header[..6].copy_from_slice(&neighbor.0);
+        header[6..].copy_from_slice(&port.mac.0);
+        let sent = socket.send(parcel);
+        // For what there was no room for.
+        port.queued |= sent;
+        sent
     }
 
     /// Sends the parcels that were queued.

@@ -7,13 +7,16 @@
 //!
 //! - The first of each 50 ms goes by the kernel, which refuses it where something forbids it, and keeps its neighbor in mind.
 //! - With the second one the kernel is asked for the next hop, which is that of all others until the 50 ms are over.
-//! - Whether there is a firewall is asked once a second, and where there is one, each ten seconds.
+//! - Whether there is a firewall or IPsec is asked when the kernel tells of a change, and once a second, as the older iptables tell
+//!   nobody; where there is one, each ten seconds.
+//!
+//! Parcels that a port would collect go by the kernel, so that what follows them by the kernel does not overtake them.
 
 use crate::complaint::Complaint;
 use crate::ports::Ports;
 use core::time::Duration;
 use l2link::Time;
-use l2link_os::{NetNs, NextHop, OutputPath, SetupError};
+use l2link_os::{NetNs, NextHop, OutputPath, PortSocket, SetupError};
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -49,6 +52,9 @@ impl Shortcuts {
         ports: &mut Ports,
         now: Time,
     ) -> bool {
+        if parcel.len() <= PortSocket::COLLECTED {
+            return false;
+        }
         let Self { path, unfiltered, ways, complaint } = self;
         let next_hop = ways.next_hop(ends, now, || {
             is_unfiltered(path, unfiltered, complaint, now)
@@ -56,8 +62,14 @@ impl Shortcuts {
                 .flatten()?
         });
         let Some(next_hop) = next_hop else { return false };
-        let fits = next_hop.path_mtu.is_none_or(|mtu| longest <= mtu as usize);
-        fits && ports.queue_to(next_hop.interface, next_hop.mac, longest, parcel)
+        if next_hop.path_mtu.is_some_and(|mtu| longest > mtu as usize) {
+            return false;
+        }
+        let sent = ports.send_to(next_hop.interface, next_hop.mac, longest, parcel);
+        if !sent {
+            ways.close(ends);
+        }
+        sent
     }
 
     /// The kernel has taken a super-packet, packet by packet.
@@ -68,13 +80,14 @@ impl Shortcuts {
 
 /// Whether nothing looks at what this machine sends. Says so when it changes.
 fn is_unfiltered(
-    path: &OutputPath,
+    path: &mut OutputPath,
     known: &mut Option<(bool, Time)>,
     complaint: &mut Complaint,
     now: Time,
 ) -> bool {
     if let Some((unfiltered, until)) = *known
         && now < until
+        && !path.has_changed()
     {
         return unfiltered;
     }
@@ -88,11 +101,11 @@ fn is_unfiltered(
     };
     if known.is_none_or(|(before, _)| before != unfiltered) {
         let how = if unfiltered {
-            "as they are: no firewall looks at what this machine sends"
+            "may leave by the ports as they are: no firewall looks at what this machine sends"
         } else {
-            "packet by packet, as a firewall or IPsec may look at what this machine sends"
+            "leave packet by packet, as a firewall or IPsec may look at what this machine sends"
         };
-        log::info!(target: "relay::port", "super-packets of symbols leave {how}");
+        log::info!(target: "relay::port", "super-packets of symbols {how}");
     }
     *known = Some((unfiltered, now + if unfiltered { LOOK_AGAIN } else { LOOK_AGAIN_FILTERED }));
     unfiltered
@@ -116,6 +129,13 @@ impl Ways {
     fn next_hop(&mut self, ends: Ends, now: Time, ask: impl FnOnce() -> Option<NextHop>) -> Option<NextHop> {
         let way = self.0.get_mut(&ends).filter(|way| way.counts(now))?;
         *way.next_hop.get_or_insert_with(ask)
+    }
+
+    /// It was no way.
+    fn close(&mut self, ends: Ends) {
+        if let Some(way) = self.0.get_mut(&ends) {
+            way.next_hop = Some(None);
+        }
     }
 
     fn note_taken(&mut self, ends: Ends, now: Time) {
@@ -178,6 +198,18 @@ mod tests {
         assert_eq!(known(&mut ways, ends(1), at(50)), None, "by the kernel again");
         ways.note_taken(ends(1), at(50));
         assert_eq!(ways.next_hop(ends(1), at(51), || None), None);
+    }
+
+    #[test]
+    fn a_way_that_turns_out_to_be_none_is_closed_for_as_long() {
+        let mut ways = Ways::default();
+        ways.note_taken(ends(1), at(0));
+        assert_eq!(ways.next_hop(ends(1), at(1), || Some(HOP)), Some(HOP));
+        ways.close(ends(1));
+        ways.note_taken(ends(1), at(2));
+        assert_eq!(known(&mut ways, ends(1), at(49)), None);
+        ways.note_taken(ends(1), at(50));
+        assert_eq!(ways.next_hop(ends(1), at(51), || Some(HOP)), Some(HOP));
     }
 
     #[test]

@@ -6,34 +6,46 @@
 //! IPsec, neighbors. That is right only where nothing but an Ethernet header would have come of it. So the kernel is asked:
 //!
 //! - The route (`RTM_GETROUTE`, with the source, as routing rules may go by it): one that leads out of an interface, without
-//!   encapsulation. Which of several nexthops it is the kernel chooses as for a packet. Its MTU may be that of a path which is
-//!   narrower somewhere.
-//! - The neighbor (`RTM_GETNEIGH`): one whose Ethernet address the kernel would use now.
+//!   encapsulation, to one nexthop: of several the kernel chooses by more than it is told in the question. Its MTU may be that
+//!   of a path which is narrower somewhere.
+//! - The neighbor (`RTM_GETNEIGH`): one whose Ethernet address the kernel would use now. Before Linux 6.17 the question waits for
+//!   whoever changes interfaces (`rtnl_lock`), so an answer counts until a neighbor changes, a second at most.
 //! - The firewall: no chain of nftables at the hooks output and postrouting, no table of the older iptables (each of them has such
 //!   a chain), no service of IPVS.
 //! - IPsec: no policy.
 //!
+//! The sockets stay open: nftables makes who closes one wait for whoever changes its tables (`nft_rcv_nl_event`).
+//!
 //! What no list shows (programs of BPF at those hooks, SELinux) can only forbid a packet, which the caller hears if he
-//! sends some of them by the kernel.
+//! sends some of them by the kernel; but labels that SELinux puts into packets (CIPSO, CALIPSO) are passed by.
 
 use crate::routes::lookup::{Wayfarer, ask, leaves};
 use crate::rtnetlink::Requests;
-use crate::sockets::netlink::Channel;
+use crate::sockets::netlink::{Channel, Received};
 use crate::{IfIndex, NetNs, SetupError};
 use frames::Mac;
 use netlink_packet_core::NlasIterator;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 /// Questions to the kernel of a namespace about what leaves it.
 #[derive(Debug)]
 pub struct OutputPath {
     netns: NetNs,
     requests: Requests,
+    /// Of nftables and IPsec; `None` if the kernel has none.
+    chains: Option<Channel>,
+    policies: Option<Channel>,
+    /// They tell of changes of these.
+    filter_changes: [Option<Channel>; 2],
+    neighbors: HashMap<(IfIndex, IpAddr), (Option<Mac>, Instant)>,
+    neighbor_changes: Option<Channel>,
 }
 
 /// Where a packet leaves, and for whom.
@@ -51,9 +63,30 @@ impl OutputPath {
     /// Opens what it takes to ask.
     ///
     /// # Errors
-    /// [`SetupError::System`] if there is no rtnetlink(7).
+    /// [`SetupError::Capability`] without CAP_NET_ADMIN, [`SetupError::System`] if there can be no sockets.
     pub fn open(netns: &NetNs) -> Result<Self, SetupError> {
-        Ok(Self { netns: netns.clone(), requests: Requests::open(netns)? })
+        let channel = |protocol, groups: &[u32]| match Channel::open(netns, protocol, groups, RECEIVE_BUFFER)
+        {
+            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => Ok(None),
+            Err(error) => Err(SetupError::capable(
+                "asking what looks at packets on their way out",
+                "CAP_NET_ADMIN",
+                error,
+            )),
+            Ok(channel) => Ok(Some(channel)),
+        };
+        Ok(Self {
+            netns: netns.clone(),
+            requests: Requests::open(netns)?,
+            chains: channel(NETLINK_NETFILTER, &[])?,
+            policies: channel(NETLINK_XFRM, &[])?,
+            filter_changes: [
+                channel(NETLINK_NETFILTER, &[NFNLGRP_NFTABLES])?,
+                channel(NETLINK_XFRM, &[XFRMNLGRP_POLICY])?,
+            ],
+            neighbors: HashMap::new(),
+            neighbor_changes: channel(NETLINK_ROUTE, &[RTNLGRP_NEIGH])?,
+        })
     }
 
     /// Where packets from an address of this machine to `destination` leave; `None` if more than an Ethernet header comes before
@@ -68,12 +101,29 @@ impl OutputPath {
         if route.header.kind != RouteType::Unicast || is_encapsulated(&route) {
             return Ok(None);
         }
+        if has_several_nexthops(&ask(&mut self.requests, &packet, RouteFlags::FibMatch)?) {
+            return Ok(None);
+        }
         let mac = self.neighbor(interface, gateway.unwrap_or(destination))?;
         Ok(mac.map(|mac| NextHop { interface, mac, path_mtu: path_mtu(&route) }))
     }
 
     /// The Ethernet address that the kernel would use for a neighbor without asking for it.
     fn neighbor(&mut self, interface: IfIndex, address: IpAddr) -> io::Result<Option<Mac>> {
+        if has_something(self.neighbor_changes.as_mut()) || self.neighbors.len() >= NEIGHBORS_MAX {
+            self.neighbors.clear();
+        }
+        if let Some((mac, asked)) = self.neighbors.get(&(interface, address))
+            && asked.elapsed() < NEIGHBOR_COUNTS
+        {
+            return Ok(*mac);
+        }
+        let mac = self.ask_for_neighbor(interface, address)?;
+        self.neighbors.insert((interface, address), (mac, Instant::now()));
+        Ok(mac)
+    }
+
+    fn ask_for_neighbor(&mut self, interface: IfIndex, address: IpAddr) -> io::Result<Option<Mac>> {
         let mut message = NeighbourMessage::default();
         message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         message.header.ifindex = interface.0;
@@ -88,22 +138,30 @@ impl OutputPath {
         }))
     }
 
+    /// Whether nftables or IPsec have changed since the last call, so that [`OutputPath::is_unfiltered`] may have another answer. The
+    /// older iptables tell nobody.
+    pub fn has_changed(&mut self) -> bool {
+        let [chains, policies] = &mut self.filter_changes;
+        // Both are read.
+        has_something(chains.as_mut()) | has_something(policies.as_mut())
+    }
+
     /// Whether nothing looks at what this machine sends: no firewall at the hooks output and postrouting, no IPsec policy. What is for
     /// one version of IP only counts for both.
     ///
     /// # Errors
     /// The kernel's, which say that the answer is not known.
-    pub fn is_unfiltered(&self) -> io::Result<bool> {
+    pub fn is_unfiltered(&mut self) -> io::Result<bool> {
         Ok(!self.has_old_tables()? && !self.has_chains()? && !self.has_ipsec()?)
     }
 
     /// Whether nftables, or iptables on top of it, has a chain there.
-    fn has_chains(&self) -> io::Result<bool> {
+    fn has_chains(&mut self) -> io::Result<bool> {
+        let Some(chains) = &mut self.chains else { return Ok(false) };
         let mut found = false;
         let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN;
-        let mut channel = Channel::open(&self.netns, NETLINK_NETFILTER, &[], RECEIVE_BUFFER)?;
         // `struct nfgenmsg`: all families.
-        channel.dump(kind, &[0; NFGENMSG_LEN], |chain| match chain {
+        chains.dump(kind, &[0; NFGENMSG_LEN], |chain| match chain {
             Some(chain) => found |= leaves_by(chain),
             None => found = false,
         })?;
@@ -126,21 +184,39 @@ impl OutputPath {
     }
 
     /// Whether there is a policy of IPsec.
-    fn has_ipsec(&self) -> io::Result<bool> {
+    fn has_ipsec(&mut self) -> io::Result<bool> {
+        let Some(policies) = &mut self.policies else { return Ok(false) };
         let mut found = false;
-        match Channel::open(&self.netns, NETLINK_XFRM, &[], RECEIVE_BUFFER) {
-            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => return Ok(false),
-            channel => channel?.dump(XFRM_MSG_GETPOLICY, &[], |policy| found = policy.is_some() || found)?,
-        }
+        policies.dump(XFRM_MSG_GETPOLICY, &[], |policy| found = policy.is_some() || found)?;
         Ok(found)
+    }
+}
+
+/// Whether the kernel has told of a change, or of so many that some are lost.
+fn has_something(changes: Option<&mut Channel>) -> bool {
+    let Some(changes) = changes else { return false };
+    let mut changed = false;
+    loop {
+        match changes.receive() {
+            Ok(Received::Nothing) => return changed,
+            Ok(Received::Datagram | Received::Overrun) => changed = true,
+            Err(_) => return true,
+        }
     }
 }
 
 fn is_encapsulated(route: &RouteMessage) -> bool {
     route.attributes.iter().any(|attribute| {
-        use RouteAttribute::{Encap, EncapType, MultiPath, NewDestination};
-        matches!(attribute, Encap(_) | EncapType(_) | MultiPath(_) | NewDestination(_))
+        use RouteAttribute::{Encap, EncapType, NewDestination};
+        matches!(attribute, Encap(_) | EncapType(_) | NewDestination(_))
     })
+}
+
+/// Whether a route as it stands in its table has several nexthops, or does not tell (`net.ipv4.nexthop_compat_mode` 0).
+fn has_several_nexthops(route: &RouteMessage) -> bool {
+    let has = |wanted: fn(&RouteAttribute) -> bool| route.attributes.iter().any(wanted);
+    has(|attribute| matches!(attribute, RouteAttribute::MultiPath(_)))
+        || !has(|attribute| matches!(attribute, RouteAttribute::Oif(_)))
 }
 
 fn path_mtu(route: &RouteMessage) -> Option<u32> {
@@ -191,11 +267,19 @@ const PROC_NET: &str = "/proc/thread-self/net";
 const IP_VS_HEADINGS: usize = 3;
 /// Bytes; the answers wait for nobody.
 const RECEIVE_BUFFER: usize = 1 << 20;
-/// `NETLINK_NETFILTER` and `NETLINK_XFRM` of linux/netlink.h.
-const NETLINK_NETFILTER: isize = 12;
+/// How long the kernel's answer about a neighbor counts if none changes.
+const NEIGHBOR_COUNTS: Duration = Duration::from_secs(1);
+/// So many answers are kept.
+const NEIGHBORS_MAX: usize = 4096;
+/// linux/netlink.h.
+const NETLINK_ROUTE: isize = 0;
 const NETLINK_XFRM: isize = 6;
+const NETLINK_NETFILTER: isize = 12;
+/// linux/rtnetlink.h.
+const RTNLGRP_NEIGH: u32 = 3;
 /// linux/netfilter/nfnetlink.h.
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFNLGRP_NFTABLES: u32 = 7;
 /// Bytes of `struct nfgenmsg`.
 const NFGENMSG_LEN: usize = 4;
 /// linux/netfilter/nf_tables.h.
@@ -210,5 +294,6 @@ const NF_INET_LOCAL_OUT: u32 = 3;
 const NF_INET_POST_ROUTING: u32 = 4;
 /// linux/xfrm.h.
 const XFRM_MSG_GETPOLICY: u16 = 0x15;
+const XFRMNLGRP_POLICY: u32 = 4;
 /// Bytes of `struct nlattr`.
 const NLA_HEADER: usize = 4;

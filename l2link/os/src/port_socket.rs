@@ -51,6 +51,9 @@ pub struct PortSocket {
 }
 
 impl PortSocket {
+    /// Bytes up to which a parcel is copied and collected.
+    pub const COLLECTED: usize = 2048;
+
     /// Opens the socket, not blocking, ready for mio; nothing that `filter` excludes is ever delivered.
     ///
     /// # Errors
@@ -78,7 +81,7 @@ impl PortSocket {
             failed: None,
             sending,
             sender: Sender::new(WAIT_WINDOW),
-            waiting: Batch::new(SEND_SLOTS, SMALL),
+            waiting: Batch::new(SEND_SLOTS, Self::COLLECTED),
             sent: Sent::default(),
             groups: BTreeMap::new(),
             netns: NetNs::current()?,
@@ -163,7 +166,7 @@ impl PortSocket {
             self.sent.errors += 1;
             return;
         }
-        if parcel.len() > SMALL {
+        if parcel.len() > Self::COLLECTED {
             self.send_waiting();
             self.sent += self.sender.send(self.sending.as_fd(), core::iter::once(&*parcel));
             return;
@@ -175,6 +178,22 @@ impl PortSocket {
         if self.waiting.room() == 0 {
             self.send_waiting();
         }
+    }
+
+    /// Sends a parcel of more than [`PortSocket::COLLECTED`] bytes at once. Returns whether the kernel took it, or had no room for
+    /// it; else it is as it was. May wait as [`PortSocket::queue`] may.
+    pub fn send(&mut self, parcel: &mut [u8]) -> bool {
+        if parcel.len() <= Self::COLLECTED || !swap_order(parcel) {
+            return false;
+        }
+        self.send_waiting();
+        let sent = self.sender.send(self.sending.as_fd(), core::iter::once(&*parcel));
+        if sent.errors > 0 {
+            swap_order(parcel);
+            return false;
+        }
+        self.sent += sent;
+        true
     }
 
     /// Sends what waits. Returns what became of all parcels since the last call.
@@ -294,5 +313,3 @@ const RECEIVE_SLOTS: usize = 32;
 const SEND_SLOTS: usize = 64;
 /// Time in which the socket waits for room once.
 const WAIT_WINDOW: Duration = Duration::from_millis(50);
-/// Bytes up to which a parcel is copied and collected.
-const SMALL: usize = 2048;

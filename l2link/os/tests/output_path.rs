@@ -75,9 +75,53 @@ fn rules_by_the_source_are_heeded() {
 #[case::encapsulated("203.0.113.5")]
 fn what_is_no_neighbors_has_no_next_hop(#[case] destination: &str) {
     let Some((netns, _other)) = known() else { return };
+    // The neighbor is known each time.
+    let interface = if destination == "192.0.2.1" { "lo" } else { "eth0" };
+    ip(&netns, &format!("neigh add {destination} lladdr {NEIGHBOR} dev {interface}"));
     ip(&netns, "route add 203.0.113.0/24 encap seg6 mode encap segs 2001:db8:1::9 dev eth0");
     ip(&netns, "route add 224.0.0.0/4 dev eth0");
     assert_eq!(next_hop(&netns, "192.0.2.1", destination), None);
+}
+
+/// Which of them it is depends on more than the addresses.
+#[rstest]
+#[case::v4("192.0.2.1", "203.0.113.5", "203.0.113.0/24", ["192.0.2.9", "198.51.100.9"])]
+#[case::v6("2001:db8:1::1", "2001:db8:f::5", "2001:db8:f::/48", ["2001:db8:1::9", "2001:db8:2::9"])]
+fn one_of_several_nexthops_is_none(
+    #[case] source: &str,
+    #[case] destination: &str,
+    #[case] network: &str,
+    #[case] gateways: [&str; 2],
+) {
+    let Some((netns, _other)) = known() else { return };
+    ip(&netns, &format!("neigh add {} lladdr {NEIGHBOR} dev eth1", gateways[1]));
+    let [first, second] = gateways;
+    ip(&netns, &format!("route add {network} nexthop via {first} nexthop via {second}"));
+    assert_eq!(next_hop(&netns, source, destination), None);
+    ip(&netns, &format!("route del {network}"));
+    ip(&netns, &format!("nexthop add id 1 via {first} dev eth0"));
+    ip(&netns, &format!("nexthop add id 2 via {second} dev eth1"));
+    ip(&netns, "nexthop add id 3 group 1/2");
+    ip(&netns, &format!("route add {network} nhid 3"));
+    assert_eq!(next_hop(&netns, source, destination), None, "as an object");
+    ip(&netns, &format!("route replace {network} nhid 1"));
+    assert_eq!(next_hop(&netns, source, destination), expected(&netns, None), "an object that is one");
+}
+
+/// What is remembered of a neighbor does not outlive it.
+#[test]
+fn a_neighbor_that_changes_is_asked_for_again() {
+    let Some((netns, _other)) = known() else { return };
+    let mut path = OutputPath::open(&netns).unwrap();
+    let mut mac = || {
+        let next_hop = path.next_hop(address("192.0.2.1"), address("192.0.2.9")).unwrap();
+        next_hop.map(|next_hop| next_hop.mac.to_string())
+    };
+    assert_eq!((mac(), mac()), (Some(NEIGHBOR.into()), Some(NEIGHBOR.into())));
+    ip(&netns, "neigh change 192.0.2.9 lladdr 02:00:00:00:00:07 dev eth0");
+    assert_eq!(mac().as_deref(), Some("02:00:00:00:00:07"));
+    ip(&netns, "neigh del 192.0.2.9 dev eth0");
+    assert_eq!(mac(), None);
 }
 
 #[test]
@@ -107,9 +151,11 @@ fn one_without_a_route_is_an_error() {
 )]
 fn what_looks_at_packets_on_their_way_out_is_seen(#[case] command: &str, #[case] unfiltered: bool) {
     let Some(netns) = namespace() else { return };
-    let path = OutputPath::open(&netns).unwrap();
-    assert!(path.is_unfiltered().unwrap());
+    let mut path = OutputPath::open(&netns).unwrap();
+    assert!(path.is_unfiltered().unwrap() && !path.has_changed());
     shell(&netns, command);
+    let is_told = !command.contains("legacy") && command != "true";
+    assert_eq!((path.has_changed(), path.has_changed()), (is_told, false));
     assert_eq!(path.is_unfiltered().unwrap(), unfiltered);
 }
 
