@@ -94,7 +94,9 @@ impl<D> Saver<D> {
     pub fn save(&mut self, text: NewText, command: Command<D>) -> Result<(), String> {
         let (tells, (result, written)) = (Ending(self.tells.try_clone().map_err(not_saved)?), channel());
         let work = move || {
-            let _told_at_the_end = tells;
+            // Told when the result is there, or never will be: what comes last goes first.
+            let _tells = tells;
+            let result = result;
             // The daemon may have ended.
             let _ = result.send(text.write());
         };
