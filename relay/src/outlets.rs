@@ -78,18 +78,19 @@ impl Outlets {
         now: Time,
     ) -> Routed<'_> {
         let refused = Routed { errors: 1, ..Routed::default() };
-        let Ok(segments) = Segments::new(parcel) else { return refused };
+        let Ok(mut segments) = Segments::new(parcel) else { return refused };
         let Some(destination) = segments.destination() else { return refused };
         let longest = segments.longest_of_tcp().filter(|_| !is_of_one_network(destination));
         let ends = (outlet.source, destination);
         // Link-local destinations are on the network of this port.
         let scope = ports.ifindex(outlet.port);
-        if let Some(longest) = longest
-            && self.shortcuts.send(ends, longest, parcel, ports, now)
-        {
-            return Routed::default();
+        if let Some(longest) = longest {
+            if self.shortcuts.send(ends, longest, parcel, ports, now) {
+                return Routed::default();
+            }
+            let Ok(anew) = Segments::new(parcel) else { return refused };
+            segments = anew;
         }
-        let Ok(mut segments) = Segments::new(parcel) else { return refused };
         let socket = match socket(&mut self.sockets, outlet, scope, registry) {
             Ok(socket) => socket,
             Err(error) => {

@@ -2,7 +2,7 @@
 
 mod cable;
 mod carrier;
-mod extra_macs;
+pub(crate) mod extra_macs;
 mod given;
 mod no_arp;
 pub(crate) mod policy_rules;

@@ -19,6 +19,7 @@
 //! What no list shows (programs of BPF at those hooks, SELinux) can only forbid a packet, which the caller hears if he
 //! sends some of them by the kernel; but labels that SELinux puts into packets (CIPSO, CALIPSO) are passed by.
 
+use crate::interfaces::extra_macs::mac;
 use crate::routes::lookup::{Wayfarer, ask, leaves};
 use crate::rtnetlink::Requests;
 use crate::sockets::netlink::{Channel, Received};
@@ -187,7 +188,7 @@ impl OutputPath {
     fn has_ipsec(&mut self) -> io::Result<bool> {
         let Some(policies) = &mut self.policies else { return Ok(false) };
         let mut found = false;
-        policies.dump(XFRM_MSG_GETPOLICY, &[], |policy| found = policy.is_some() || found)?;
+        policies.dump(XFRM_MSG_GETPOLICY, &[], |policy| found |= policy.is_some())?;
         Ok(found)
     }
 }
@@ -233,13 +234,8 @@ fn path_mtu(route: &RouteMessage) -> Option<u32> {
 /// `NUD_VALID` of include/net/neighbour.h, without those that no Ethernet address belongs to.
 fn usable_mac(neighbor: &NeighbourMessage) -> Option<Mac> {
     use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
-    if !matches!(neighbor.header.state, Reachable | Stale | Delay | Probe | Permanent) {
-        return None;
-    }
-    neighbor.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok().map(Mac),
-        _ => None,
-    })
+    let is_usable = matches!(neighbor.header.state, Reachable | Stale | Delay | Probe | Permanent);
+    if is_usable { mac(neighbor) } else { None }
 }
 
 /// Whether a chain of nftables hangs at a hook that packets of this machine pass. The numbers mean something else to bridges

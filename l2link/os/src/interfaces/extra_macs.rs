@@ -32,9 +32,13 @@ impl Netlink {
 fn extra_mac(neighbor: &NeighbourMessage) -> Option<Mac> {
     let own = neighbor.header.flags.contains(NeighbourFlags::Own);
     let permanent = neighbor.header.state == NeighbourState::Permanent;
-    let mac = neighbor.attributes.iter().find_map(|attribute| match attribute {
+    mac(neighbor).filter(|mac| own && permanent && !mac.is_multicast())
+}
+
+/// The Ethernet address of a row.
+pub(crate) fn mac(neighbor: &NeighbourMessage) -> Option<Mac> {
+    neighbor.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok().map(Mac),
         _ => None,
-    });
-    mac.filter(|mac: &Mac| own && permanent && !mac.is_multicast())
+    })
 }
